@@ -1,0 +1,1 @@
+"""The Akoya token broker: connects bank accounts and keeps their tokens alive."""

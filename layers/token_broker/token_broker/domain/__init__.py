@@ -1,0 +1,1 @@
+"""What a connection is and which moves it has; standard library only, no I/O, clock or chance."""

@@ -1,0 +1,144 @@
+"""Errors by whom they concern, so that a caller reacts to the family and a log to the leaf.
+
+TokenBrokerError
+├ RequestRejected           the caller: correct the request            4xx
+├ ReauthorizationRequired   one connection: its person consents again  409
+├ BrokerMisconfigured       us: stop, page a human, touch nothing      500
+├ UpstreamUnavailable       the weather: ask again later               503
+│  └ OutcomeUnknown         sent, and nobody knows what became of it   503
+├ RefreshInProgress         another attempt holds the lease            503
+└ StaleGeneration           someone moved the row: read it again
+
+Each carries `error` (a stable code in OAuth's form), `description` (what the caller can do; public)
+and `detail` (for our log only). None of the three may hold a secret, code, token or state.
+"""
+
+from __future__ import annotations
+
+
+class TokenBrokerError(Exception):
+    """Base of every error the broker raises on purpose."""
+
+    error = "server_error"
+    description = "The broker could not answer. Try again; if it persists, tell its operator."
+
+    def __init__(
+        self,
+        description: str | None = None,
+        *,
+        error: str | None = None,
+        detail: str | None = None,
+        retry_after: int | None = None,
+    ) -> None:
+        self.error = error or type(self).error
+        self.description = description or type(self).description
+        self.detail = detail
+        self.retry_after = retry_after
+        super().__init__(detail or self.description)
+
+
+class RequestRejected(TokenBrokerError):
+    """The request itself is wrong; the same request will never succeed."""
+
+    error = "invalid_request"
+    description = "The request is malformed."
+
+
+class StateInvalid(RequestRejected):
+    """The redirect does not belong to a browser we sent out (RFC 6749 section 10.12)."""
+
+    error = "invalid_state"
+    description = (
+        "This page does not belong to a connection started in this browser. "
+        "Go back to the app and start again."
+    )
+
+
+class TicketInvalid(RequestRejected):
+    """The start link is unknown, used or expired."""
+
+    error = "invalid_ticket"
+    description = "This link is unknown or has expired. Go back to the app and start again."
+
+
+class ConnectionNotFound(RequestRejected):
+    """No connection has this id (one that was never finished has none)."""
+
+    error = "connection_not_found"
+    description = "No connection has this id. One that was never completed leaves nothing behind."
+
+
+class NotConfirmed(RequestRejected):
+    """The person who came back has not been vouched for yet."""
+
+    error = "not_confirmed"
+    description = "The connection awaits POST /connections/{id}/confirm by your backend."
+
+
+class ConfirmationInvalid(RequestRejected):
+    """Subject or confirmation do not match what the finishing browser was given."""
+
+    error = "invalid_confirmation"
+    description = (
+        "Subject or confirmation do not match this connection. Confirm only with the value the "
+        "redirect carried, for the user who is signed in."
+    )
+
+
+class ConnectionGone(RequestRejected):
+    """The connection was disconnected."""
+
+    error = "gone"
+    description = "The connection was disconnected. Start a new one with POST /connections."
+
+
+class ReauthorizationRequired(TokenBrokerError):
+    """Only a new consent of its person brings this connection back."""
+
+    error = "reauthorization_required"
+    description = (
+        "The bank's consent has ended. Send the user through POST /connections with this "
+        "connection_id."
+    )
+
+
+class BrokerMisconfigured(TokenBrokerError):
+    """Our configuration is wrong; no connection is to blame and none is touched."""
+
+    error = "server_error"
+    description = "The broker is misconfigured; its operator has been alerted."
+
+
+class UpstreamUnavailable(TokenBrokerError):
+    """Akoya, or a part we stand on, cannot be reached now; nothing is lost."""
+
+    error = "temporarily_unavailable"
+    description = "No fresh token can be had right now. Ask again after Retry-After seconds."
+
+    def __init__(
+        self,
+        description: str | None = None,
+        *,
+        error: str | None = None,
+        detail: str | None = None,
+        retry_after: int | None = 30,
+    ) -> None:
+        super().__init__(description, error=error, detail=detail, retry_after=retry_after)
+
+
+class OutcomeUnknown(UpstreamUnavailable):
+    """A request went out and no answer tells what became of it."""
+
+
+class RefreshInProgress(TokenBrokerError):
+    """Another attempt holds this connection's lease."""
+
+    error = "refresh_in_progress"
+    description = "A refresh is under way. Ask again after Retry-After seconds."
+
+
+class StaleGeneration(TokenBrokerError):
+    """The row moved on since it was read; read it again."""
+
+    error = "stale_generation"
+    description = "The connection changed meanwhile. Repeat the request."
