@@ -4,6 +4,7 @@ TokenBrokerError
 ├ RequestRejected           the caller: correct the request            4xx
 ├ ReauthorizationRequired   one connection: its person consents again  409
 ├ BrokerMisconfigured       us: stop, page a human, touch nothing      500
+│  └ RowUnreadable          one row makes no sense: report, go on      500
 ├ UpstreamUnavailable       the weather: ask again later               503
 │  └ OutcomeUnknown         sent, and nobody knows what became of it   503
 ├ RefreshInProgress         another attempt holds the lease            503
@@ -109,6 +110,12 @@ class BrokerMisconfigured(TokenBrokerError):
     description = "The broker is misconfigured; its operator has been alerted."
 
 
+class RowUnreadable(BrokerMisconfigured):
+    """A row cannot be read or its token set cannot be opened; the others are not concerned."""
+
+    description = "This connection's record cannot be read; the broker's operator has been alerted."
+
+
 class UpstreamUnavailable(TokenBrokerError):
     """Akoya, or a part we stand on, cannot be reached now; nothing is lost."""
 
@@ -128,6 +135,13 @@ class UpstreamUnavailable(TokenBrokerError):
 
 class OutcomeUnknown(UpstreamUnavailable):
     """A request went out and no answer tells what became of it."""
+
+
+class ExchangeInProgress(UpstreamUnavailable):
+    """Another delivery of the same redirect is exchanging the code."""
+
+    error = "exchange_in_progress"
+    description = "Your bank connection is being completed. Reload this page in a moment."
 
 
 class RefreshInProgress(TokenBrokerError):

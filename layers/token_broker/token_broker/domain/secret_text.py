@@ -6,12 +6,12 @@ from typing import NoReturn
 
 
 class SecretText:
-    """Text that only leaves through `reveal()`; every other way of reading it is masked or refused."""
+    """Text that only leaves through `reveal()`; all other ways are masked or refused."""
 
     __slots__ = ("_text",)
 
     def __init__(self, text: str) -> None:
-        if not isinstance(text, str) or not text:
+        if not text:
             raise ValueError("a secret must be a non-empty string")
         self._text = text
 

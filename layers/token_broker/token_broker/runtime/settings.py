@@ -16,7 +16,7 @@ from token_broker.domain.errors import BrokerMisconfigured
 
 T = TypeVar("T")
 
-# Akoya's two environments, hosts never mixed (docs.akoya.com: get-authorization-code, openapi-tokens).
+# Akoya's two environments, hosts never mixed (Akoya: get-authorization-code, openapi-tokens).
 IDENTITY_PROVIDER_URLS = {
     "sandbox": "https://sandbox-idp.ddp.akoya.com",
     "production": "https://idp.ddp.akoya.com",

@@ -1,0 +1,53 @@
+"""POST /connections (IAM) begins; GET /start/{ticket} (public) sends the browser out."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from token_broker.domain import authorization as link
+from token_broker.runtime import bootstrap, http_api
+from token_broker.use_cases import authorize
+
+on, public_base_url = bootstrap.linking()
+
+MEMBERS = {"subject": str, "connector": str, "return_to": str, "connection_id": str}
+REQUIRED = frozenset({"subject", "connector", "return_to"})
+
+
+@http_api.for_backend
+def begin(event: http_api.Event, _context: Any) -> http_api.Response:
+    """Answer POST /connections."""
+    body = http_api.json_body(event, known=MEMBERS, required=REQUIRED)
+    begun = authorize.begin(
+        on,
+        subject=body["subject"],
+        connector=body["connector"],
+        return_to=body["return_to"],
+        connection_id=body.get("connection_id"),
+        base_url=http_api.base_url(event, public_base_url),
+    )
+    return http_api.answer(
+        201,
+        {
+            "connection_id": begun.connection_id,
+            "start_url": begun.start_url,
+            "expires_at": begun.expires_at,
+        },
+    )
+
+
+@http_api.for_browser
+def start(event: http_api.Event, _context: Any) -> http_api.Response:
+    """Answer GET /start/{ticket}."""
+    ticket = (event.get("pathParameters") or {}).get("ticket", "")
+    opening = authorize.start(on, ticket=ticket)
+    cookie = (
+        f"{opening.cookie_name}={opening.cookie.reveal()}; Max-Age={link.LIFE}; Path=/; Secure; "
+        "HttpOnly; SameSite=Lax"
+    )
+    return http_api.redirect(302, opening.authorization_url, cookie=cookie)
+
+
+def lambda_handler(event: http_api.Event, context: Any) -> http_api.Response:
+    """Answer one API Gateway request."""
+    return (begin if event["resource"] == "/connections" else start)(event, context)

@@ -1,0 +1,30 @@
+"""GET /callback (public): the redirect comes in, its code is exchanged once, the person goes on."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from token_broker.domain.secret_text import SecretText
+from token_broker.runtime import bootstrap, http_api
+from token_broker.use_cases import callback
+
+on, finishing = bootstrap.finishing()
+
+
+@http_api.for_browser
+def lambda_handler(event: http_api.Event, context: Any) -> http_api.Response:
+    """Answer one API Gateway request."""
+    query = http_api.query_parameters(event)
+    response = callback.AuthorizationResponse(
+        state=SecretText(query["state"]) if query.get("state") else None,
+        code=SecretText(query["code"]) if query.get("code") else None,
+        error=query.get("error"),
+    )
+    went = callback.finish(
+        on,
+        finishing,
+        response=response,
+        cookies=http_api.cookies(event),
+        remaining=bootstrap.remaining(context),
+    )
+    return http_api.redirect(303, went.location())

@@ -1,0 +1,66 @@
+"""List, show, confirm and disconnect connections (IAM); this function's role cannot decrypt."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from token_broker.domain.errors import RequestRejected
+from token_broker.domain.secret_text import SecretText
+from token_broker.runtime import bootstrap, http_api
+from token_broker.runtime.observability import record
+from token_broker.use_cases import connections
+
+table, policy = bootstrap.tending_by_hand()
+
+
+def list_connections(event: http_api.Event) -> http_api.Response:
+    """Answer GET /connections?subject=."""
+    subject = http_api.query_parameters(event).get("subject")
+    if not subject:
+        raise RequestRejected("Say whose connections: ?subject=…")
+    found = connections.of_subject(table, subject=subject)
+    return http_api.answer(200, {"connections": [http_api.view(one) for one in found]})
+
+
+def show(event: http_api.Event) -> http_api.Response:
+    """Answer GET /connections/{id}."""
+    found = connections.show(table, connection_id=http_api.connection_id(event))
+    return http_api.answer(200, http_api.view(found))
+
+
+def confirm(event: http_api.Event) -> http_api.Response:
+    """Answer POST /connections/{id}/confirm."""
+    members = {"subject": str, "confirmation": str}
+    body = http_api.json_body(event, known=members, required=frozenset(members))
+    confirmed = connections.confirm(
+        table,
+        policy,
+        bootstrap.clock,
+        record,
+        connection_id=http_api.connection_id(event),
+        subject=body["subject"],
+        confirmation=SecretText(body["confirmation"] or "-"),
+    )
+    return http_api.answer(200, http_api.view(confirmed))
+
+
+def disconnect(event: http_api.Event) -> http_api.Response:
+    """Answer DELETE /connections/{id}."""
+    asked = connections.disconnect(
+        table, bootstrap.clock, record, connection_id=http_api.connection_id(event)
+    )
+    return http_api.answer(202, http_api.view(asked))
+
+
+ROUTES = {
+    ("GET", "/connections"): list_connections,
+    ("GET", "/connections/{id}"): show,
+    ("POST", "/connections/{id}/confirm"): confirm,
+    ("DELETE", "/connections/{id}"): disconnect,
+}
+
+
+@http_api.for_backend
+def lambda_handler(event: http_api.Event, _context: Any) -> http_api.Response:
+    """Answer one API Gateway request."""
+    return ROUTES[event["httpMethod"], event["resource"]](event)

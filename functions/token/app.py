@@ -1,0 +1,40 @@
+"""POST /connections/{id}/token (IAM): hand out the bearer."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from token_broker.domain.errors import RequestRejected
+from token_broker.runtime import bootstrap, http_api
+from token_broker.use_cases import token
+
+on = bootstrap.sending()
+
+MEMBERS = {"min_validity": int, "rejected": int}
+
+
+@http_api.for_backend
+def lambda_handler(event: http_api.Event, context: Any) -> http_api.Response:
+    """Answer one API Gateway request."""
+    connection_id = http_api.connection_id(event)
+    body = http_api.json_body(event, known=MEMBERS, required=frozenset())
+    for name, value in body.items():
+        if value < 0:
+            raise RequestRejected(f"{name} must not be negative.")
+    bearer = token.hand_out(
+        on,
+        connection_id=connection_id,
+        min_validity=body.get("min_validity"),
+        rejected=body.get("rejected"),
+        remaining=bootstrap.remaining(context),
+    )
+    return http_api.answer(
+        200,
+        {
+            "token_type": "Bearer",
+            "id_token": bearer.id_token.reveal(),
+            "expires_at": bearer.expires_at,
+            "generation": bearer.generation,
+            "connector": bearer.connector,
+        },
+    )

@@ -1,0 +1,256 @@
+"""What goes over the wire to Akoya's token and revocation endpoints, and what an answer means.
+
+build → send → classify. Sent once: no redirects followed, no library retries, one deadline for
+the whole exchange, a bounded body. Akoya: token-akoya, revoke-akoya, token-errors.
+"""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from http import HTTPStatus
+from typing import TYPE_CHECKING, Any
+
+from token_broker.adapters.client_authentication import (
+    ClientAuthentication,
+    Form,
+    Headers,
+    client_secret_basic,
+    client_secret_post,
+)
+from token_broker.domain.outcome import Answer, Dialect, Grant, Outcome
+from token_broker.domain.ports import ClientCredentials
+from token_broker.domain.refresh_policy import CONNECT_TIMEOUT, READ_TIMEOUT, SEND_DEADLINE
+from token_broker.domain.secret_text import SecretText
+
+if TYPE_CHECKING:
+    import requests
+
+LARGEST_BODY = 1_048_576
+LONGEST_SECONDS = 999_999_999
+
+# Which way of authenticating Akoya wants for which request (Akoya: token-akoya, revoke-akoya).
+AUTHENTICATION: dict[Grant, ClientAuthentication] = {
+    Grant.AUTHORIZATION_CODE: client_secret_basic,
+    Grant.REFRESH_TOKEN: client_secret_post,
+    Grant.REVOKE: client_secret_post,
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Refusal:
+    """One wire form of an error answer; `hint` must stand in its description, if given."""
+
+    grant: Grant
+    status: int
+    error: str
+    outcome: Outcome
+    dialect: Dialect
+    hint: str = ""
+
+
+_CODE, _REFRESH, _REVOKE = Grant.AUTHORIZATION_CODE, Grant.REFRESH_TOKEN, Grant.REVOKE
+_GEN1, _GEN2 = Dialect.GEN1, Dialect.GEN2
+
+# First match counts. gen1 is documented (Akoya: token-errors); gen2 is what the newer identity
+# provider's own software answers. A description is only ever a hint that narrows an error code.
+REFUSALS: tuple[Refusal, ...] = (
+    Refusal(_CODE, 400, "invalid_request", Outcome.OUR_BUG, _GEN1, hint="redirect_uri"),
+    Refusal(_CODE, 400, "invalid_request", Outcome.CODE_DEAD, _GEN1),
+    Refusal(_CODE, 400, "invalid_grant", Outcome.CODE_DEAD, _GEN2),
+    Refusal(_CODE, 401, "token_inactive", Outcome.CODE_DEAD, _GEN2),
+    Refusal(_CODE, 400, "unsupported_grant_type", Outcome.OUR_BUG, _GEN2),
+    Refusal(_CODE, 400, "invalid_scope", Outcome.OUR_BUG, _GEN2),
+    Refusal(_CODE, 401, "invalid_client", Outcome.CLIENT_AUTH, _GEN1),
+    Refusal(_CODE, 401, "unauthorized_client", Outcome.CLIENT_AUTH, _GEN2),
+    Refusal(_REFRESH, 400, "invalid_request", Outcome.OUR_BUG, _GEN1, hint="no refresh token"),
+    Refusal(_REFRESH, 400, "invalid_request", Outcome.UPSTREAM, _GEN2, hint="concurrent"),
+    Refusal(_REFRESH, 400, "invalid_request", Outcome.GRANT_DEAD, _GEN1),
+    Refusal(_REFRESH, 400, "invalid_grant", Outcome.GRANT_DEAD, _GEN2),
+    Refusal(_REFRESH, 400, "token_inactive", Outcome.GRANT_DEAD, _GEN2),
+    Refusal(_REFRESH, 401, "token_inactive", Outcome.GRANT_DEAD, _GEN2),
+    Refusal(_REFRESH, 400, "unsupported_grant_type", Outcome.OUR_BUG, _GEN2),
+    Refusal(_REFRESH, 400, "invalid_scope", Outcome.OUR_BUG, _GEN2),
+    Refusal(_REFRESH, 401, "invalid_client", Outcome.CLIENT_AUTH, _GEN1),
+    Refusal(_REFRESH, 401, "unauthorized_client", Outcome.CLIENT_AUTH, _GEN2),
+    Refusal(_REVOKE, 400, "invalid_request", Outcome.GRANT_DEAD, _GEN1),
+    Refusal(_REVOKE, 400, "invalid_grant", Outcome.GRANT_DEAD, _GEN2),
+    Refusal(_REVOKE, 400, "unsupported_token_type", Outcome.OUR_BUG, _GEN1),
+    Refusal(_REVOKE, 400, "invalid_scope", Outcome.OUR_BUG, _GEN2),
+    Refusal(_REVOKE, 401, "unauthorized_client", Outcome.CLIENT_AUTH, _GEN1),
+    Refusal(_REVOKE, 401, "invalid_client", Outcome.CLIENT_AUTH, _GEN2),
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Wire:
+    """An answer as it came: enough to classify it, never logged."""
+
+    status: int
+    body: bytes
+    retry_after: str | None = None
+
+
+class AkoyaTokenEndpoint:
+    """The token and revocation endpoints of one environment."""
+
+    def __init__(
+        self,
+        session: requests.Session,
+        *,
+        token_endpoint: str,
+        revocation_endpoint: str,
+        monotonic: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self._session = session
+        self._token_endpoint = token_endpoint
+        self._revocation_endpoint = revocation_endpoint
+        self._monotonic = monotonic
+
+    def exchange(
+        self,
+        code: SecretText,
+        *,
+        redirect_uri: str,
+        code_verifier: SecretText | None,
+        credentials: ClientCredentials,
+    ) -> Answer:
+        """Exchange an authorization code (RFC 6749 4.1.3, RFC 7636 4.5)."""
+        form = {
+            "grant_type": "authorization_code",
+            "code": code.reveal(),
+            "redirect_uri": redirect_uri,
+        }
+        if code_verifier:
+            form["code_verifier"] = code_verifier.reveal()
+        return self._ask(Grant.AUTHORIZATION_CODE, self._token_endpoint, form, credentials)
+
+    def refresh(self, refresh_token: SecretText, *, credentials: ClientCredentials) -> Answer:
+        """Trade a refresh token for the next pair (RFC 6749 section 6)."""
+        form = {"grant_type": "refresh_token", "refresh_token": refresh_token.reveal()}
+        return self._ask(Grant.REFRESH_TOKEN, self._token_endpoint, form, credentials)
+
+    def revoke(self, refresh_token: SecretText, *, credentials: ClientCredentials) -> Answer:
+        """Revoke the consent behind a refresh token (RFC 7009 section 2.1)."""
+        form = {"token": refresh_token.reveal(), "token_type_hint": "refresh_token"}
+        return self._ask(Grant.REVOKE, self._revocation_endpoint, form, credentials)
+
+    def _ask(self, grant: Grant, url: str, form: Form, credentials: ClientCredentials) -> Answer:
+        # A kept-alive connection may be dead already, and then nobody could tell what was sent.
+        headers: Headers = {"Accept": "application/json", "Connection": "close"}
+        AUTHENTICATION[grant](credentials, headers, form)
+        sent = self._send(url, headers, form)
+        return sent if isinstance(sent, Answer) else classify(grant, sent)
+
+    def _send(self, url: str, headers: Headers, form: Form) -> Wire | Answer:
+        """Post once and read the answer within the deadline."""
+        import requests  # noqa: PLC0415 - only the functions that send pay for it
+        import urllib3  # noqa: PLC0415
+
+        deadline = self._monotonic() + SEND_DEADLINE
+        try:
+            with self._session.post(
+                url,
+                data=form,
+                headers=headers,
+                timeout=(CONNECT_TIMEOUT, READ_TIMEOUT),
+                allow_redirects=False,
+                stream=True,
+            ) as response:
+                body = b""
+                for chunk in response.raw.stream(16_384, decode_content=True):
+                    body += chunk
+                    if len(body) > LARGEST_BODY or self._monotonic() > deadline:
+                        return Answer(outcome=Outcome.GARBLED, detail="too large or too slow")
+                return Wire(response.status_code, body, response.headers.get("Retry-After"))
+        except requests.ConnectTimeout:
+            return Answer(outcome=Outcome.UNREACHABLE, detail="connect timeout")
+        except (requests.Timeout, urllib3.exceptions.ReadTimeoutError):
+            return Answer(outcome=Outcome.TIMEOUT, detail="read timeout")
+        except (requests.exceptions.SSLError, requests.exceptions.ProxyError) as exc:
+            return Answer(outcome=Outcome.UNREACHABLE, detail=type(exc).__name__)
+        except requests.ConnectionError as exc:
+            if _never_sent(exc):
+                return Answer(outcome=Outcome.UNREACHABLE, detail="no connection")
+            return Answer(outcome=Outcome.UPSTREAM, detail="connection cut")
+        except (requests.RequestException, urllib3.exceptions.HTTPError, OSError) as exc:
+            return Answer(outcome=Outcome.UPSTREAM, detail=type(exc).__name__)
+
+
+def _never_sent(exc: requests.ConnectionError) -> bool:
+    """Tell whether the failure came before any byte of the request left (DNS, connect)."""
+    import urllib3  # noqa: PLC0415
+
+    cause = exc.args[0] if exc.args else None
+    reason = getattr(cause, "reason", cause)
+    return isinstance(
+        reason, (urllib3.exceptions.NewConnectionError, urllib3.exceptions.NameResolutionError)
+    )
+
+
+def classify(grant: Grant, wire: Wire) -> Answer:
+    """Return what an answer means for a well-formed request of this grant."""
+    content = _json_object(wire.body)
+    error = content.get("error") if content else None
+    detail = f"{wire.status} {error if isinstance(error, str) and error.isidentifier() else '-'}"
+    if wire.status // 100 == HTTPStatus.OK // 100:
+        return _success(grant, content, detail)
+    if wire.status == HTTPStatus.TOO_MANY_REQUESTS:
+        return Answer(
+            outcome=Outcome.THROTTLED, detail=detail, retry_after=_seconds(wire.retry_after)
+        )
+    if wire.status >= HTTPStatus.INTERNAL_SERVER_ERROR:
+        return Answer(
+            outcome=Outcome.UPSTREAM, detail=detail, retry_after=_seconds(wire.retry_after)
+        )
+    if isinstance(error, str):
+        said = str((content or {}).get("error_description", "")).lower()
+        for form in REFUSALS:
+            if (form.grant, form.status, form.error) == (grant, wire.status, error) and (
+                form.hint in said
+            ):
+                return Answer(outcome=form.outcome, detail=detail, dialect=form.dialect)
+        if wire.status == HTTPStatus.BAD_REQUEST:
+            return Answer(outcome=Outcome.OUR_BUG, detail=detail)
+    return Answer(outcome=Outcome.EDGE, detail=detail)
+
+
+def _success(grant: Grant, content: dict[str, Any] | None, detail: str) -> Answer:
+    """A 2xx: a rotation if a refresh token can be read, or at least a new bearer."""
+    if grant is Grant.REVOKE:
+        return Answer(outcome=Outcome.SUCCESS, detail=detail)
+    refresh_token = _secret(content, "refresh_token")
+    id_token = _secret(content, "id_token")
+    if refresh_token is None and id_token is None:
+        return Answer(outcome=Outcome.GARBLED, detail=detail)
+    return Answer(
+        outcome=Outcome.SUCCESS,
+        detail=detail,
+        refresh_token=refresh_token,
+        id_token=id_token,
+        expires_in=_seconds((content or {}).get("expires_in")),
+    )
+
+
+def _json_object(body: bytes) -> dict[str, Any] | None:
+    """Parse by content, not by Content-Type: Akoya's own samples disagree about the latter."""
+    try:
+        content = json.loads(body)
+    except (ValueError, RecursionError):
+        return None
+    return content if isinstance(content, dict) else None
+
+
+def _secret(content: dict[str, Any] | None, name: str) -> SecretText | None:
+    value = (content or {}).get(name)
+    return SecretText(value) if isinstance(value, str) and value else None
+
+
+def _seconds(value: object) -> int | None:
+    """Read a number of seconds, however it is written; None if it makes no sense."""
+    text = str(value).strip() if isinstance(value, int | str) else ""
+    if not text.isascii() or not text.isdigit() or len(text) > len(str(LONGEST_SECONDS)):
+        return None
+    return int(text)

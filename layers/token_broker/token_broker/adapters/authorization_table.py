@@ -1,0 +1,178 @@
+"""The table of attempts to connect: single use is a conditional write, forgetting is a TTL."""
+
+from __future__ import annotations
+
+from contextlib import suppress
+from typing import TYPE_CHECKING, Any
+
+from botocore.exceptions import BotoCoreError, ClientError
+
+from token_broker.adapters.dynamodb import Row, from_wire, key, refused, to_wire, unavailable
+from token_broker.domain.authorization import Authorization, Progress, Result
+from token_broker.domain.connection import Lease
+from token_broker.domain.errors import RowUnreadable, StaleGeneration
+
+if TYPE_CHECKING:
+    from mypy_boto3_dynamodb import DynamoDBClient
+
+KEPT_AFTER_EXPIRY = 3_600  # so that a late redirect is still told what became of it
+
+
+class DynamoAuthorizationTable:
+    """Rows of the authorizations table."""
+
+    def __init__(self, client: DynamoDBClient, table_name: str) -> None:
+        self._client = client
+        self._table = table_name
+
+    def create(self, authorization: Authorization) -> None:
+        """Add a row."""
+        row: Row = {
+            "id": authorization.id,
+            "connection_id": authorization.connection_id,
+            "subject": authorization.subject,
+            "connector": authorization.connector,
+            "return_to": authorization.return_to,
+            "redirect_uri": authorization.redirect_uri,
+            "valid_until": authorization.expires_at,
+            "expires_at": authorization.expires_at + KEPT_AFTER_EXPIRY,
+            "progress": authorization.progress.value,
+            "openings": {},
+        }
+        if authorization.replaces:
+            row["replaces"] = authorization.replaces
+        try:
+            self._client.put_item(
+                TableName=self._table,
+                Item=to_wire(row),
+                ConditionExpression="attribute_not_exists(id)",
+            )
+        except (ClientError, BotoCoreError) as exc:
+            if not refused(exc):  # refused: an earlier delivery of this very write
+                raise unavailable(exc) from None
+
+    def get(self, authorization_id: str) -> Authorization | None:
+        """Read one row, strongly consistent."""
+        try:
+            answer = self._client.get_item(
+                TableName=self._table, Key=key(authorization_id), ConsistentRead=True
+            )
+        except (ClientError, BotoCoreError) as exc:
+            raise unavailable(exc) from None
+        return _authorization(from_wire(answer["Item"])) if "Item" in answer else None
+
+    def add_opening(
+        self, authorization_id: str, *, state_hash: str, cookie_hash: str, now: int, most: int
+    ) -> bool:
+        """Add an opening while OPEN, unexpired and below `most`; tell whether it was added."""
+        return self._update(
+            authorization_id,
+            "SET openings.#state = :cookie",
+            "progress = :open AND valid_until > :now AND size(openings) < :most",
+            {":cookie": cookie_hash, ":open": Progress.OPEN.value, ":now": now, ":most": most},
+            names={"#state": state_hash},
+        )
+
+    def begin_exchange(self, authorization_id: str, *, attempt: Lease, now: int) -> bool:
+        """OPEN and unexpired → EXCHANGING; tell whether this attempt is the one winner."""
+        return self._update(
+            authorization_id,
+            "SET progress = :exchanging, attempt_id = :attempt, attempt_until = :until",
+            "(progress = :open AND valid_until > :now) OR "
+            "(progress = :exchanging AND attempt_id = :attempt)",
+            {
+                ":exchanging": Progress.EXCHANGING.value,
+                ":attempt": attempt.id,
+                ":until": attempt.until,
+                ":open": Progress.OPEN.value,
+                ":now": now,
+            },
+        )
+
+    def reopen(self, authorization_id: str, *, attempt: Lease) -> None:
+        """EXCHANGING by this attempt → OPEN: nothing was sent, or nothing was used up."""
+        self._update(
+            authorization_id,
+            "SET progress = :open REMOVE attempt_id, attempt_until",
+            "progress = :exchanging AND attempt_id = :attempt",
+            {
+                ":open": Progress.OPEN.value,
+                ":exchanging": Progress.EXCHANGING.value,
+                ":attempt": attempt.id,
+            },
+        )
+
+    def finish(self, authorization_id: str, *, result: Result, finished_by: str) -> Result:
+        """→ DONE with the result; return the one that stands, which may be an earlier one."""
+        outcome = {
+            "status": result.status,
+            "connection_id": result.connection_id,
+            "error": result.error,
+            "previous_connection_id": result.previous_connection_id,
+        }
+        if self._update(
+            authorization_id,
+            "SET progress = :done, outcome = :outcome, finished_by = :by",
+            "attribute_exists(id) AND progress <> :done",
+            {
+                ":done": Progress.DONE.value,
+                ":outcome": {name: text for name, text in outcome.items() if text is not None},
+                ":by": finished_by,
+            },
+        ):
+            return result
+        stands = self.get(authorization_id)
+        if stands is None or stands.result is None:
+            raise StaleGeneration
+        return stands.result
+
+    def _update(
+        self,
+        authorization_id: str,
+        expression: str,
+        condition: str,
+        values: Row,
+        *,
+        names: dict[str, str] | None = None,
+    ) -> bool:
+        how: dict[str, Any] = {"ExpressionAttributeNames": names} if names else {}
+        try:
+            self._client.update_item(
+                TableName=self._table,
+                Key=key(authorization_id),
+                UpdateExpression=expression,
+                ConditionExpression=condition,
+                ExpressionAttributeValues=to_wire(values),
+                **how,
+            )
+        except (ClientError, BotoCoreError) as exc:
+            if refused(exc):
+                return False
+            raise unavailable(exc) from None
+        return True
+
+
+def _authorization(row: Row) -> Authorization:
+    attempt = None
+    with suppress(KeyError):
+        attempt = Lease(id=row["attempt_id"], until=int(row["attempt_until"]))
+    try:
+        return Authorization(
+            id=row["id"],
+            connection_id=row["connection_id"],
+            replaces=row.get("replaces"),
+            subject=row["subject"],
+            connector=row["connector"],
+            return_to=row["return_to"],
+            redirect_uri=row["redirect_uri"],
+            expires_at=int(row["valid_until"]),
+            progress=Progress(row["progress"]),
+            openings=row["openings"],
+            attempt=attempt,
+            finished_by=row.get("finished_by"),
+            result=Result(**row["outcome"]) if "outcome" in row else None,
+        )
+    except (KeyError, TypeError, ValueError) as exc:
+        raise RowUnreadable(
+            detail=f"the row does not read as an authorization ({type(exc).__name__})"
+        ) from None

@@ -1,0 +1,71 @@
+"""The client secret in Secrets Manager, cached for minutes, read anew when Akoya refuses it.
+
+Shape of the secret's value: {"client_id": "...", "client_secret": "..."}. The client id is there so
+that another app's or environment's secret is noticed before it is ever sent.
+"""
+
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING, Any
+
+from botocore.exceptions import BotoCoreError, ClientError
+
+from token_broker.domain.errors import BrokerMisconfigured, TokenBrokerError, UpstreamUnavailable
+from token_broker.domain.ports import ClientCredentials, Clock
+from token_broker.domain.secret_text import SecretText
+
+if TYPE_CHECKING:
+    from mypy_boto3_secretsmanager import SecretsManagerClient
+
+CACHED_FOR = 300
+LASTING = frozenset({"AccessDeniedException", "ResourceNotFoundException", "DecryptionFailure"})
+REMEDY = 'put {"client_id": "…", "client_secret": "…"} into the stack\'s secret (README: deploy)'
+
+
+class SecretsManagerClientSecret:
+    """The credentials of one client id."""
+
+    def __init__(
+        self, client: SecretsManagerClient, secret_id: str, *, client_id: str, clock: Clock
+    ) -> None:
+        self._client = client
+        self._secret_id = secret_id
+        self._client_id = client_id
+        self._clock = clock
+        self._cached: tuple[int, ClientCredentials] | None = None
+
+    def read(self) -> ClientCredentials:
+        """Return the credentials, at most five minutes old."""
+        if self._cached and self._clock() - self._cached[0] < CACHED_FOR:
+            return self._cached[1]
+        return self.reread()
+
+    def reread(self) -> ClientCredentials:
+        """Return the credentials as they are now, past the cache."""
+        try:
+            answer = self._client.get_secret_value(SecretId=self._secret_id)
+        except (ClientError, BotoCoreError) as exc:
+            raise _failure(exc) from None
+        credentials = self._parse(answer.get("SecretString", ""))
+        self._cached = (self._clock(), credentials)
+        return credentials
+
+    def _parse(self, text: str) -> ClientCredentials:
+        try:
+            content: Any = json.loads(text)
+            client_id, client_secret = content["client_id"], SecretText(content["client_secret"])
+        except (KeyError, TypeError, ValueError):
+            raise BrokerMisconfigured(detail=f"the client secret is not set: {REMEDY}") from None
+        if client_id != self._client_id:
+            raise BrokerMisconfigured(
+                detail=f"the secret is of another client id than the stack's ClientId: {REMEDY}"
+            )
+        return ClientCredentials(client_id=client_id, client_secret=client_secret)
+
+
+def _failure(exc: ClientError | BotoCoreError) -> TokenBrokerError:
+    code = exc.response["Error"]["Code"] if isinstance(exc, ClientError) else type(exc).__name__
+    if code in LASTING:
+        return BrokerMisconfigured(detail=f"Secrets Manager: {code}: {REMEDY}")
+    return UpstreamUnavailable(detail=f"Secrets Manager: {code}", retry_after=5)

@@ -1,0 +1,738 @@
+"""The connections table in DynamoDB: which condition guards which write.
+
+A lease guards sends, the generation guards writes of a token set. Every update names the attributes
+it touches, so that no writer can overwrite another's. SDK retries may deliver a write twice; each
+write that must count once carries the attempt's id and recognises itself.
+"""
+
+from __future__ import annotations
+
+import zlib
+from collections.abc import Collection, Mapping
+from contextlib import suppress
+from heapq import merge
+from itertools import islice
+from typing import TYPE_CHECKING, Any
+
+from botocore.exceptions import BotoCoreError, ClientError
+
+from token_broker.adapters.dynamodb import (
+    Refused,
+    Row,
+    from_wire,
+    key,
+    refused,
+    to_wire,
+    unavailable,
+)
+from token_broker.domain.connection import (
+    MOVES,
+    Connection,
+    Landing,
+    Lease,
+    Reason,
+    Status,
+    Suspect,
+)
+from token_broker.domain.errors import (
+    ConfirmationInvalid,
+    ConnectionGone,
+    ConnectionNotFound,
+    NotConfirmed,
+    RefreshInProgress,
+    RowUnreadable,
+    StaleGeneration,
+    UpstreamUnavailable,
+)
+from token_broker.domain.ports import Clock
+from token_broker.domain.token_set import Verdict
+
+if TYPE_CHECKING:
+    from mypy_boto3_dynamodb import DynamoDBClient
+
+SHARDS = 8
+SCHEMA = 1
+IDENTITY_ROW = "identity"
+IDENTITY_CACHED_FOR = 60
+PUBLIC = (
+    "id",
+    "subject",
+    "connector",
+    "status",
+    "reason",
+    "generation",
+    "issued_at",
+    "iat",
+    "expires_at",
+    "verdict",
+    "due_at",
+    "asked_at",
+    "linked_at",
+    "updated_at",
+    "lease_id",
+    "lease_until",
+    "attempt_id",
+    "unsettled",
+    "failures",
+    "suspect_generation",
+    "suspect_reason",
+    "rejected",
+    "login",
+    "last_event",
+)
+OF_THE_SET = ("token_set", "login", "issued_at", "iat", "expires_at", "verdict", "attempt_id")
+OF_AN_ATTEMPT = ("lease_id", "lease_until", "suspect_generation", "suspect_reason", "rejected")
+
+
+def shard_of(connection_id: str) -> int:
+    """Return the part of the due index a connection lives in."""
+    return zlib.crc32(connection_id.encode()) % SHARDS
+
+
+class DynamoConnectionTable:
+    """Rows of the connections table."""
+
+    def __init__(
+        self,
+        client: DynamoDBClient,
+        table_name: str,
+        *,
+        clock: Clock,
+        impatient: DynamoDBClient | None = None,
+    ) -> None:
+        """Use `impatient`, a client without retries, where the caller retries by itself."""
+        self._client = client
+        self._impatient = impatient or client
+        self._table = table_name
+        self._clock = clock
+        self._identity: tuple[int, str] | None = None  # (read at, TableId)
+
+    # ── reading ──────────────────────────────────────────────────────────────────────────────────
+
+    def create(self, connection: Connection) -> None:
+        """Add a LINKING row; over an earlier one that never held a set; else StaleGeneration."""
+        row = _row(connection)
+        try:
+            self._client.put_item(
+                TableName=self._table,
+                Item=to_wire(row),
+                ConditionExpression="attribute_not_exists(id) OR (#status = :linking AND "
+                "generation = :none AND confirmation_hash = :ours)",
+                ExpressionAttributeNames={"#status": "status"},
+                ExpressionAttributeValues=to_wire(
+                    {
+                        ":linking": Status.LINKING.value,
+                        ":none": 0,
+                        ":ours": row["confirmation_hash"],
+                    }
+                ),
+            )
+        except (ClientError, BotoCoreError) as exc:
+            if refused(exc):
+                raise StaleGeneration from None
+            raise unavailable(exc) from None
+
+    def get(self, connection_id: str) -> Connection:
+        """Read one row, strongly consistent."""
+        return self._read(connection_id)
+
+    def look(self, connection_id: str) -> Connection:
+        """Read one row without its token set, strongly consistent."""
+        return self._read(
+            connection_id,
+            ProjectionExpression=", ".join(f"#{name}" for name in PUBLIC),
+            ExpressionAttributeNames={f"#{name}": name for name in PUBLIC},
+        )
+
+    def _read(self, connection_id: str, **how: Any) -> Connection:
+        try:
+            answer = self._client.get_item(
+                TableName=self._table, Key=key(connection_id), ConsistentRead=True, **how
+            )
+        except (ClientError, BotoCoreError) as exc:
+            raise unavailable(exc) from None
+        if "Item" not in answer:
+            raise ConnectionNotFound
+        return _connection(from_wire(answer["Item"]))
+
+    def of_subject(self, subject: str) -> list[Connection]:
+        """List a subject's connections without their token sets, newest first; may lag."""
+        pages = self._client.get_paginator("query").paginate(
+            TableName=self._table,
+            IndexName="subject",
+            KeyConditionExpression="subject = :subject",
+            ExpressionAttributeValues=to_wire({":subject": subject}),
+            ScanIndexForward=False,
+        )
+        try:
+            return [_connection(from_wire(item)) for page in pages for item in page["Items"]]
+        except (ClientError, BotoCoreError) as exc:
+            raise unavailable(exc) from None
+
+    def due(self, *, now: int, limit: int) -> list[tuple[str, int]]:
+        """List (id, due_at) of what is due, oldest first, at most `limit`; may lag."""
+        try:
+            shards = [self._due_in(shard, now=now, limit=limit) for shard in range(SHARDS)]
+        except (ClientError, BotoCoreError) as exc:
+            raise unavailable(exc) from None
+        return list(islice(merge(*shards, key=lambda entry: entry[1]), limit))
+
+    def _due_in(self, shard: int, *, now: int, limit: int) -> list[tuple[str, int]]:
+        answer = self._client.query(
+            TableName=self._table,
+            IndexName="due",
+            KeyConditionExpression="shard = :shard AND due_at <= :now",
+            ExpressionAttributeValues=to_wire({":shard": shard, ":now": now}),
+            Limit=limit,
+        )
+        items = map(from_wire, answer["Items"])
+        return [(str(item["id"]), int(item["due_at"])) for item in items]
+
+    # ── one attempt ──────────────────────────────────────────────────────────────────────────────
+
+    def claim(
+        self,
+        connection_id: str,
+        *,
+        lease: Lease,
+        now: int,
+        due_at: int,
+        statuses: Collection[Status],
+        generation: int | None = None,
+        rejected: bool = False,
+        even_resting: bool = False,
+    ) -> Connection:
+        """Take the lease and count an unsettled attempt."""
+        is_due = "due_at <= :now"
+        if generation is not None:
+            is_rested = f"failures = :zero OR attribute_not_exists(failures) OR {is_due}"
+            is_due = "generation = :generation"
+            if not even_resting:
+                is_due += f" AND ({is_rested})"
+        is_free = "(attribute_not_exists(lease_until) OR lease_until <= :now)"
+        wanted = {f":status{n}": status.value for n, status in enumerate(sorted(statuses))}
+        is_live = f"#status IN ({', '.join(wanted)})"
+        values = {
+            ":lease": lease.id,
+            ":until": lease.until,
+            ":due": due_at,
+            ":now": now,
+            ":zero": 0,
+            ":one": 1,
+            **({":generation": generation} if generation is not None else {}),
+            **wanted,
+        }
+        try:
+            return self._update(
+                connection_id,
+                "SET lease_id = :lease, lease_until = :until, due_at = :due, "
+                "unsettled = if_not_exists(unsettled, :zero) + :one"
+                + (", rejected = :generation" if rejected else ""),
+                condition=f"{is_live} AND {is_free} AND {is_due}",
+                values=values,
+            )
+        except Refused as said_no:
+            row = _found(said_no)
+        if row.lease and row.lease.id == lease.id:
+            return row  # an earlier delivery of this very claim
+        if row.leased(now) and row.lease:
+            raise RefreshInProgress(retry_after=_soon(row.lease.until - now))
+        if row.status in statuses and row.generation == generation and row.due_at:
+            raise UpstreamUnavailable(
+                detail="resting after a failed attempt", retry_after=max(1, row.due_at - now)
+            )
+        raise StaleGeneration
+
+    def land(self, landing: Landing, *, lease_id: str, status: Status, due_at: int) -> Connection:
+        """Store a token set as the generation it names, if the row holds the one before it."""
+        the_set = {
+            "token_set": landing.sealed,
+            "login": landing.login,
+            "issued_at": landing.issued_at,
+            "iat": landing.iat,
+            "expires_at": landing.expires_at,
+            "verdict": landing.verdict.value,
+            "attempt_id": landing.attempt_id,
+            "generation": landing.generation,
+            "updated_at": landing.issued_at,
+            "unsettled": 0,
+            "failures": 0,
+            "last_event": "token_refreshed" if landing.generation > 1 else "token_received",
+        }
+        suspect = {
+            "suspect_generation": landing.suspect.generation if landing.suspect else None,
+            "suspect_reason": landing.suspect.reason.value if landing.suspect else None,
+        }
+        before = {":before": landing.generation - 1}
+        movable = {s for s, after in MOVES.items() if status in after} | {status}
+        origins = {f":from{n}": origin.value for n, origin in enumerate(sorted(movable))}
+        try:
+            return self._set(
+                landing.connection_id,
+                the_set
+                | suspect
+                | {"status": status.value, "due_at": due_at, "lease_id": None, "lease_until": None}
+                | ({"reason": None} if status is Status.ACTIVE else {}),
+                condition="generation = :before AND lease_id = :lease AND "
+                f"#status IN ({', '.join(origins)})",
+                values=before | origins | {":lease": lease_id},
+                impatient=True,
+            )
+        except Refused as said_no:
+            row = _found(said_no)
+        if row.attempt_id == landing.attempt_id and row.generation >= landing.generation:
+            return row  # an earlier delivery of this very write
+        if row.generation != landing.generation - 1:
+            raise StaleGeneration
+        return self._land_late(landing, the_set | suspect, row)
+
+    def _land_late(self, landing: Landing, the_set: Row, row: Connection) -> Connection:
+        """Land where the row moved on meanwhile: keep the set, leave the rest as it is."""
+        moved: Row = {}
+        if row.status is Status.REVOKED:
+            moved = {
+                "status": Status.REVOKE_PENDING.value,
+                "due_at": landing.issued_at,
+                "shard": shard_of(row.id),
+            }
+        try:
+            return self._set(
+                landing.connection_id,
+                the_set | moved,
+                condition="generation = :before AND #status = :was",
+                values={":before": landing.generation - 1, ":was": row.status.value},
+                impatient=True,
+            )
+        except Refused:
+            raise UpstreamUnavailable(detail="the row moves; landing again") from None
+
+    def settle(
+        self,
+        held: Connection,
+        *,
+        due_at: int,
+        settled: bool,
+        failures: int,
+        event: str,
+        now: int,
+        suspect: Suspect | None = None,
+    ) -> None:
+        """End the lease of `held`; `settled`: the attempt is known to have changed nothing."""
+        changes: Row = {
+            "lease_id": None,
+            "lease_until": None,
+            "due_at": due_at,
+            "failures": failures,
+            "last_event": event,
+            "updated_at": now,
+            "unsettled": max(0, held.unsettled - 1) if settled else held.unsettled,
+        }
+        if suspect:
+            changes |= {
+                "suspect_generation": suspect.generation,
+                "suspect_reason": suspect.reason.value,
+            }
+        was = {":was": held.status.value}
+        try:
+            self._under_lease(held, changes, also="#status = :was", values=was)
+        except StaleGeneration:  # asked to revoke meanwhile: that due time stays
+            del changes["due_at"]
+            with suppress(StaleGeneration):
+                self._under_lease(held, changes)
+
+    def judge(self, landed: Connection, verdict: Verdict) -> None:
+        """Note what checking the bearer came to, if that generation is still held."""
+        self._if_generation(landed, {"verdict": verdict.value})
+
+    def suspect(self, seen: Connection, *, reason: Reason, now: int) -> None:
+        """Suspect the set that was seen and make the row due, if it is still held."""
+        self._if_generation(
+            seen,
+            {
+                "suspect_generation": seen.generation,
+                "suspect_reason": reason.value,
+                "due_at": now,
+                "last_event": "consent_suspected",
+                "updated_at": now,
+            },
+        )
+
+    def note_asked(self, seen: Connection, *, now: int, due_at: int) -> None:
+        """Note that the bearer was asked for, and make the row due no later than `due_at`."""
+        self._if_generation(seen, {"asked_at": now})
+        if seen.due_at is not None and due_at < seen.due_at:
+            self._if_generation(
+                seen,
+                {"due_at": due_at},
+                also="attribute_not_exists(lease_id) AND due_at > :due_at AND #status = :active",
+                values={":active": Status.ACTIVE.value},
+            )
+
+    # ── moves ────────────────────────────────────────────────────────────────────────────────────
+
+    def end(self, held: Connection, *, reason: Reason, due_at: int, now: int) -> None:
+        """Make an ACTIVE connection REAUTH_REQUIRED, under its lease; StaleGeneration."""
+        self._under_lease(
+            held,
+            {
+                "status": Status.REAUTH_REQUIRED.value,
+                "reason": reason.value,
+                "due_at": due_at,
+                "lease_id": None,
+                "lease_until": None,
+                "unsettled": 0,
+                "failures": 0,
+                "last_event": "reauthorization_required",
+                "updated_at": now,
+            },
+            also="#status = :active AND generation = :generation",
+            values={":active": Status.ACTIVE.value, ":generation": held.generation},
+        )
+
+    def confirm(
+        self, connection_id: str, *, subject: str, confirmation_hash: str, due_at: int, now: int
+    ) -> Connection:
+        """Make a pending connection ACTIVE; the same confirmation may be repeated."""
+        try:
+            return self._set(
+                connection_id,
+                {
+                    "status": Status.ACTIVE.value,
+                    "due_at": due_at,
+                    "asked_at": now,
+                    "last_event": "confirmed",
+                    "updated_at": now,
+                },
+                condition="#status = :pending AND subject = :subject AND "
+                "confirmation_hash = :confirmation",
+                values={
+                    ":pending": Status.PENDING_CONFIRMATION.value,
+                    ":subject": subject,
+                    ":confirmation": confirmation_hash,
+                },
+            )
+        except Refused as said_no:
+            row = _found(said_no)
+        if row.subject != subject or row.confirmation_hash != confirmation_hash:
+            raise ConfirmationInvalid
+        match row.status:
+            case Status.ACTIVE:
+                return row
+            case Status.LINKING:
+                raise NotConfirmed
+            case _:
+                raise ConnectionGone
+
+    def ask_revoke(self, connection_id: str, *, now: int) -> Connection:
+        """Make the row REVOKE_PENDING and due now; a tombstone stays one."""
+        try:
+            return self._set(
+                connection_id,
+                {
+                    "status": Status.REVOKE_PENDING.value,
+                    "due_at": now,
+                    "last_event": "disconnect_asked",
+                    "updated_at": now,
+                },
+                condition="attribute_exists(id) AND NOT #status IN (:pending, :revoked)",
+                values={
+                    ":pending": Status.REVOKE_PENDING.value,
+                    ":revoked": Status.REVOKED.value,
+                },
+            )
+        except Refused as said_no:
+            return _found(said_no)
+
+    def entomb(self, held: Connection, *, now: int) -> None:
+        """Erase all but the fact that the connection was: REVOKED; under its lease."""
+        gone = dict.fromkeys(
+            (
+                *OF_THE_SET,
+                *OF_AN_ATTEMPT,
+                "shard",
+                "due_at",
+                "asked_at",
+                "reason",
+                "confirmation_hash",
+            )
+        )
+        self._under_lease(
+            held,
+            gone
+            | {
+                "status": Status.REVOKED.value,
+                "unsettled": 0,
+                "failures": 0,
+                "last_event": "revoked",
+                "updated_at": now,
+            },
+        )
+
+    def erase_token_set(self, held: Connection, *, due_at: int, now: int) -> None:
+        """Erase the token set and keep the row; under its lease."""
+        self._under_lease(
+            held,
+            {
+                "token_set": None,
+                "lease_id": None,
+                "lease_until": None,
+                "due_at": due_at,
+                "unsettled": 0,
+                "last_event": "token_set_erased",
+                "updated_at": now,
+            },
+        )
+
+    def delete(self, held: Connection) -> None:
+        """Remove a row that never became a connection; under its lease."""
+        try:
+            self._client.delete_item(
+                TableName=self._table,
+                Key=key(held.id),
+                ConditionExpression="lease_id = :lease AND generation = :generation",
+                ExpressionAttributeValues=to_wire(
+                    {":lease": held.lease.id if held.lease else "", ":generation": held.generation}
+                ),
+            )
+        except (ClientError, BotoCoreError) as exc:
+            if not refused(exc):  # refused: a set landed, or somebody else holds the row
+                raise unavailable(exc) from None
+
+    def postpone(self, connection_id: str, *, due_at: int) -> None:
+        """Push back a row that cannot be read, so that it does not block those behind it."""
+        try:
+            self._client.update_item(
+                TableName=self._table,
+                Key=key(connection_id),
+                UpdateExpression="SET due_at = :due",
+                ConditionExpression="attribute_exists(id) AND due_at < :due",
+                ExpressionAttributeValues=to_wire({":due": due_at}),
+            )
+        except (ClientError, BotoCoreError) as exc:
+            if not refused(exc):
+                raise unavailable(exc) from None
+
+    # ── identity ─────────────────────────────────────────────────────────────────────────────────
+
+    def identity(self) -> str:
+        """Return what tells this very table from its copies and restores: its TableId.
+
+        Read again each minute: a table restored under the same name has another one.
+        """
+        now = self._clock()
+        if self._identity is None or now - self._identity[0] >= IDENTITY_CACHED_FOR:
+            try:
+                table = self._client.describe_table(TableName=self._table)["Table"]
+            except (ClientError, BotoCoreError) as exc:
+                raise unavailable(exc) from None
+            self._identity = (now, table["TableId"])
+        return self._identity[1]
+
+    def recorded_identity(self, identity: str) -> str:
+        """Return the identity recorded in the table; record this one at first use.
+
+        It lives in the table itself, so that a copy or restore carries its original's.
+        """
+        try:
+            answer = self._client.get_item(
+                TableName=self._table, Key=key(IDENTITY_ROW), ConsistentRead=True
+            )
+            if "Item" in answer:
+                return str(from_wire(answer["Item"])["identity"])
+            self._client.put_item(
+                TableName=self._table,
+                Item=to_wire({"id": IDENTITY_ROW, "identity": identity}),
+                ConditionExpression="attribute_not_exists(id)",
+            )
+        except (ClientError, BotoCoreError) as exc:
+            if refused(exc):
+                raise UpstreamUnavailable(detail="the table is being adopted") from None
+            raise unavailable(exc) from None
+        return identity
+
+    # ── how a write is made ──────────────────────────────────────────────────────────────────────
+
+    def _under_lease(
+        self,
+        held: Connection,
+        changes: Row,
+        *,
+        also: str = "",
+        values: Row | None = None,
+    ) -> None:
+        try:
+            self._set(
+                held.id,
+                changes,
+                condition="lease_id = :held_lease" + (f" AND {also}" if also else ""),
+                values={":held_lease": held.lease.id if held.lease else "", **(values or {})},
+            )
+        except Refused:
+            raise StaleGeneration from None
+
+    def _if_generation(
+        self, seen: Connection, changes: Row, *, also: str = "", values: Row | None = None
+    ) -> None:
+        with suppress(Refused):  # it moved on; what was seen no longer matters
+            self._set(
+                seen.id,
+                changes,
+                condition="generation = :seen" + (f" AND {also}" if also else ""),
+                values={":seen": seen.generation, **(values or {})},
+            )
+
+    def _set(
+        self,
+        connection_id: str,
+        changes: Row,
+        *,
+        condition: str,
+        values: Row,
+        impatient: bool = False,
+    ) -> Connection:
+        """Set each attribute of `changes`; None removes it."""
+        kept = {name: value for name, value in changes.items() if value is not None}
+        gone = [name for name, value in changes.items() if value is None]
+        expression = "SET " + ", ".join(f"#{name} = :{name}" for name in kept)
+        if gone:
+            expression += " REMOVE " + ", ".join(f"#{name}" for name in gone)
+        names = {f"#{name}": name for name in changes}
+        if "#status" in condition:
+            names["#status"] = "status"
+        return self._update(
+            connection_id,
+            expression,
+            condition=condition,
+            values={f":{name}": value for name, value in kept.items()} | values,
+            names=names,
+            impatient=impatient,
+        )
+
+    def _update(
+        self,
+        connection_id: str,
+        expression: str,
+        *,
+        condition: str,
+        values: Row,
+        names: Mapping[str, str] | None = None,
+        impatient: bool = False,
+    ) -> Connection:
+        client = self._impatient if impatient else self._client
+        try:
+            answer = client.update_item(
+                TableName=self._table,
+                Key=key(connection_id),
+                UpdateExpression=expression,
+                ConditionExpression=condition,
+                ExpressionAttributeNames=names or {"#status": "status"},
+                ExpressionAttributeValues=to_wire(values),
+                ReturnValues="ALL_NEW",
+                ReturnValuesOnConditionCheckFailure="ALL_OLD",
+            )
+        except ClientError as exc:
+            if refused(exc):
+                row: dict[str, Any] = exc.response.get("Item", {})  # type: ignore[assignment]
+                raise Refused(from_wire(row)) from None
+            raise unavailable(exc) from None
+        except BotoCoreError as exc:
+            raise unavailable(exc) from None
+        return _connection(from_wire(answer["Attributes"]))
+
+
+def _found(said_no: Refused) -> Connection:
+    """Read the row that refused a write; raise ConnectionNotFound if there is none."""
+    if not said_no.row:
+        raise ConnectionNotFound from None
+    return _connection(said_no.row)
+
+
+def _soon(seconds: int) -> int:
+    """Return when asking again is worth it: a lease mostly ends long before its limit."""
+    return min(max(1, seconds), 2)
+
+
+def _row(connection: Connection) -> Row:
+    lease, suspect = connection.lease, connection.suspect
+    row = {
+        "id": connection.id,
+        "schema": SCHEMA,
+        "shard": shard_of(connection.id),
+        "subject": connection.subject,
+        "connector": connection.connector,
+        "status": connection.status.value,
+        "reason": connection.reason.value if connection.reason else None,
+        "generation": connection.generation,
+        "token_set": connection.sealed,
+        "login": connection.login,
+        "issued_at": connection.issued_at,
+        "iat": connection.iat,
+        "expires_at": connection.expires_at,
+        "verdict": connection.verdict.value,
+        "linked_at": connection.linked_at,
+        "updated_at": connection.updated_at,
+        "due_at": connection.due_at,
+        "asked_at": connection.asked_at,
+        "lease_id": lease.id if lease else None,
+        "lease_until": lease.until if lease else None,
+        "attempt_id": connection.attempt_id,
+        "unsettled": connection.unsettled,
+        "failures": connection.failures,
+        "suspect_generation": suspect.generation if suspect else None,
+        "suspect_reason": suspect.reason.value if suspect else None,
+        "rejected": connection.rejected,
+        "confirmation_hash": connection.confirmation_hash,
+        "last_event": connection.last_event,
+    }
+    return {name: value for name, value in row.items() if value is not None}
+
+
+def _connection(row: Row) -> Connection:
+    """Read a row; raise RowUnreadable if it makes no sense."""
+    try:
+        return Connection(
+            id=_text(row["id"]),
+            subject=_text(row["subject"]),
+            connector=_text(row["connector"]),
+            status=Status(row["status"]),
+            reason=Reason(row["reason"]) if "reason" in row else None,
+            generation=int(row["generation"]),
+            sealed=bytes(row["token_set"]) if "token_set" in row else None,
+            login=row.get("login"),
+            issued_at=_whole(row, "issued_at"),
+            iat=_whole(row, "iat"),
+            expires_at=_whole(row, "expires_at"),
+            verdict=Verdict(row.get("verdict", Verdict.UNVERIFIED)),
+            linked_at=int(row["linked_at"]),
+            updated_at=int(row["updated_at"]),
+            due_at=_whole(row, "due_at"),
+            asked_at=_whole(row, "asked_at"),
+            lease=Lease(id=row["lease_id"], until=int(row["lease_until"]))
+            if "lease_id" in row
+            else None,
+            attempt_id=row.get("attempt_id"),
+            unsettled=int(row.get("unsettled", 0)),
+            failures=int(row.get("failures", 0)),
+            suspect=Suspect(
+                generation=int(row["suspect_generation"]), reason=Reason(row["suspect_reason"])
+            )
+            if "suspect_generation" in row
+            else None,
+            rejected=_whole(row, "rejected"),
+            confirmation_hash=row.get("confirmation_hash"),
+            last_event=row.get("last_event"),
+        )
+    except (KeyError, TypeError, ValueError, ArithmeticError) as exc:
+        raise RowUnreadable(
+            detail=f"the row does not read as a connection ({type(exc).__name__})"
+        ) from None
+
+
+def _text(value: Any) -> str:
+    if not isinstance(value, str) or not value:
+        raise ValueError("not a text")
+    return value
+
+
+def _whole(row: Row, name: str) -> int | None:
+    return int(row[name]) if name in row else None

@@ -1,0 +1,113 @@
+"""What holds for all connections at once: the breaker, and the guard against mass endings."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from botocore.exceptions import BotoCoreError, ClientError
+
+from token_broker.adapters.dynamodb import Row, from_wire, key, refused, to_wire, unavailable
+from token_broker.domain.ports import Clock
+from token_broker.domain.refresh_policy import mass_failure
+
+if TYPE_CHECKING:
+    from mypy_boto3_dynamodb import DynamoDBClient
+
+CACHED_FOR = 10
+HOUR = 3_600
+
+
+class DynamoControl:
+    """Rows of the control table: `breaker`, `guard` and the figures of the hour."""
+
+    def __init__(self, client: DynamoDBClient, table_name: str, *, clock: Clock) -> None:
+        self._client = client
+        self._table = table_name
+        self._clock = clock
+        self._breaker: tuple[int, int | None] | None = None  # (read at, open until)
+
+    def breaker(self) -> int | None:
+        """Return until when all sends pause, or None; up to 10 s old."""
+        now = self._clock()
+        if self._breaker is None or now - self._breaker[0] >= CACHED_FOR:
+            row = self._read("breaker")
+            self._breaker = (now, int(row["open_until"]) if row else None)
+        return self._breaker[1]
+
+    def open_breaker(self, *, reason: str, until: int) -> None:
+        """Pause all sends; after `until` the schedule's canary may try."""
+        self._breaker = (self._clock(), until)
+        self._put({"id": "breaker", "open_until": until, "reason": reason})
+
+    def close_breaker(self) -> None:
+        """Let sends go on."""
+        self._breaker = (self._clock(), None)
+        try:
+            self._client.delete_item(TableName=self._table, Key=key("breaker"))
+        except (ClientError, BotoCoreError) as exc:
+            raise unavailable(exc) from None
+
+    def guard(self, *, attempts: int, dead: int, now: int) -> bool:
+        """Add a run's figures to the hour's; return whether ends are held for the operator.
+
+        The hour, not the run, is judged: an incident that trickles in must trip it as well.
+        """
+        if dead == 0 and attempts == 0:
+            return False
+        figures = self._add(now // HOUR, attempts=attempts, dead=dead)
+        if mass_failure(attempts=int(figures["attempts"]), dead=int(figures["dead"])):
+            self._trip(now)
+        return self._read("guard") is not None
+
+    def _trip(self, now: int) -> None:
+        try:
+            self._client.put_item(
+                TableName=self._table,
+                Item=to_wire({"id": "guard", "tripped_at": now}),
+                ConditionExpression="attribute_not_exists(id)",
+            )
+        except (ClientError, BotoCoreError) as exc:
+            if not refused(exc):
+                raise unavailable(exc) from None
+
+    def _add(self, hour: int, *, attempts: int, dead: int) -> Row:
+        """Count in one row that a new hour starts afresh."""
+        for same_hour in (True, False):
+            expression = "ADD attempts :attempts, dead :dead"
+            condition = "#hour = :hour"
+            if not same_hour:
+                expression = "SET attempts = :attempts, dead = :dead, #hour = :hour"
+                condition = "attribute_not_exists(id) OR #hour <> :hour"
+            try:
+                answer = self._client.update_item(
+                    TableName=self._table,
+                    Key=key("figures"),
+                    UpdateExpression=expression,
+                    ConditionExpression=condition,
+                    ExpressionAttributeNames={"#hour": "hour"},
+                    ExpressionAttributeValues=to_wire(
+                        {":attempts": attempts, ":dead": dead, ":hour": hour}
+                    ),
+                    ReturnValues="ALL_NEW",
+                )
+            except (ClientError, BotoCoreError) as exc:
+                if not refused(exc):
+                    raise unavailable(exc) from None
+            else:
+                return from_wire(answer["Attributes"])
+        return {"attempts": attempts, "dead": dead}  # another run turned the hour just now
+
+    def _read(self, row_id: str) -> Row | None:
+        try:
+            answer = self._client.get_item(
+                TableName=self._table, Key=key(row_id), ConsistentRead=True
+            )
+        except (ClientError, BotoCoreError) as exc:
+            raise unavailable(exc) from None
+        return from_wire(answer["Item"]) if "Item" in answer else None
+
+    def _put(self, row: Row) -> None:
+        try:
+            self._client.put_item(TableName=self._table, Item=to_wire(row))
+        except (ClientError, BotoCoreError) as exc:
+            raise unavailable(exc) from None

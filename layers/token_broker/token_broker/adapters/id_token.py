@@ -1,0 +1,202 @@
+"""Reading and checking id_tokens, after they are durable.
+
+The token comes straight from the token endpoint over TLS, so OpenID Connect Core 3.1.3.7 lets the
+signature go unchecked. `strict` hands out only what verifies; `warn` checks, reports and hands out;
+`off` checks no signature. A nonce that is not ours is refused in every mode: it is the mark of an
+injected code.
+"""
+
+from __future__ import annotations
+
+import hmac
+import json
+from typing import TYPE_CHECKING, Any
+
+import jwt
+
+from token_broker.domain.ports import Clock, Record
+from token_broker.domain.secret_text import SecretText
+from token_broker.domain.token_set import Claims, Verdict
+
+if TYPE_CHECKING:
+    import requests
+
+ALGORITHMS = ["RS256", "ES256", "PS256"]  # never `none`, never a shared secret (RFC 8725 3.1)
+SKEW = 120
+KEYS_KEPT_FOR = 3_600
+KEYS_RETRIED_AFTER = 300
+KEYS_TIMEOUT = (2, 4)
+LARGEST_DOCUMENT = 262_144
+
+
+class SigningKeys:
+    """The provider's announced keys, cached; looked up again for a key id never seen."""
+
+    def __init__(
+        self,
+        session: requests.Session,
+        discovery_url: str,
+        *,
+        clock: Clock,
+    ) -> None:
+        self._session = session
+        self._discovery_url = discovery_url
+        self._clock = clock
+        self._keys: dict[str | None, jwt.PyJWK] = {}
+        self._looked_up_at: int | None = None
+
+    def warm(self) -> None:
+        """Fetch the keys unless that was done, or tried, lately."""
+        wait = KEYS_KEPT_FOR if self._keys else KEYS_RETRIED_AFTER
+        if self._looked_up_at is None or self._clock() - self._looked_up_at >= wait:
+            self._look_up()
+
+    def get(self, key_id: str | None) -> jwt.PyJWK | None:
+        """Return a key; None if the provider announces none of this id."""
+        self.warm()
+        found = self._keys.get(key_id)
+        stale = self._clock() - (self._looked_up_at or 0) >= KEYS_RETRIED_AFTER
+        if found is None and stale:
+            self._look_up()
+            found = self._keys.get(key_id)
+        return found
+
+    def _look_up(self) -> None:
+        self._looked_up_at = self._clock()
+        try:
+            jwks_uri = self._document(self._discovery_url)["jwks_uri"]
+            keys = jwt.PyJWKSet.from_dict(self._document(jwks_uri)).keys
+        except Exception:  # noqa: BLE001 - whatever it is, there are no keys; the mode decides
+            return
+        self._keys = {key.key_id: key for key in keys}
+
+    def _document(self, url: str) -> dict[str, Any]:
+        with self._session.get(
+            url, timeout=KEYS_TIMEOUT, allow_redirects=False, stream=True
+        ) as response:
+            response.raise_for_status()
+            body = response.raw.read(LARGEST_DOCUMENT, decode_content=True)
+        content = json.loads(body)
+        if not isinstance(content, dict):
+            raise TypeError("not a JSON object")
+        return content
+
+
+class OpenIdTokens:
+    """id_tokens of one provider for one client."""
+
+    def __init__(
+        self,
+        keys: SigningKeys | None,
+        *,
+        issuer: str,
+        client_id: str,
+        strict: bool,
+        clock: Clock,
+        record: Record,
+    ) -> None:
+        """Check no signature where `keys` is None (mode `off`)."""
+        self._keys = keys
+        self._issuers = {issuer, issuer.rstrip("/"), issuer.rstrip("/") + "/"}
+        self._client_id = client_id
+        self._strict = strict
+        self._clock = clock
+        self._record = record
+
+    def prepare(self) -> None:
+        """Have the signing keys at hand before anything is sent, where they are checked."""
+        if self._keys:
+            self._keys.warm()
+
+    def claims(self, id_token: SecretText | None) -> Claims | None:
+        """Read the claims without trusting them; None if they cannot be read."""
+        payload = self._payload(id_token)
+        try:
+            return Claims(
+                sub=_text(payload["sub"]),
+                iat=int(payload["iat"]),
+                exp=int(payload["exp"]),
+                nonce=payload.get("nonce"),
+            )
+        except (KeyError, TypeError, ValueError, OverflowError):
+            return None
+
+    def verify(self, id_token: SecretText | None, *, nonce: str | None) -> Verdict:
+        """Check signature and claims (OpenID Connect Core 3.1.3.7) as configured."""
+        payload = self._payload(id_token)
+        given = payload.get("nonce")
+        if nonce is not None and given is not None and not _same(given, nonce):
+            self._record("id_token_nonce_foreign")
+            return Verdict.BAD
+        fault = self._fault_of(payload) or self._fault_of_signature(id_token)
+        if fault is None:
+            return Verdict.OK if self._keys else Verdict.UNVERIFIED
+        self._record("id_token_unverified", fault=fault)
+        unreadable = fault == "no_keys"
+        return Verdict.BAD if self._strict and not unreadable else Verdict.UNVERIFIED
+
+    def acceptable(self, verdict: Verdict) -> bool:
+        """Tell whether a bearer with this verdict may be handed out."""
+        return verdict is Verdict.OK or (verdict is Verdict.UNVERIFIED and not self._strict)
+
+    def _payload(self, id_token: SecretText | None) -> dict[str, Any]:
+        if id_token is None:
+            return {}
+        try:
+            return dict(jwt.decode(id_token.reveal(), options={"verify_signature": False}))
+        except Exception:  # noqa: BLE001 - text of the outside; it reads or it does not
+            return {}
+
+    def _fault_of(self, payload: dict[str, Any]) -> str | None:
+        """Name the first claim that is not as it must be."""
+        now, audience = self._clock(), payload.get("aud")
+        audiences = audience if isinstance(audience, list) else [audience]
+        if payload.get("iss") not in self._issuers:
+            return "iss"
+        if self._client_id not in audiences:
+            return "aud"
+        if len(audiences) > 1 and payload.get("azp", self._client_id) != self._client_id:
+            return "azp"
+        if not _near(payload.get("iat"), latest=now + SKEW):
+            return "iat"
+        if not _near(payload.get("exp"), earliest=now - SKEW):
+            return "exp"
+        return None
+
+    def _fault_of_signature(self, id_token: SecretText | None) -> str | None:
+        if self._keys is None or id_token is None:
+            return None
+        try:
+            key = self._keys.get(jwt.get_unverified_header(id_token.reveal()).get("kid"))
+            if key is None:
+                return "no_keys"
+            jwt.decode(
+                id_token.reveal(),
+                key,
+                algorithms=ALGORITHMS,
+                options={
+                    "verify_aud": False,
+                    "verify_exp": False,
+                    "verify_iat": False,
+                    "verify_nbf": False,
+                },
+            )
+        except Exception:  # noqa: BLE001 - any failure to verify is a failure to verify
+            return "signature"
+        return None
+
+
+def _text(value: object) -> str:
+    if not isinstance(value, str) or not value:
+        raise ValueError("not a text")
+    return value
+
+
+def _same(given: object, nonce: str) -> bool:
+    return isinstance(given, str) and hmac.compare_digest(given.encode(), nonce.encode())
+
+
+def _near(moment: object, *, earliest: int | None = None, latest: int | None = None) -> bool:
+    if not isinstance(moment, int | float):
+        return False
+    return (earliest is None or moment >= earliest) and (latest is None or moment <= latest)

@@ -1,0 +1,150 @@
+"""One attempt to connect: from the start link to the redirect that comes back (RFC 6749 4.1).
+
+A 256-bit ticket opens it; each opening gives the browser a cookie of its own, and everything else
+that binds the two ends (nonce, PKCE verifier, confirmation) is derived from that cookie, so that
+the row holds hashes alone and a redelivered redirect gets the same answer again.
+"""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import hmac
+from collections.abc import Mapping
+from dataclasses import dataclass
+from enum import StrEnum
+from urllib.parse import parse_qsl, urlencode, urlsplit
+
+from token_broker.domain.connection import Lease
+from token_broker.domain.errors import StateInvalid
+from token_broker.domain.secret_text import SecretText
+
+LIFE = 900  # seconds from POST /connections to the redirect back
+CODE_LIFE = 300  # Akoya: an authorization code lives five minutes
+MOST_OPENINGS = 20
+
+
+class Progress(StrEnum):
+    """How far the attempt is; it only ever moves down, but for OPEN again if nothing was sent."""
+
+    OPEN = "OPEN"
+    EXCHANGING = "EXCHANGING"
+    DONE = "DONE"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Result:
+    """What the front end is told at the end, and told again if the redirect is delivered again."""
+
+    status: str  # active | pending_confirmation | declined | failed
+    connection_id: str
+    error: str | None = None
+    previous_connection_id: str | None = None  # a renewal came back with another login
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Authorization:
+    """One row: an attempt to connect. `id` is the hash of the ticket."""
+
+    id: str
+    connection_id: str  # the id a new connection gets
+    subject: str
+    connector: str
+    return_to: str
+    redirect_uri: str
+    expires_at: int
+    progress: Progress = Progress.OPEN
+    openings: Mapping[str, str] | None = None  # hash of the state -> hash of the cookie
+    attempt: Lease | None = None
+    replaces: str | None = None  # the connection whose consent is renewed
+    finished_by: str | None = None  # the opening (hash of its state) whose code was exchanged
+    result: Result | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Redirect:
+    """Where the browser goes at the end, and what it carries there."""
+
+    return_to: str
+    result: Result
+    confirmation: SecretText | None = None
+
+    def location(self) -> str:
+        """Return the URL; the fintech's own query parameters stay."""
+        parts = urlsplit(self.return_to)
+        ours = {
+            "connection_id": self.result.connection_id,
+            "status": self.result.status,
+            "error": self.result.error,
+            "previous_connection_id": self.result.previous_connection_id,
+            "confirmation": self.confirmation.reveal() if self.confirmation else None,
+        }
+        query = parse_qsl(parts.query, keep_blank_values=True)
+        query += [(name, value) for name, value in ours.items() if value is not None]
+        return parts._replace(query=urlencode(query)).geturl()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Opening:
+    """What one opening of the start link puts into the browser; kept nowhere else."""
+
+    authorization_url: str  # carries the state; only ever a Location header
+    cookie_name: str
+    cookie: SecretText
+
+
+def fingerprint(secret: SecretText) -> str:
+    """Return the hash under which a 256-bit random value is stored."""
+    return hashlib.sha256(secret.reveal().encode()).hexdigest()
+
+
+def matches(secret: SecretText, stored: str) -> bool:
+    """Compare a value with its stored hash in constant time."""
+    return hmac.compare_digest(fingerprint(secret), stored)
+
+
+def compose_state(authorization_id: str, unguessable: SecretText) -> SecretText:
+    """Return the `state` of one opening: the row's id and 256 random bits."""
+    return SecretText(f"{authorization_id}.{unguessable.reveal()}")
+
+
+def authorization_id_of(state: SecretText) -> str:
+    """Return the id of the row a `state` points at; raises StateInvalid."""
+    row, _, rest = state.reveal().partition(".")
+    if len(row) != 64 or not rest or set(row) - set("0123456789abcdef"):  # noqa: PLR2004 sha256
+        raise StateInvalid
+    return row
+
+
+def cookie_name(state: SecretText) -> str:
+    """Return the name of the opening's own cookie, so that two tabs do not overwrite each other.
+
+    `__Host-` ties it to this host, to https and to the root path (RFC 6265bis 4.1.3.2).
+    """
+    return f"__Host-link-{fingerprint(state)[:16]}"
+
+
+def _derive(cookie: SecretText, purpose: str) -> str:
+    digest = hmac.digest(cookie.reveal().encode(), purpose.encode(), "sha256")
+    return base64.urlsafe_b64encode(digest).rstrip(b"=").decode()
+
+
+def nonce(cookie: SecretText) -> str:
+    """Return the OpenID Connect nonce of the opening (Core 3.1.2.1)."""
+    return _derive(cookie, "nonce")
+
+
+def code_verifier(cookie: SecretText) -> SecretText:
+    """Return the PKCE verifier of the opening (RFC 7636 4.1)."""
+    return SecretText(_derive(cookie, "code_verifier"))
+
+
+def code_challenge(verifier: SecretText) -> str:
+    """Return the S256 challenge of a verifier (RFC 7636 4.2)."""
+    digest = hashlib.sha256(verifier.reveal().encode()).digest()
+    return base64.urlsafe_b64encode(digest).rstrip(b"=").decode()
+
+
+def confirmation(cookie: SecretText) -> SecretText:
+    """Return the one-time value only the finishing browser sees."""
+    return SecretText(_derive(cookie, "confirmation"))

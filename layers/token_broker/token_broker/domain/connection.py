@@ -1,0 +1,132 @@
+"""A connection: one person's authorization at one connector, its states and their moves."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping
+from dataclasses import dataclass
+from enum import StrEnum
+
+from token_broker.domain.token_set import Verdict
+
+
+class Status(StrEnum):
+    """Where a connection stands; every one but the tombstone is tended by the schedule."""
+
+    LINKING = "LINKING"
+    PENDING_CONFIRMATION = "PENDING_CONFIRMATION"
+    ACTIVE = "ACTIVE"
+    REAUTH_REQUIRED = "REAUTH_REQUIRED"
+    SUPERSEDED = "SUPERSEDED"
+    REVOKE_PENDING = "REVOKE_PENDING"
+    REVOKED = "REVOKED"
+
+
+class Reason(StrEnum):
+    """Why a connection needs a new consent."""
+
+    GRANT_DEAD = "grant_dead"  # Akoya refuses the refresh token, twice
+    ROTATION_LOST = "rotation_lost"  # the same, after an attempt whose answer never came
+    CONSENT_REVOKED = "consent_revoked"  # fresh bearers are refused by the data API
+    LOGIN_CHANGED = "login_changed"  # a refresh brought the tokens of another bank login
+
+
+# Which status may follow which; `connection_table` guards each of these writes.
+MOVES: Mapping[Status, frozenset[Status]] = {
+    Status.LINKING: frozenset({Status.PENDING_CONFIRMATION, Status.ACTIVE, Status.REVOKE_PENDING}),
+    Status.PENDING_CONFIRMATION: frozenset({Status.ACTIVE, Status.REVOKE_PENDING}),
+    Status.ACTIVE: frozenset({Status.REAUTH_REQUIRED, Status.SUPERSEDED, Status.REVOKE_PENDING}),
+    Status.REAUTH_REQUIRED: frozenset({Status.ACTIVE, Status.REVOKE_PENDING}),
+    Status.SUPERSEDED: frozenset({Status.ACTIVE, Status.REVOKE_PENDING}),
+    Status.REVOKE_PENDING: frozenset({Status.REVOKED}),
+    Status.REVOKED: frozenset({Status.REVOKE_PENDING}),  # a set that landed after the end
+}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Lease:
+    """The right of one attempt to use a connection's refresh token until a moment."""
+
+    id: str
+    until: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Suspect:
+    """A first sign that the consent is over; a second one for the same generation settles it."""
+
+    generation: int
+    reason: Reason
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Connection:
+    """One row, as last read. Times are whole seconds since the epoch on our clock."""
+
+    id: str
+    subject: str
+    connector: str
+    status: Status
+    linked_at: int
+    updated_at: int
+    generation: int = 0
+    sealed: bytes | None = None
+    login: str | None = None
+    issued_at: int | None = None
+    iat: int | None = None  # Akoya's own time of issue
+    expires_at: int | None = None
+    verdict: Verdict = Verdict.UNVERIFIED
+    reason: Reason | None = None
+    due_at: int | None = None
+    asked_at: int | None = None
+    lease: Lease | None = None
+    attempt_id: str | None = None  # the attempt whose token set this row holds
+    unsettled: int = 0  # attempts started whose outcome is not recorded
+    failures: int = 0  # attempts in a row that brought no new set
+    suspect: Suspect | None = None
+    rejected: int | None = None  # the generation whose rejection forced the latest refresh
+    confirmation_hash: str | None = None
+    last_event: str | None = None
+
+    @property
+    def suspected(self) -> Suspect | None:
+        """The suspicion against the set held now, if any; one against an older set is void."""
+        if self.suspect and self.suspect.generation == self.generation:
+            return self.suspect
+        return None
+
+    def leased(self, now: int) -> bool:
+        """Tell whether an attempt may be using the refresh token."""
+        return self.lease is not None and self.lease.until > now
+
+    def remaining(self, now: int) -> int:
+        """Return for how many seconds the bearer can still be handed out; 0 if it must not be."""
+        if self.verdict is Verdict.BAD or self.expires_at is None:
+            return 0
+        return max(0, self.expires_at - now)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Landing:
+    """A sealed token set on its way into the row, or into escrow when the row cannot take it."""
+
+    connection_id: str
+    generation: int  # the one it will hold: always the current one plus one
+    attempt_id: str
+    sealed: bytes
+    login: str | None
+    issued_at: int  # the moment before the send, on our clock
+    expires_at: int  # issued_at plus the bearer's life
+    verdict: Verdict  # BAD: kept for its refresh token, its bearer is never handed out
+    iat: int | None = None  # when Akoya says it was issued; orders two links of one login
+    suspect: Suspect | None = None
+
+
+def login_of(*, environment: str, client_id: str, connector: str, sub: str) -> str:
+    """Return the hash that names one bank login; `sub` alone is unique per provider only.
+
+    Source: Akoya, unique-keys-and-values.
+    """
+    parts = (environment, client_id, connector, sub)
+    framed = "".join(f"{len(part)}:{part}" for part in parts)
+    return hashlib.sha256(framed.encode()).hexdigest()

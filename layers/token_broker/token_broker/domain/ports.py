@@ -1,0 +1,307 @@
+"""What the use cases need from outside, and what they may rely on.
+
+One contract suite (tests/contract) runs on every implementation, the tests' fakes included.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection
+from dataclasses import dataclass
+from typing import Protocol
+
+from token_broker.domain.authorization import Authorization, Result
+from token_broker.domain.connection import (
+    Connection,
+    Landing,
+    Lease,
+    Reason,
+    Status,
+    Suspect,
+)
+from token_broker.domain.outcome import Answer
+from token_broker.domain.refresh_policy import RefreshPolicy
+from token_broker.domain.secret_text import SecretText
+from token_broker.domain.token_set import Claims, TokenSet, Verdict
+
+Clock = Callable[[], int]
+"""Whole seconds since the epoch."""
+
+Remaining = Callable[[], float]
+"""Seconds until this invocation is ended from outside."""
+
+Pause = Callable[[float], None]
+"""Wait so many seconds."""
+
+NewSecret = Callable[[], SecretText]
+"""256 random bits as URL-safe text."""
+
+NewId = Callable[[], str]
+"""An identifier that never repeats; not a secret."""
+
+
+class Record(Protocol):
+    """Tell the operator what happened: a log line and a count under the event's name."""
+
+    def __call__(self, event: str, *, value: int = 1, **fields: str | int | None) -> None:
+        """`event` is a past-tense name; `fields` hold ids and codes, never secrets."""
+
+
+class ConnectionTable(Protocol):
+    """The rows of connections. Every write is conditional; a refused one changes nothing.
+
+    Raises: UpstreamUnavailable when the table refuses or cannot be reached (for a write that means
+    its effect is unknown), ConnectionNotFound, and what each method names.
+    """
+
+    def create(self, connection: Connection) -> None:
+        """Add a LINKING row; over an earlier one that never held a set; else StaleGeneration."""
+
+    def get(self, connection_id: str) -> Connection:
+        """Read one row, strongly consistent."""
+
+    def look(self, connection_id: str) -> Connection:
+        """Read one row without its token set, strongly consistent."""
+
+    def of_subject(self, subject: str) -> list[Connection]:
+        """List a subject's connections without their token sets, newest first; may lag."""
+
+    def due(self, *, now: int, limit: int) -> list[tuple[str, int]]:
+        """List (id, due_at) of what is due, oldest first, at most `limit`; may lag."""
+
+    def claim(
+        self,
+        connection_id: str,
+        *,
+        lease: Lease,
+        now: int,
+        due_at: int,
+        statuses: Collection[Status],
+        generation: int | None = None,
+        rejected: bool = False,
+        even_resting: bool = False,
+    ) -> Connection:
+        """Take the lease and count an unsettled attempt.
+
+        Of a row with one of `statuses` and no live lease that is due; or, if a generation is given,
+        that still holds it and is not resting after a failure (`even_resting`: or is). `rejected`
+        notes that the data API refused its bearer. Claiming twice with one lease id counts once.
+        Raises RefreshInProgress (leased), UpstreamUnavailable (resting), StaleGeneration (not due,
+        or moved on).
+        """
+
+    def land(self, landing: Landing, *, lease_id: str, status: Status, due_at: int) -> Connection:
+        """Store a token set as the generation it names, if the row holds the one before it.
+
+        Where the lease is still `lease_id`'s, the lease ends, the counters are cleared and the row
+        becomes `status`, due at `due_at`; otherwise the set alone is written. A set that lands
+        after the end (REVOKED) makes the row due for a revoke. Landing one attempt twice is
+        landing it once. Raises StaleGeneration.
+        """
+
+    def settle(
+        self,
+        held: Connection,
+        *,
+        due_at: int,
+        settled: bool,
+        failures: int,
+        event: str,
+        now: int,
+        suspect: Suspect | None = None,
+    ) -> None:
+        """End the lease of `held`; `settled`: the attempt is known to have changed nothing.
+
+        Does nothing where the lease is no longer held.
+        """
+
+    def judge(self, landed: Connection, verdict: Verdict) -> None:
+        """Note what checking the bearer came to, if that generation is still held."""
+
+    def end(self, held: Connection, *, reason: Reason, due_at: int, now: int) -> None:
+        """Make an ACTIVE connection REAUTH_REQUIRED, under its lease; StaleGeneration."""
+
+    def suspect(self, seen: Connection, *, reason: Reason, now: int) -> None:
+        """Suspect the set that was seen and make the row due, if it is still held."""
+
+    def confirm(
+        self, connection_id: str, *, subject: str, confirmation_hash: str, due_at: int, now: int
+    ) -> Connection:
+        """Make a pending connection ACTIVE; the same confirmation may be repeated.
+
+        Raises ConfirmationInvalid, NotConfirmed (still LINKING), ConnectionGone.
+        """
+
+    def note_asked(self, seen: Connection, *, now: int, due_at: int) -> None:
+        """Note that the bearer was asked for, and make the row due no later than `due_at`."""
+
+    def ask_revoke(self, connection_id: str, *, now: int) -> Connection:
+        """Make the row REVOKE_PENDING and due now; a tombstone stays one."""
+
+    def entomb(self, held: Connection, *, now: int) -> None:
+        """Erase all but the fact that the connection was: REVOKED; under its lease."""
+
+    def erase_token_set(self, held: Connection, *, due_at: int, now: int) -> None:
+        """Erase the token set and keep the row; under its lease."""
+
+    def delete(self, held: Connection) -> None:
+        """Remove a row that never became a connection; under its lease."""
+
+    def postpone(self, connection_id: str, *, due_at: int) -> None:
+        """Push back a row that cannot be read, so that it does not block those behind it."""
+
+    def identity(self) -> str:
+        """Return what tells this very table from its copies and restores."""
+
+    def recorded_identity(self, identity: str) -> str:
+        """Return the identity recorded in the table; record this one at first use."""
+
+
+class AuthorizationTable(Protocol):
+    """The rows of attempts to connect; they disappear by themselves some time after their end."""
+
+    def create(self, authorization: Authorization) -> None:
+        """Add a row."""
+
+    def get(self, authorization_id: str) -> Authorization | None:
+        """Read one row, strongly consistent."""
+
+    def add_opening(
+        self, authorization_id: str, *, state_hash: str, cookie_hash: str, now: int, most: int
+    ) -> bool:
+        """Add an opening while OPEN, unexpired and below `most`; tell whether it was added."""
+
+    def begin_exchange(self, authorization_id: str, *, attempt: Lease, now: int) -> bool:
+        """OPEN and unexpired → EXCHANGING; tell whether this attempt is the one winner."""
+
+    def reopen(self, authorization_id: str, *, attempt: Lease) -> None:
+        """EXCHANGING by this attempt → OPEN: nothing was sent, or nothing was used up."""
+
+    def finish(self, authorization_id: str, *, result: Result, finished_by: str) -> Result:
+        """→ DONE with the result; return the one that stands, which may be an earlier one."""
+
+
+class EscrowedSets(Protocol):
+    """Sealed token sets in a second durable place, because the table did not take them.
+
+    Raises UpstreamUnavailable.
+    """
+
+    def put(self, landing: Landing) -> None:
+        """Keep a sealed token set under its connection and generation."""
+
+    def find(self, connection_id: str, generation: int) -> Landing | None:
+        """Return the set kept for that generation, if any."""
+
+    def discard(self, landing: Landing) -> None:
+        """Remove a set that has landed."""
+
+
+class Sealer(Protocol):
+    """A data key in hand: sealing with it cannot fail for want of anything outside."""
+
+    def seal(self, tokens: TokenSet, *, generation: int) -> bytes:
+        """Seal a set as that generation of the connection the key was made for."""
+
+
+class Seal(Protocol):
+    """Sealing and opening of token sets, bound to connection and generation.
+
+    Raises UpstreamUnavailable (key service away), BrokerMisconfigured (key refused), RowUnreadable
+    (the set is not this row's, or was tampered with).
+    """
+
+    def prepare(self, connection_id: str) -> Sealer:
+        """Fetch a data key for the next set of a connection."""
+
+    def open(self, connection: Connection) -> TokenSet:
+        """Open the set a row holds."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ClientCredentials:
+    """Who we are to Akoya (RFC 6749 section 2.3.1)."""
+
+    client_id: str
+    client_secret: SecretText
+
+
+class ClientSecret(Protocol):
+    """The client secret, cached. Raises BrokerMisconfigured, UpstreamUnavailable."""
+
+    def read(self) -> ClientCredentials:
+        """Return the credentials, at most some minutes old."""
+
+    def reread(self) -> ClientCredentials:
+        """Return the credentials as they are now, past the cache."""
+
+
+class TokenEndpoint(Protocol):
+    """Akoya's token and revocation endpoints: each call sends once and never raises."""
+
+    def exchange(
+        self,
+        code: SecretText,
+        *,
+        redirect_uri: str,
+        code_verifier: SecretText | None,
+        credentials: ClientCredentials,
+    ) -> Answer:
+        """Exchange an authorization code (Akoya: client_secret_basic)."""
+
+    def refresh(self, refresh_token: SecretText, *, credentials: ClientCredentials) -> Answer:
+        """Trade a refresh token for the next pair (Akoya: client_secret_post)."""
+
+    def revoke(self, refresh_token: SecretText, *, credentials: ClientCredentials) -> Answer:
+        """Revoke the consent behind a refresh token (RFC 7009; Akoya: client_secret_post)."""
+
+
+class IdTokens(Protocol):
+    """Reading and checking of id_tokens; never raises."""
+
+    def prepare(self) -> None:
+        """Have the signing keys at hand before anything is sent, where they are checked."""
+
+    def claims(self, id_token: SecretText | None) -> Claims | None:
+        """Read the claims without trusting them; None if they cannot be read."""
+
+    def verify(self, id_token: SecretText | None, *, nonce: str | None) -> Verdict:
+        """Check signature and claims (OpenID Connect Core 3.1.3.7) as configured."""
+
+    def acceptable(self, verdict: Verdict) -> bool:
+        """Tell whether a bearer with this verdict may be handed out."""
+
+
+class Control(Protocol):
+    """What holds for all connections at once: the breaker and the guard."""
+
+    def breaker(self) -> int | None:
+        """Return until when all sends pause, or None; may lag by some seconds."""
+
+    def open_breaker(self, *, reason: str, until: int) -> None:
+        """Pause all sends; after `until` the schedule's canary may try."""
+
+    def close_breaker(self) -> None:
+        """Let sends go on."""
+
+    def guard(self, *, attempts: int, dead: int, now: int) -> bool:
+        """Add a run's figures to the hour's; return whether ends are held for the operator."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Sending:
+    """What every function that talks to Akoya stands on."""
+
+    environment: str
+    client_id: str
+    connections: ConnectionTable
+    escrow: EscrowedSets
+    control: Control
+    seal: Seal
+    client_secret: ClientSecret
+    token_endpoint: TokenEndpoint
+    id_tokens: IdTokens
+    policy: RefreshPolicy
+    clock: Clock
+    pause: Pause
+    new_id: NewId
+    record: Record

@@ -1,0 +1,87 @@
+"""When a connection is due, how long an attempt may take, what tells an incident from an end."""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import dataclass
+
+# One attempt's times, in seconds. The lease outlives the longest function (90 s) by 5 s, so a
+# process that still holds an answer cannot meet another holder's send.
+LEASE = 95
+CONNECT_TIMEOUT = 3
+READ_TIMEOUT = 30  # the bank may be in the path (Akoya: sections on refresh latency)
+SEND_DEADLINE = 35
+PERSIST_BUDGET = 10
+SEND_BUDGET = SEND_DEADLINE + PERSIST_BUDGET  # what must remain before anything is sent
+PROMPT_REPEATS = 2
+
+SUSPECT_DELAY = 60
+UNSETTLED_DELAY = 60
+BACK_OFF_FIRST = 60
+BACK_OFF_LONGEST = 900
+BREAKER_PAUSE = 60
+GUARD_PAUSE = 900
+
+CONFIRM_WITHIN = 900
+LINK_WITHIN = 900
+ASKED_LATELY = 3 * 86_400
+ASKED_AT_PRECISION = 86_400
+FORGET_AFTER = 365 * 86_400
+
+GUARD_COUNT = 5
+GUARD_SHARE = 0.10
+
+
+def jitter(key: str, width: int) -> int:
+    """Return a number below `width` that only depends on `key`, so that a fleet spreads out."""
+    digest = hashlib.sha256(key.encode()).digest()
+    return int.from_bytes(digest[:8], "big") % width if width > 0 else 0
+
+
+def back_off(connection_id: str, failures: int) -> int:
+    """Return the seconds to wait after so many failures in a row: doubling, bounded, spread."""
+    wait = min(BACK_OFF_LONGEST, BACK_OFF_FIRST * 2 ** min(failures, 10))
+    return int(wait) - jitter(f"{connection_id}/{failures}", wait // 4)
+
+
+def mass_failure(*, attempts: int, dead: int) -> bool:
+    """Tell an incident (wrong environment, restored table, fault at Akoya) from single ends."""
+    return dead > GUARD_COUNT and dead > attempts * GUARD_SHARE
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RefreshPolicy:
+    """When a connection must be looked at next. All values in seconds."""
+
+    margin: int
+    keep_alive: int
+
+    def early(self, life: int) -> int:
+        """Return how long before its expiry a bearer of this life counts as stale."""
+        return min(self.margin, life // 4)
+
+    def longest_min_validity(self, life: int) -> int:
+        """Return what a caller may ask for at most, lest asking forces endless refreshes."""
+        return life // 2
+
+    def due_at(
+        self,
+        *,
+        connection_id: str,
+        generation: int,
+        now: int,
+        issued: int,
+        expires_at: int,
+        asked_at: int | None,
+    ) -> int:
+        """Return when the connection is due: before its expiry if it is in use, else to keep alive.
+
+        `issued` is the moment on our clock from which the bearer's life counts.
+        """
+        key = f"{connection_id}/{generation}"
+        if expires_at <= issued:  # a rotation without a bearer: fetch one soon
+            return now + UNSETTLED_DELAY
+        if asked_at is None or now - asked_at > ASKED_LATELY:
+            return now + self.keep_alive - jitter(key, self.keep_alive // 10)
+        early = self.early(expires_at - issued)
+        return max(now + 1, expires_at - early - jitter(key, early // 2))

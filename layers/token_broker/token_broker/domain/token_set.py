@@ -1,0 +1,54 @@
+"""What one good answer of the token endpoint gives, and how it travels to the row that keeps it.
+
+Akoya issues no access token: the id_token is the bearer of its data APIs (id-token-details).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import StrEnum
+
+from token_broker.domain.secret_text import SecretText
+
+# Akoya: an id_token lives 24 hours at the most; where its life cannot be read, assume 15 minutes.
+LONGEST_LIFE = 86_400
+ASSUMED_LIFE = 900
+
+
+class Verdict(StrEnum):
+    """What checking an id_token came to."""
+
+    UNVERIFIED = "unverified"
+    OK = "ok"
+    BAD = "bad"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TokenSet:
+    """The pair that replaces every earlier pair of the same connection."""
+
+    refresh_token: SecretText
+    id_token: SecretText | None  # None: a rotation whose bearer could not be read
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Claims:
+    """The few claims of an id_token the broker goes by; times are seconds since the epoch."""
+
+    sub: str
+    iat: int
+    exp: int
+    nonce: str | None = None
+
+
+def lifetime(claims: Claims | None, expires_in: int | None) -> int:
+    """Return the bearer's life in seconds: exp - iat, capped by what is plausible.
+
+    Differences of Akoya's own times, never their absolute values, so that clock skew cannot matter.
+    """
+    stated = [
+        life
+        for life in (claims.exp - claims.iat if claims else None, expires_in)
+        if life is not None and life > 0
+    ]
+    return min([*stated, LONGEST_LIFE]) if stated else ASSUMED_LIFE

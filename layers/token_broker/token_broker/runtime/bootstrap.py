@@ -1,0 +1,191 @@
+"""Who is wired to whom: one builder a function, each importing only what its function needs."""
+
+from __future__ import annotations
+
+import os
+import secrets
+import time
+import uuid
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+
+import boto3
+from botocore.config import Config
+
+from token_broker.domain.ports import AuthorizationTable, ConnectionTable, Remaining, Sending
+from token_broker.domain.refresh_policy import RefreshPolicy
+from token_broker.domain.secret_text import SecretText
+from token_broker.runtime import settings
+from token_broker.runtime.observability import record
+from token_broker.runtime.settings import IdTokenVerification
+
+if TYPE_CHECKING:
+    from mypy_boto3_dynamodb import DynamoDBClient
+
+    from token_broker.use_cases.authorize import Linking
+    from token_broker.use_cases.callback import Finishing
+    from token_broker.use_cases.schedule import Tending
+
+RUN_SECONDS = 40  # for how long a run of the schedule starts new sends
+
+# A call that hangs must leave time for the next; boto3's own default waits a minute.
+PATIENT = Config(connect_timeout=2, read_timeout=5, retries={"total_max_attempts": 3})
+IMPATIENT = Config(connect_timeout=1, read_timeout=3, retries={"total_max_attempts": 1})
+
+
+def clock() -> int:
+    """Return whole seconds since the epoch."""
+    return int(time.time())
+
+
+def new_secret() -> SecretText:
+    """Return 256 random bits as URL-safe text."""
+    return SecretText(secrets.token_urlsafe(32))
+
+
+def new_id() -> str:
+    """Return an identifier that never repeats."""
+    return uuid.uuid4().hex
+
+
+def remaining(context: Any) -> Remaining:
+    """Return how to ask Lambda for the seconds this invocation has left."""
+    return lambda: float(context.get_remaining_time_in_millis()) / 1000
+
+
+def connection_table(
+    environ: Mapping[str, str], client: DynamoDBClient, *, impatient: DynamoDBClient | None = None
+) -> ConnectionTable:
+    """Build the connections table's adapter."""
+    from token_broker.adapters.connection_table import DynamoConnectionTable  # noqa: PLC0415
+
+    name = settings.connections_table_name(environ)
+    return DynamoConnectionTable(client, name, clock=clock, impatient=impatient)
+
+
+def authorization_table(environ: Mapping[str, str], client: DynamoDBClient) -> AuthorizationTable:
+    """Build the authorizations table's adapter."""
+    from token_broker.adapters.authorization_table import (  # noqa: PLC0415
+        DynamoAuthorizationTable,
+    )
+
+    return DynamoAuthorizationTable(client, settings.authorizations_table_name(environ))
+
+
+def policy(environ: Mapping[str, str]) -> RefreshPolicy:
+    """Build the refresh policy."""
+    return RefreshPolicy(
+        margin=settings.refresh_margin(environ), keep_alive=settings.keep_alive(environ)
+    )
+
+
+def linking(environ: Mapping[str, str] = os.environ) -> tuple[Linking, str]:
+    """Build what `authorize` stands on, and the public base URL."""
+    from token_broker.use_cases.authorize import Linking  # noqa: PLC0415
+
+    provider = settings.IdentityProvider.from_env(environ)
+    front = settings.Front.from_env(environ)
+    client = boto3.client("dynamodb", config=PATIENT)
+    on = Linking(
+        authorizations=authorization_table(environ, client),
+        connections=connection_table(environ, client),
+        authorization_endpoint=provider.authorization_endpoint,
+        client_id=provider.client_id,
+        scopes=front.scopes,
+        return_to_allow_list=front.return_to_allow_list,
+        send_pkce=provider.send_pkce,
+        clock=clock,
+        new_secret=new_secret,
+        new_id=new_id,
+        record=record,
+    )
+    return on, front.public_base_url
+
+
+def sending(environ: Mapping[str, str] = os.environ) -> Sending:
+    """Build what every function that talks to Akoya stands on."""
+    import requests  # noqa: PLC0415
+
+    from token_broker.adapters.akoya import AkoyaTokenEndpoint  # noqa: PLC0415
+    from token_broker.adapters.client_credentials import (  # noqa: PLC0415
+        SecretsManagerClientSecret,
+    )
+    from token_broker.adapters.control_table import DynamoControl  # noqa: PLC0415
+    from token_broker.adapters.escrow import S3Escrow  # noqa: PLC0415
+    from token_broker.adapters.id_token import OpenIdTokens, SigningKeys  # noqa: PLC0415
+    from token_broker.adapters.seal import KmsSeal  # noqa: PLC0415
+
+    provider = settings.IdentityProvider.from_env(environ)
+    vault = settings.Vault.from_env(environ)
+    session = requests.Session()
+    session.trust_env = False  # no proxy, no .netrc credentials beside our own
+    dynamodb = boto3.client("dynamodb", config=PATIENT)
+    impatient = boto3.client("dynamodb", config=IMPATIENT)
+    mode = provider.verification
+    keys = SigningKeys(session, provider.discovery_url, clock=clock)
+    return Sending(
+        environment=provider.environment,
+        client_id=provider.client_id,
+        connections=connection_table(environ, dynamodb, impatient=impatient),
+        escrow=S3Escrow(boto3.client("s3", config=IMPATIENT), vault.escrow_bucket_name),
+        control=DynamoControl(dynamodb, vault.control_table_name, clock=clock),
+        seal=KmsSeal(
+            boto3.client("kms", config=PATIENT),
+            vault.token_key_arn,
+            environment=provider.environment,
+        ),
+        client_secret=SecretsManagerClientSecret(
+            boto3.client("secretsmanager", config=PATIENT),
+            vault.client_secret_id,
+            client_id=provider.client_id,
+            clock=clock,
+        ),
+        token_endpoint=AkoyaTokenEndpoint(
+            session,
+            token_endpoint=provider.token_endpoint,
+            revocation_endpoint=provider.revocation_endpoint,
+        ),
+        id_tokens=OpenIdTokens(
+            None if mode is IdTokenVerification.OFF else keys,
+            issuer=provider.base_url,
+            client_id=provider.client_id,
+            strict=mode is IdTokenVerification.STRICT,
+            clock=clock,
+            record=record,
+        ),
+        policy=policy(environ),
+        clock=clock,
+        pause=time.sleep,
+        new_id=new_id,
+        record=record,
+    )
+
+
+def finishing(environ: Mapping[str, str] = os.environ) -> tuple[Sending, Finishing]:
+    """Build what `callback` stands on."""
+    from token_broker.use_cases.callback import Finishing  # noqa: PLC0415
+
+    provider = settings.IdentityProvider.from_env(environ)
+    return sending(environ), Finishing(
+        authorizations=authorization_table(environ, boto3.client("dynamodb", config=PATIENT)),
+        require_confirmation=settings.require_confirmation(environ),
+        send_pkce=provider.send_pkce,
+    )
+
+
+def tending(environ: Mapping[str, str] = os.environ) -> tuple[Sending, Tending]:
+    """Build what `refresh` stands on."""
+    from token_broker.use_cases.schedule import Tending  # noqa: PLC0415
+
+    rate = settings.rate_limit(environ)
+    return sending(environ), Tending(
+        rate=rate, limit=rate * RUN_SECONDS, quarantine=settings.quarantine(environ)
+    )
+
+
+def tending_by_hand(
+    environ: Mapping[str, str] = os.environ,
+) -> tuple[ConnectionTable, RefreshPolicy]:
+    """Build what `connections` stands on: it opens nothing and sends nothing."""
+    client = boto3.client("dynamodb", config=PATIENT)
+    return connection_table(environ, client), policy(environ)

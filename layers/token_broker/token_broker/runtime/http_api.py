@@ -1,0 +1,259 @@
+"""The shapes of HTTP: what a request must look like, and which answer belongs to which error.
+
+Backends get JSON in OAuth's own form; a person's browser gets a plain page that says what to do.
+Nothing of a request is ever echoed.
+"""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import html
+import json
+import re
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from token_broker.domain.connection import Connection
+from token_broker.domain.errors import (
+    BrokerMisconfigured,
+    ConfirmationInvalid,
+    ConnectionGone,
+    ConnectionNotFound,
+    NotConfirmed,
+    ReauthorizationRequired,
+    RefreshInProgress,
+    RequestRejected,
+    StaleGeneration,
+    TicketInvalid,
+    TokenBrokerError,
+    UpstreamUnavailable,
+)
+from token_broker.domain.secret_text import SecretText
+from token_broker.runtime.observability import metrics, record_failure
+
+Event = Mapping[str, Any]
+Response = dict[str, Any]
+
+LARGEST_BODY = 8_192
+LONGEST_PARAMETER = 2_048
+MOST_PARAMETERS = 20
+CONNECTION_ID = re.compile(r"[0-9a-f]{32}")
+
+# The first class that fits counts.
+STATUS_CODES: tuple[tuple[type[TokenBrokerError], int], ...] = (
+    (ConnectionNotFound, 404),
+    (TicketInvalid, 404),
+    (NotConfirmed, 409),
+    (ConfirmationInvalid, 403),
+    (ConnectionGone, 410),
+    (RequestRejected, 400),
+    (ReauthorizationRequired, 409),
+    (BrokerMisconfigured, 500),
+    (UpstreamUnavailable, 503),
+    (RefreshInProgress, 503),
+    (StaleGeneration, 409),
+)
+
+# A code, state or ticket in the address must not travel on, and nothing here is ever cacheable.
+PRIVATE = {
+    "Cache-Control": "no-store",
+    "Pragma": "no-cache",
+    "Referrer-Policy": "no-referrer",
+    "X-Content-Type-Options": "nosniff",
+    "Strict-Transport-Security": "max-age=31536000",
+}
+PAGE_POLICY = "default-src 'none'; style-src 'sha256-{style}'; frame-ancestors 'none'"
+
+
+def status_code(error: TokenBrokerError) -> int:
+    """Return the HTTP status that belongs to an error."""
+    return next((code for kind, code in STATUS_CODES if isinstance(error, kind)), 500)
+
+
+# ── requests ─────────────────────────────────────────────────────────────────────────────────────
+
+
+def json_body(
+    event: Event, *, known: Mapping[str, type], required: frozenset[str]
+) -> dict[str, Any]:
+    """Return the members of a JSON object body; raise RequestRejected saying which one is wrong."""
+    text = event.get("body") or "{}"
+    if event.get("isBase64Encoded") or len(text) > LARGEST_BODY:
+        raise RequestRejected(f"The body must be JSON text of at most {LARGEST_BODY} bytes.")
+    try:
+        content = json.loads(text)
+    except (ValueError, RecursionError):
+        raise RequestRejected("The body is not valid JSON.") from None
+    if not isinstance(content, dict):
+        raise RequestRejected("The body must be a JSON object.")
+    if unknown := content.keys() - known.keys():
+        del unknown
+        raise RequestRejected(f"The body may have only these members: {', '.join(sorted(known))}.")
+    if missing := required - content.keys():
+        raise RequestRejected(f"The body lacks: {', '.join(sorted(missing))}.")
+    for name, value in content.items():
+        if type(value) is not known[name]:
+            raise RequestRejected(f"{name} must be {NOUNS[known[name]]}.")
+    return content
+
+
+NOUNS = {str: "a string", int: "a whole number"}
+
+
+def query_parameters(event: Event) -> dict[str, str]:
+    """Return the query; RequestRejected if one repeats or is too long (RFC 6749 3.1)."""
+    many = event.get("multiValueQueryStringParameters") or {}
+    if len(many) > MOST_PARAMETERS:
+        raise RequestRejected("The address carries too many parameters.")
+    for values in many.values():
+        if len(values) != 1:
+            raise RequestRejected("A parameter of the address is repeated.")
+        if len(values[0]) > LONGEST_PARAMETER:
+            raise RequestRejected("A parameter of the address is too long.")
+    return {name: values[0] for name, values in many.items()}
+
+
+def cookies(event: Event) -> dict[str, SecretText]:
+    """Return the request's cookies (RFC 6265 section 5.4); the first of a name counts."""
+    headers = event.get("multiValueHeaders") or {}
+    lines: list[str] = next(
+        (values for name, values in headers.items() if name.lower() == "cookie"), []
+    )
+    found: dict[str, SecretText] = {}
+    for pair in ";".join(lines).split(";"):
+        name, separator, value = pair.strip().partition("=")
+        if separator and value and name not in found:
+            found[name] = SecretText(value)
+    return found
+
+
+def connection_id(event: Event) -> str:
+    """Return the id in the path; an impossible one is simply not found."""
+    found = (event.get("pathParameters") or {}).get("id", "")
+    if not CONNECTION_ID.fullmatch(found):
+        raise ConnectionNotFound
+    return str(found)
+
+
+def base_url(event: Event, public_base_url: str) -> str:
+    """Return the broker's own public address: as configured, else the API's own.
+
+    From the request context, which API Gateway sets; never from the Host header.
+    """
+    if public_base_url:
+        return public_base_url
+    context = event["requestContext"]
+    if not context.get("domainName"):
+        raise BrokerMisconfigured(detail="the API's address is unknown: set PublicBaseUrl")
+    prefix = context["path"].removesuffix(event["resource"])
+    return f"https://{context['domainName']}{prefix}"
+
+
+# ── answers ──────────────────────────────────────────────────────────────────────────────────────
+
+
+def answer(status: int, content: Mapping[str, Any], **headers: str) -> Response:
+    """Return a JSON answer."""
+    return {
+        "statusCode": status,
+        "headers": {**PRIVATE, "Content-Type": "application/json", **headers},
+        "body": json.dumps(content),
+    }
+
+
+def redirect(status: int, location: str, *, cookie: str | None = None) -> Response:
+    """Return a redirect; 303 after the code, so that nothing is posted on (RFC 9700 4.12)."""
+    response: Response = {"statusCode": status, "headers": {**PRIVATE, "Location": location}}
+    if cookie:
+        response["multiValueHeaders"] = {"Set-Cookie": [cookie]}
+    return response
+
+
+def view(connection: Connection) -> dict[str, Any]:
+    """Return what a backend may know of a connection; times are seconds since the epoch."""
+    shown = {
+        "connection_id": connection.id,
+        "subject": connection.subject,
+        "connector": connection.connector,
+        "status": connection.status.value,
+        "reason": connection.reason,
+        "generation": connection.generation,
+        "expires_at": connection.expires_at,
+        "due_at": connection.due_at,
+        "linked_at": connection.linked_at,
+        "asked_at": connection.asked_at,
+        "updated_at": connection.updated_at,
+        "last_event": connection.last_event,
+    }
+    return {name: value for name, value in shown.items() if value is not None}
+
+
+def for_backend(handle: Callable[[Event, Any], Response]) -> Callable[[Event, Any], Response]:
+    """Answer a backend's request; every error becomes its JSON answer."""
+    return _guarded(handle, _error_answer)
+
+
+def for_browser(handle: Callable[[Event, Any], Response]) -> Callable[[Event, Any], Response]:
+    """Answer a person's browser; every error becomes a page that says what to do."""
+    return _guarded(handle, _error_page)
+
+
+def _guarded(
+    handle: Callable[[Event, Any], Response], failed: Callable[[TokenBrokerError], Response]
+) -> Callable[[Event, Any], Response]:
+    def handler(event: Event, context: Any) -> Response:
+        try:
+            return handle(event, context)
+        except TokenBrokerError as exc:
+            record_failure(exc)
+            return failed(exc)
+        except Exception as exc:  # noqa: BLE001 - nothing of it may reach caller or Lambda's log
+            record_failure(exc)
+            return failed(TokenBrokerError())
+        finally:
+            metrics.flush_metrics()
+
+    return handler
+
+
+def _retry_after(error: TokenBrokerError) -> dict[str, str]:
+    return {"Retry-After": str(error.retry_after)} if error.retry_after else {}
+
+
+def _error_answer(error: TokenBrokerError) -> Response:
+    content = {"error": error.error, "error_description": error.description}
+    return answer(status_code(error), content, **_retry_after(error))
+
+
+STYLE = (
+    "body{font:1.125rem/1.5 system-ui,sans-serif;max-width:34rem;margin:15vh auto;padding:0 1.5rem;"
+    "color:#1b1f24;background:#fff}h1{font-size:1.5rem;line-height:1.25}p{overflow-wrap:anywhere}"
+    "small{color:#57606a}"
+)
+STYLE_HASH = base64.b64encode(hashlib.sha256(STYLE.encode()).digest()).decode()
+PAGE = (
+    '<!doctype html><html lang="en"><meta charset="utf-8">'
+    '<meta name="viewport" content="width=device-width,initial-scale=1">{refresh}'
+    "<title>{title}</title><style>{style}</style>"
+    "<main><h1>{title}</h1><p>{text}</p><p><small>Error: {error}</small></p></main></html>"
+)
+
+
+def _error_page(error: TokenBrokerError) -> Response:
+    status = status_code(error)
+    passing = status == 503  # noqa: PLR2004 - the one a reload can mend
+    body = PAGE.format(
+        title="One moment, please" if passing else "The connection was not completed",
+        text=html.escape(error.description),
+        error=html.escape(error.error),
+        style=STYLE,
+        refresh=f'<meta http-equiv="refresh" content="{error.retry_after}">' if passing else "",
+    )
+    headers = {
+        **PRIVATE,
+        **_retry_after(error),
+        "Content-Type": "text/html; charset=utf-8",
+        "Content-Security-Policy": PAGE_POLICY.format(style=STYLE_HASH),
+    }
+    return {"statusCode": status, "headers": headers, "body": body}

@@ -1,0 +1,63 @@
+"""Logs and metrics: every event of the use cases is one log line and one count.
+
+Only ids, codes and numbers reach this module. An unexpected exception is logged by its type and
+the places it passed through, never by its text, which may quote what it choked on.
+"""
+
+from __future__ import annotations
+
+import traceback
+
+from aws_lambda_powertools import Logger, Metrics
+from aws_lambda_powertools.metrics import MetricUnit
+
+from token_broker.domain.errors import BrokerMisconfigured, TokenBrokerError
+
+# What a person has to look at; everything else is information.
+ALARMING = frozenset(
+    {
+        "breaker_opened",
+        "broker_misconfigured",
+        "escrow_used",
+        "guard_tripped",
+        "id_token_rejected",
+        "request_refused",
+        "rotation_lost",
+        "row_unreadable",
+        "subject_changed",
+        "table_foreign",
+        "token_persist_failed",
+        "unexpected_error",
+    }
+)
+GAUGES = frozenset({"oldest_due_seconds"})
+
+logger = Logger()
+metrics = Metrics()
+
+
+def record(event: str, *, value: int = 1, **fields: str | int | None) -> None:
+    """Log an event and count it under its name."""
+    known = {name: field for name, field in fields.items() if field is not None}
+    level = logger.error if event in ALARMING else logger.info
+    level(event, extra={"event": event, "value": value, **known})
+    unit = MetricUnit.Seconds if event in GAUGES else MetricUnit.Count
+    metrics.add_metric(name=event, unit=unit, value=value)
+
+
+def record_failure(exc: Exception) -> None:
+    """Log what ended a request or a run, and count what needs a human."""
+    if isinstance(exc, TokenBrokerError):
+        misconfigured = isinstance(exc, BrokerMisconfigured)
+        event = "broker_misconfigured" if misconfigured else "request_failed"
+        record(event, error=exc.error, detail=exc.detail, kind=type(exc).__name__)
+    else:
+        record("unexpected_error", kind=type(exc).__name__, detail=places(exc))
+
+
+def places(exc: BaseException) -> str:
+    """Return the way an exception took, innermost last: file, line and function, no text."""
+    frames = traceback.extract_tb(exc.__traceback__)
+    return " > ".join(
+        f"{frame.filename.rpartition('/')[2]}:{frame.lineno}:{frame.name}" for frame in frames[-8:]
+    )

@@ -1,0 +1,175 @@
+"""Begin a connection: a start link for the front end, then the browser on its way to Akoya."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+from urllib.parse import urlencode, urlsplit
+
+from token_broker.domain import authorization as link
+from token_broker.domain.authorization import Authorization, Opening, Progress
+from token_broker.domain.connection import Status
+from token_broker.domain.errors import ConnectionNotFound, RequestRejected, TicketInvalid
+from token_broker.domain.ports import (
+    AuthorizationTable,
+    Clock,
+    ConnectionTable,
+    NewId,
+    NewSecret,
+    Record,
+)
+from token_broker.domain.secret_text import SecretText
+
+SUBJECT = re.compile(r"[\x21-\x7e]{1,128}")
+CONNECTOR = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
+LONGEST_RETURN_TO = 1024
+TICKET = re.compile(r"[A-Za-z0-9_-]{43}")
+RENEWABLE = frozenset({Status.ACTIVE, Status.REAUTH_REQUIRED, Status.SUPERSEDED})
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Linking:
+    """What sending a browser out stands on."""
+
+    authorizations: AuthorizationTable
+    connections: ConnectionTable
+    authorization_endpoint: str
+    client_id: str
+    scopes: Sequence[str]
+    return_to_allow_list: Sequence[str]
+    send_pkce: bool
+    clock: Clock
+    new_secret: NewSecret
+    new_id: NewId
+    record: Record
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Begun:
+    """What the front end gets to send its user out with."""
+
+    connection_id: str
+    start_url: str
+    expires_at: int
+
+
+def begin(
+    on: Linking,
+    *,
+    subject: str,
+    connector: str,
+    return_to: str,
+    connection_id: str | None,
+    base_url: str,
+) -> Begun:
+    """Store an attempt to connect and return its start link, good for 15 minutes.
+
+    Raises RequestRejected, ConnectionNotFound.
+    """
+    if not SUBJECT.fullmatch(subject):
+        raise RequestRejected("subject must be 1 to 128 printable ASCII characters, no blanks.")
+    if not CONNECTOR.fullmatch(connector):
+        raise RequestRejected("connector must be a provider id as the Data Recipient Hub lists it.")
+    if not listed(return_to, on.return_to_allow_list):
+        raise RequestRejected("return_to is not on the stack's ReturnToAllowList.")
+    if connection_id is not None:
+        _ensure_renewable(on, connection_id, subject=subject, connector=connector)
+    ticket, now = on.new_secret(), on.clock()
+    row = Authorization(
+        id=link.fingerprint(ticket),
+        connection_id=on.new_id(),
+        subject=subject,
+        connector=connector,
+        return_to=return_to,
+        redirect_uri=f"{base_url}/callback",
+        expires_at=now + link.LIFE,
+        replaces=connection_id,
+    )
+    on.authorizations.create(row)
+    known_as = connection_id or row.connection_id
+    on.record("authorization_begun", connection_id=known_as, connector=connector)
+    return Begun(
+        connection_id=known_as,
+        start_url=f"{base_url}/start/{ticket.reveal()}",
+        expires_at=row.expires_at,
+    )
+
+
+def listed(return_to: str, allow_list: Sequence[str]) -> bool:
+    """Tell whether a URL is an entry of the list, or lies under one that ends in a slash."""
+    if len(return_to) > LONGEST_RETURN_TO or not return_to.isascii() or not return_to.isprintable():
+        return False
+    if "\\" in return_to or "#" in return_to or " " in return_to:
+        return False
+    try:
+        wanted = urlsplit(return_to)
+    except ValueError:
+        return False
+    if wanted.username is not None or "/../" in f"{wanted.path}/" or "%2e" in return_to.lower():
+        return False
+    for entry in map(urlsplit, allow_list):
+        if (wanted.scheme, wanted.netloc) != (entry.scheme, entry.netloc):
+            continue
+        if wanted.path == entry.path or (
+            entry.path.endswith("/") and wanted.path.startswith(entry.path)
+        ):
+            return True
+    return False
+
+
+def _ensure_renewable(on: Linking, connection_id: str, *, subject: str, connector: str) -> None:
+    found = on.connections.look(connection_id)
+    if found.subject != subject or found.connector != connector:
+        raise ConnectionNotFound
+    if found.status not in RENEWABLE:
+        raise RequestRejected(
+            f"A connection that is {found.status} cannot be renewed; start a new one without "
+            "connection_id."
+        )
+
+
+def start(on: Linking, *, ticket: str) -> Opening:
+    """Bind this browser to the attempt and return where to send it (RFC 6749 section 4.1.1).
+
+    May be called again until the code is exchanged, as link previews do; raises TicketInvalid.
+    """
+    if not TICKET.fullmatch(ticket):
+        raise TicketInvalid
+    row = on.authorizations.get(link.fingerprint(SecretText(ticket)))
+    now = on.clock()
+    if row is None or row.expires_at <= now or row.progress is not Progress.OPEN:
+        raise TicketInvalid
+    state = link.compose_state(row.id, on.new_secret())
+    cookie = on.new_secret()
+    if not on.authorizations.add_opening(
+        row.id,
+        state_hash=link.fingerprint(state),
+        cookie_hash=link.fingerprint(cookie),
+        now=now,
+        most=link.MOST_OPENINGS,
+    ):
+        raise TicketInvalid
+    return Opening(
+        authorization_url=_authorization_url(on, row, state=state, cookie=cookie),
+        cookie_name=link.cookie_name(state),
+        cookie=cookie,
+    )
+
+
+def _authorization_url(
+    on: Linking, row: Authorization, *, state: SecretText, cookie: SecretText
+) -> str:
+    query = {
+        "connector": row.connector,
+        "client_id": on.client_id,
+        "redirect_uri": row.redirect_uri,
+        "response_type": "code",
+        "scope": " ".join(on.scopes),
+        "state": state.reveal(),
+        "nonce": link.nonce(cookie),
+    }
+    if on.send_pkce:
+        query["code_challenge"] = link.code_challenge(link.code_verifier(cookie))
+        query["code_challenge_method"] = "S256"
+    return f"{on.authorization_endpoint}?{urlencode(query)}"

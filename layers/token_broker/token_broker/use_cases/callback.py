@@ -1,0 +1,411 @@
+"""Finish a connection: the redirect comes in, its code is sent once, the set is durable first.
+
+However often the browser delivers the redirect, one delivery exchanges the code and all others
+are told its outcome. Akoya: token-akoya (code exchange); RFC 6749 4.1.2 to 4.1.4.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
+
+from token_broker.domain import authorization as link
+from token_broker.domain.authorization import Authorization, Progress, Redirect, Result
+from token_broker.domain.connection import Connection, Landing, Lease, Status
+from token_broker.domain.errors import (
+    ConnectionNotFound,
+    ExchangeInProgress,
+    RefreshInProgress,
+    RequestRejected,
+    StaleGeneration,
+    StateInvalid,
+    TokenBrokerError,
+    UpstreamUnavailable,
+)
+from token_broker.domain.outcome import REACTIONS, Answer, Grant, Reaction
+from token_broker.domain.ports import (
+    AuthorizationTable,
+    ClientCredentials,
+    Remaining,
+    Sealer,
+    Sending,
+)
+from token_broker.domain.refresh_policy import CONFIRM_WITHIN, LEASE, LINK_WITHIN, SEND_BUDGET
+from token_broker.domain.secret_text import SecretText
+from token_broker.domain.token_set import TokenSet, Verdict
+from token_broker.use_cases.authorize import RENEWABLE
+from token_broker.use_cases.refresh import (
+    ensure_sends_allowed,
+    judged,
+    landing_of,
+    newer_secret,
+    persist,
+    trip_breaker,
+)
+
+# What Akoya and OAuth name (Akoya: authentication-errors); anything else is told as server_error.
+TELLABLE_ERRORS = frozenset(
+    {
+        "access_denied",
+        "invalid_request",
+        "invalid_scope",
+        "unauthorized_client",
+        "unsupported_response_type",
+        "server_error",
+        "temporarily_unavailable",
+    }
+)
+OUR_FAULTS = TELLABLE_ERRORS - {"access_denied", "server_error", "temporarily_unavailable"}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AuthorizationResponse:
+    """What the redirect carries (RFC 6749 sections 4.1.2 and 4.1.2.1)."""
+
+    state: SecretText | None
+    code: SecretText | None
+    error: str | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Finishing:
+    """What finishing a connection stands on beside what every send does."""
+
+    authorizations: AuthorizationTable
+    require_confirmation: bool
+    send_pkce: bool
+
+
+def finish(
+    on: Sending,
+    finishing: Finishing,
+    *,
+    response: AuthorizationResponse,
+    cookies: Mapping[str, SecretText],
+    remaining: Remaining,
+) -> Redirect:
+    """Turn an authorization response into a connection and return where the browser goes next.
+
+    Raises StateInvalid and RequestRejected (nothing is consumed), ExchangeInProgress,
+    UpstreamUnavailable and BrokerMisconfigured (the same redirect may be delivered again).
+    """
+    authorizations = finishing.authorizations
+    row, opened_by, cookie = _bound(authorizations, response, cookies)
+    if row.result:
+        return _told(row, row.result, opened_by, cookie)
+    if response.error is not None:
+        result = _declined(on, row, response.error)
+    elif response.code is None:
+        raise RequestRejected("The bank's answer carries neither a code nor an error.")
+    elif row.progress is Progress.EXCHANGING:
+        result = _recovered(on, row)
+    elif row.expires_at <= on.clock():
+        result = Result(status="failed", connection_id=_known_as(row), error="expired")
+    else:
+        attempt = Lease(id=on.new_id(), until=on.clock() + LEASE)
+        result = _Exchange(
+            on=on,
+            finishing=finishing,
+            row=row,
+            attempt=attempt,
+            cookie=cookie,
+            remaining=remaining,
+        ).result(response.code)
+    stands = authorizations.finish(row.id, result=result, finished_by=opened_by)
+    return _told(replace(row, finished_by=opened_by), stands, opened_by, cookie)
+
+
+def _bound(
+    authorizations: AuthorizationTable,
+    response: AuthorizationResponse,
+    cookies: Mapping[str, SecretText],
+) -> tuple[Authorization, str, SecretText]:
+    """Find the attempt this browser was sent out with; nothing is consumed if it was not."""
+    if response.state is None:
+        if response.error is not None:
+            raise RequestRejected(
+                "The bank connection was not completed. Go back to the app and start again.",
+                error="access_denied",
+            )
+        raise StateInvalid
+    row = authorizations.get(link.authorization_id_of(response.state))
+    opened_by = link.fingerprint(response.state)
+    cookie = cookies.get(link.cookie_name(response.state))
+    stored = (row.openings or {}).get(opened_by) if row else None
+    if row is None or stored is None or cookie is None or not link.matches(cookie, stored):
+        raise StateInvalid
+    return row, opened_by, cookie
+
+
+def _known_as(row: Authorization) -> str:
+    return row.replaces or row.connection_id
+
+
+def _told(row: Authorization, result: Result, opened_by: str, cookie: SecretText) -> Redirect:
+    finisher = row.finished_by == opened_by and result.status == "pending_confirmation"
+    return Redirect(
+        return_to=row.return_to,
+        result=result,
+        confirmation=link.confirmation(cookie) if finisher else None,
+    )
+
+
+def _declined(on: Sending, row: Authorization, error: str) -> Result:
+    told = error if error in TELLABLE_ERRORS else "server_error"
+    on.record(
+        "request_refused" if told in OUR_FAULTS else "authorization_declined",
+        connection_id=_known_as(row),
+        error=told,
+    )
+    status = "declined" if told == "access_denied" else "failed"
+    return Result(status=status, connection_id=_known_as(row), error=told)
+
+
+def _recovered(on: Sending, row: Authorization) -> Result:
+    """Tell the outcome of an exchange whose process ended before it could; never send again."""
+    if row.attempt is None or row.attempt.until > on.clock():
+        raise ExchangeInProgress(retry_after=3)
+    for connection_id in filter(None, (row.connection_id, row.replaces)):
+        try:
+            found = on.connections.look(connection_id)
+        except ConnectionNotFound:
+            continue
+        if found.attempt_id == row.attempt.id:
+            return _success(found)
+    on.record("exchange_lost", connection_id=_known_as(row))
+    return Result(status="failed", connection_id=_known_as(row), error="server_error")
+
+
+def _success(connection: Connection) -> Result:
+    return Result(status=connection.status.lower(), connection_id=connection.id)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Prepared:
+    """Everything an exchange needs, in hand before the code is sent."""
+
+    credentials: ClientCredentials
+    sealers: Mapping[str, Sealer]
+    linking: Connection  # the row a new connection lives in
+    renewed: Connection | None  # the connection whose consent is renewed, under our lease
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Exchange:
+    """One exchange by the one delivery that won the row."""
+
+    on: Sending
+    finishing: Finishing
+    row: Authorization
+    attempt: Lease
+    cookie: SecretText
+    remaining: Remaining
+
+    def result(self, code: SecretText) -> Result:
+        on, row = self.on, self.row
+        ensure_sends_allowed(on)
+        if not self.finishing.authorizations.begin_exchange(
+            row.id, attempt=self.attempt, now=on.clock()
+        ):
+            raise ExchangeInProgress(retry_after=3)
+        try:
+            prepared = self._prepare()
+        except TokenBrokerError as exc:
+            self.finishing.authorizations.reopen(row.id, attempt=self.attempt)
+            on.record("exchange_deferred", connection_id=_known_as(row), detail=exc.detail)
+            raise
+        sent_at = on.clock()
+        answer = self._send(code, prepared.credentials)
+        reaction = REACTIONS[answer.outcome, Grant.AUTHORIZATION_CODE]
+        if reaction is Reaction.LAND and answer.refresh_token:
+            tokens = TokenSet(refresh_token=answer.refresh_token, id_token=answer.id_token)
+            return self._land(prepared, tokens, sent_at=sent_at, expires_in=answer.expires_in)
+        return self._let_go(prepared, answer, reaction)
+
+    def _prepare(self) -> _Prepared:
+        """Do everything that can fail without Akoya; what fails here leaves the code unused."""
+        on, row = self.on, self.row
+        credentials = on.client_secret.read()
+        sealers = {
+            connection_id: on.seal.prepare(connection_id)
+            for connection_id in (row.connection_id, row.replaces)
+            if connection_id
+        }
+        on.id_tokens.prepare()
+        if self.remaining() < SEND_BUDGET:
+            raise UpstreamUnavailable(detail="too little time left to send and persist")
+        return _Prepared(
+            credentials=credentials,
+            sealers=sealers,
+            linking=self._new_row(),
+            renewed=self._lease_of(row.replaces) if row.replaces else None,
+        )
+
+    def _new_row(self) -> Connection:
+        """Add the row a new connection will live in, which proves the table writable too.
+
+        A renewal has one as well: its person may come back with another login.
+        """
+        row, now = self.row, self.on.clock()
+        linking = Connection(
+            id=row.connection_id,
+            subject=row.subject,
+            connector=row.connector,
+            status=Status.LINKING,
+            linked_at=now,
+            updated_at=now,
+            due_at=now + LINK_WITHIN,
+            lease=self.attempt,
+            unsettled=1,
+            confirmation_hash=link.fingerprint(link.confirmation(self.cookie)),
+            last_event="linking",
+        )
+        self.on.connections.create(linking)
+        return linking
+
+    def _lease_of(self, connection_id: str) -> Connection:
+        on, now = self.on, self.on.clock()
+        seen = on.connections.look(connection_id)
+        try:
+            held = on.connections.claim(
+                connection_id,
+                lease=self.attempt,
+                now=now,
+                due_at=max(self.attempt.until, seen.due_at or 0),
+                statuses=RENEWABLE,
+                generation=seen.generation,
+                even_resting=True,
+            )
+        except (RefreshInProgress, StaleGeneration):
+            raise ExchangeInProgress(retry_after=5) from None
+        return replace(held, due_at=seen.due_at)
+
+    def _send(self, code: SecretText, credentials: ClientCredentials) -> Answer:
+        on = self.on
+        verifier = link.code_verifier(self.cookie) if self.finishing.send_pkce else None
+
+        def send(credentials: ClientCredentials) -> Answer:
+            return on.token_endpoint.exchange(
+                code,
+                redirect_uri=self.row.redirect_uri,
+                code_verifier=verifier,
+                credentials=credentials,
+            )
+
+        answer = send(credentials)
+        reaction = REACTIONS[answer.outcome, Grant.AUTHORIZATION_CODE]
+        if reaction is Reaction.REREAD_SECRET and (newer := newer_secret(on, credentials)):
+            answer = send(newer)  # refused credentials leave the code unused
+        return answer
+
+    def _land(
+        self, prepared: _Prepared, tokens: TokenSet, *, sent_at: int, expires_in: int | None
+    ) -> Result:
+        """Persist first, in the row of the login that came back; then check the bearer."""
+        on, renewed = self.on, prepared.renewed
+
+        def landing(target: Connection) -> Landing:
+            return landing_of(
+                on,
+                connection_id=target.id,
+                connector=target.connector,
+                generation=target.generation + 1,
+                attempt_id=self.attempt.id,
+                tokens=tokens,
+                expires_in=expires_in,
+                sent_at=sent_at,
+                sealer=prepared.sealers[target.id],
+                login=None,
+            )
+
+        target = prepared.linking
+        if renewed and landing(renewed).login == renewed.login:
+            target = renewed
+        landed = self._persist(target, landing)
+        self._tidy(prepared, target)
+        landed = judged(on, landed, tokens, nonce=link.nonce(self.cookie))
+        if landed.verdict is Verdict.BAD:
+            on.connections.ask_revoke(landed.id, now=on.clock())
+            return self._failed("server_error")
+        on.record("connection_established", connection_id=landed.id, connector=landed.connector)
+        if renewed and target is prepared.linking:
+            on.record("login_changed", connection_id=renewed.id)
+            return replace(_success(landed), previous_connection_id=renewed.id)
+        return _success(landed)
+
+    def _persist(self, target: Connection, landing: Callable[[Connection], Landing]) -> Connection:
+        """Land the set; one of a renewal that met a newer set is sealed again above that one."""
+        status, sealed = Status.ACTIVE, landing(target)
+        due_at = self._due_at(sealed)
+        if target.status is Status.LINKING and self.finishing.require_confirmation:
+            status, due_at = Status.PENDING_CONFIRMATION, self.on.clock() + CONFIRM_WITHIN
+        while True:
+            try:
+                return persist(
+                    self.on,
+                    sealed,
+                    lease_id=self.attempt.id,
+                    status=status,
+                    due_at=due_at,
+                    remaining=self.remaining,
+                )
+            except StaleGeneration:
+                target = self.on.connections.look(target.id)
+                sealed = landing(target)
+
+    def _tidy(self, prepared: _Prepared, target: Connection) -> None:
+        """Take back what the set did not land in: the unused row, or the old one's lease."""
+        if target is not prepared.linking:
+            self.on.connections.delete(prepared.linking)
+        elif prepared.renewed:
+            self._give_back(prepared.renewed)
+
+    def _give_back(self, renewed: Connection) -> None:
+        now = self.on.clock()
+        self.on.connections.settle(
+            renewed,
+            due_at=renewed.due_at or now,
+            settled=True,
+            failures=renewed.failures,
+            event="renewal_failed",
+            now=now,
+        )
+
+    def _due_at(self, landing: Landing) -> int:
+        now = self.on.clock()
+        return self.on.policy.due_at(
+            connection_id=landing.connection_id,
+            generation=landing.generation,
+            now=now,
+            issued=landing.issued_at,
+            expires_at=landing.expires_at,
+            asked_at=now,
+        )
+
+    def _let_go(self, prepared: _Prepared, answer: Answer, reaction: Reaction) -> Result:
+        """No token set came of it: leave no row behind and tell the person what to do."""
+        on, row = self.on, self.row
+        on.connections.delete(prepared.linking)
+        if prepared.renewed:
+            self._give_back(prepared.renewed)
+        on.record(
+            "exchange_failed",
+            connection_id=_known_as(row),
+            outcome=answer.outcome,
+            detail=answer.detail,
+        )
+        match reaction:
+            case Reaction.REOPEN:
+                self.finishing.authorizations.reopen(row.id, attempt=self.attempt)
+                raise UpstreamUnavailable(detail=answer.detail, retry_after=5)
+            case Reaction.BREAK | Reaction.REREAD_SECRET:
+                on.record("exchange_refused", detail=trip_breaker(on, answer).detail)
+                return self._failed("temporarily_unavailable")
+            case Reaction.LAND:
+                on.record("refresh_token_missing", connection_id=_known_as(row))
+                return self._failed("invalid_scope")
+            case _:
+                return self._failed("server_error")
+
+    def _failed(self, error: str) -> Result:
+        return Result(status="failed", connection_id=_known_as(self.row), error=error)

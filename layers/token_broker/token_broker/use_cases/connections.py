@@ -1,0 +1,64 @@
+"""Look at connections, confirm who came back, and let one go; nothing here can open a token set."""
+
+from __future__ import annotations
+
+from token_broker.domain import authorization as link
+from token_broker.domain.connection import Connection
+from token_broker.domain.errors import ConfirmationInvalid
+from token_broker.domain.ports import Clock, ConnectionTable, Record
+from token_broker.domain.refresh_policy import RefreshPolicy
+from token_broker.domain.secret_text import SecretText
+
+
+def of_subject(connections: ConnectionTable, *, subject: str) -> list[Connection]:
+    """List a subject's connections, newest first; an index read, so it may lag by a moment."""
+    return connections.of_subject(subject)
+
+
+def show(connections: ConnectionTable, *, connection_id: str) -> Connection:
+    """Return one connection; raises ConnectionNotFound."""
+    return connections.look(connection_id)
+
+
+def confirm(
+    connections: ConnectionTable,
+    policy: RefreshPolicy,
+    clock: Clock,
+    record: Record,
+    *,
+    connection_id: str,
+    subject: str,
+    confirmation: SecretText,
+) -> Connection:
+    """Vouch that the person who came back is the subject who left; may be repeated.
+
+    Raises ConfirmationInvalid, NotConfirmed, ConnectionNotFound, ConnectionGone.
+    """
+    seen, now = connections.look(connection_id), clock()
+    if seen.issued_at is None or seen.expires_at is None:
+        raise ConfirmationInvalid
+    confirmed = connections.confirm(
+        connection_id,
+        subject=subject,
+        confirmation_hash=link.fingerprint(confirmation),
+        due_at=policy.due_at(
+            connection_id=seen.id,
+            generation=seen.generation,
+            now=now,
+            issued=seen.issued_at,
+            expires_at=seen.expires_at,
+            asked_at=now,
+        ),
+        now=now,
+    )
+    record("connection_confirmed", connection_id=connection_id)
+    return confirmed
+
+
+def disconnect(
+    connections: ConnectionTable, clock: Clock, record: Record, *, connection_id: str
+) -> Connection:
+    """Stop handing out at once and make the schedule revoke at Akoya; may be repeated."""
+    asked = connections.ask_revoke(connection_id, now=clock())
+    record("disconnect_asked", connection_id=connection_id)
+    return asked

@@ -1,0 +1,461 @@
+"""Keep a token set fresh: the one path on which a refresh token is traded for the next.
+
+`ensure_fresh` is called for whoever needs a bearer now, `refresh_held` by the schedule. Claim the
+row, prepare everything that can fail without Akoya, send once, persist before anything else.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+from token_broker.domain.connection import (
+    Connection,
+    Landing,
+    Lease,
+    Reason,
+    Status,
+    Suspect,
+    login_of,
+)
+from token_broker.domain.errors import (
+    BrokerMisconfigured,
+    OutcomeUnknown,
+    RowUnreadable,
+    TokenBrokerError,
+    UpstreamUnavailable,
+)
+from token_broker.domain.outcome import REACTIONS, Answer, Grant, Outcome, Reaction
+from token_broker.domain.ports import ClientCredentials, Remaining, Sealer, Sending
+from token_broker.domain.refresh_policy import (
+    BREAKER_PAUSE,
+    LEASE,
+    PROMPT_REPEATS,
+    SEND_BUDGET,
+    SUSPECT_DELAY,
+    UNSETTLED_DELAY,
+    back_off,
+)
+from token_broker.domain.token_set import Claims, TokenSet, Verdict, lifetime
+
+ESCROW_RESERVE = 4  # seconds kept back from the table's retries for the second durable place
+PERSIST_PAUSE = 0.2
+
+
+# ── one connection, now ──────────────────────────────────────────────────────────────────────────
+
+
+def ensure_fresh(
+    on: Sending, *, connection_id: str, generation: int, rejected: bool, remaining: Remaining
+) -> Connection:
+    """Refresh the generation the caller saw and return the row that holds its successor.
+
+    Raises RefreshInProgress, StaleGeneration, UpstreamUnavailable, BrokerMisconfigured.
+    """
+    ensure_sends_allowed(on)
+    held = claim(
+        on,
+        connection_id,
+        statuses=frozenset({Status.ACTIVE}),
+        generation=generation,
+        rejected=rejected,
+    )
+    try:
+        return refresh_held(on, held, remaining)
+    except GrantRefused as refused:
+        if refused.second:  # only the schedule, which sees the whole fleet, ends a connection
+            _settle_suspect(on, held, refused.suspect)
+        raise
+
+
+class GrantRefused(UpstreamUnavailable):
+    """Akoya refuses the refresh token; the second time for one set, with the lease still held."""
+
+    def __init__(self, held: Connection, suspect: Suspect, *, second: bool, detail: str) -> None:
+        self.held, self.suspect, self.second = held, suspect, second
+        super().__init__(detail=detail, retry_after=SUSPECT_DELAY)
+
+
+def ensure_sends_allowed(on: Sending) -> None:
+    """Raise unless this is the table we belong to and the breaker is closed."""
+    ensure_home(on)
+    if (until := on.control.breaker()) is not None:
+        wait = max(1, until - on.clock()) + BREAKER_PAUSE
+        raise UpstreamUnavailable(detail="the breaker is open", retry_after=wait)
+
+
+def ensure_home(on: Sending) -> None:
+    """Hold everything on a copied or restored table: its refresh tokens may be superseded ones."""
+    identity = f"{on.environment}/{on.client_id}/{on.connections.identity()}"
+    if on.connections.recorded_identity(identity) != identity:
+        on.record("table_foreign")
+        raise BrokerMisconfigured(
+            detail="the connections table is a copy or restore, or belongs to another environment "
+            "or client: nothing is sent until the operator adopts it (README: after a restore)"
+        )
+
+
+def claim(
+    on: Sending,
+    connection_id: str,
+    *,
+    statuses: frozenset[Status],
+    generation: int | None = None,
+    rejected: bool = False,
+) -> Connection:
+    """Take the lease of a row that is due, or that still holds the generation given."""
+    now = on.clock()
+    lease = Lease(id=on.new_id(), until=now + LEASE)
+    return on.connections.claim(
+        connection_id,
+        lease=lease,
+        now=now,
+        due_at=lease.until + back_off(connection_id, 0),  # should nobody settle it
+        statuses=statuses,
+        generation=generation,
+        rejected=rejected,
+    )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Ready:
+    """Everything a send needs, in hand before anything is sent."""
+
+    tokens: TokenSet
+    sealer: Sealer
+    credentials: ClientCredentials
+
+
+def refresh_held(on: Sending, held: Connection, remaining: Remaining) -> Connection:
+    """Refresh a claimed connection; raises as `ensure_fresh`, and GrantRefused."""
+    if found := escrowed_successor(on, held):
+        return found
+    ready = _pre_flight(on, held, remaining)
+    sent_at = on.clock()
+    answer, ambiguous = _send(on, held, ready, remaining)
+    reaction = REACTIONS[answer.outcome, Grant.REFRESH_TOKEN]
+    if reaction is Reaction.LAND:
+        tokens = _issued(on, held, ready, answer)
+        landing = landing_of(
+            on,
+            connection_id=held.id,
+            connector=held.connector,
+            generation=held.generation + 1,
+            attempt_id=_lease_id(held),
+            tokens=tokens,
+            expires_in=answer.expires_in,
+            sent_at=sent_at,
+            sealer=ready.sealer,
+            login=held.login,
+        )
+        landed = persist(
+            on,
+            landing,
+            lease_id=landing.attempt_id,
+            status=held.status,
+            due_at=_due_after(on, held, landing),
+            remaining=remaining,
+        )
+        return _verify(on, landed, tokens)
+    raise _set_back(on, held, answer, reaction, ambiguous=ambiguous)
+
+
+def escrowed_successor(on: Sending, held: Connection) -> Connection | None:
+    """Apply the set an earlier attempt left in escrow, before its predecessor is sent again."""
+    if held.unsettled <= 1:
+        return None
+    try:
+        landing = on.escrow.find(held.id, held.generation + 1)
+    except TokenBrokerError:
+        release(on, held, event="refresh_deferred")
+        raise
+    if landing is None:
+        return None
+    landed = on.connections.land(
+        landing,
+        lease_id=_lease_id(held),
+        status=held.status,
+        due_at=_due_after(on, held, landing),
+    )
+    on.escrow.discard(landing)
+    on.record("escrow_applied", connection_id=held.id, generation=landing.generation)
+    return landed
+
+
+def _pre_flight(on: Sending, held: Connection, remaining: Remaining) -> _Ready:
+    """Do everything that can fail without Akoya; a failure releases the lease and costs nothing."""
+    try:
+        ready = _Ready(
+            tokens=on.seal.open(held),
+            sealer=on.seal.prepare(held.id),
+            credentials=on.client_secret.read(),
+        )
+        on.id_tokens.prepare()
+        if remaining() < SEND_BUDGET:
+            raise UpstreamUnavailable(detail="too little time left to send and persist")
+    except RowUnreadable:
+        release(on, held, event="row_unreadable")
+        raise
+    except TokenBrokerError:
+        release(on, held, event="refresh_deferred")
+        raise
+    return ready
+
+
+def _send(
+    on: Sending, held: Connection, ready: _Ready, remaining: Remaining
+) -> tuple[Answer, bool]:
+    """Send the refresh token; tell too whether an unanswered send came before the last answer.
+
+    The same holder may repeat the same token: if Akoya never saw it nothing is lost, and if its
+    answer was lost a repeat is the only thing that may still save the connection.
+    """
+    credentials, repeats, ambiguous = ready.credentials, 0, False
+    while True:
+        answer = on.token_endpoint.refresh(ready.tokens.refresh_token, credentials=credentials)
+        reaction = REACTIONS[answer.outcome, Grant.REFRESH_TOKEN]
+        if remaining() < SEND_BUDGET or not _still_leased(on, held):
+            return answer, ambiguous
+        if reaction is Reaction.REPEAT and repeats < PROMPT_REPEATS:
+            repeats, ambiguous = repeats + 1, True
+        elif reaction is Reaction.REREAD_SECRET and (newer := newer_secret(on, credentials)):
+            credentials = newer
+        else:
+            return answer, ambiguous
+
+
+def _still_leased(on: Sending, held: Connection) -> bool:
+    return held.lease is not None and held.lease.until - on.clock() >= SEND_BUDGET
+
+
+def newer_secret(on: Sending, refused: ClientCredentials) -> ClientCredentials | None:
+    """Return the secret as it is now if it is not the one that was refused."""
+    try:
+        current = on.client_secret.reread()
+    except TokenBrokerError:
+        return None
+    return current if current != refused else None
+
+
+def _issued(on: Sending, held: Connection, ready: _Ready, answer: Answer) -> TokenSet:
+    """Return the new set; where no refresh token came, the old one stays (RFC 6749 section 6)."""
+    if answer.refresh_token is None:
+        on.record("refresh_token_missing", connection_id=held.id)
+    return TokenSet(
+        refresh_token=answer.refresh_token or ready.tokens.refresh_token, id_token=answer.id_token
+    )
+
+
+def _lease_id(held: Connection) -> str:
+    return held.lease.id if held.lease else ""
+
+
+def landing_of(
+    on: Sending,
+    *,
+    connection_id: str,
+    connector: str,
+    generation: int,
+    attempt_id: str,
+    tokens: TokenSet,
+    expires_in: int | None,
+    sent_at: int,
+    sealer: Sealer,
+    login: str | None,
+) -> Landing:
+    """Seal a token set for its row; `login` is the one the connection is known to be of."""
+    claims = on.id_tokens.claims(tokens.id_token)
+    found = login_named_by(on, claims, connector) if claims else login
+    changed = login is not None and found != login
+    life = lifetime(claims, expires_in) if tokens.id_token else 0
+    return Landing(
+        connection_id=connection_id,
+        generation=generation,
+        attempt_id=attempt_id,
+        sealed=sealer.seal(tokens, generation=generation),
+        login=login or found,
+        issued_at=sent_at,
+        expires_at=sent_at + life,
+        iat=claims.iat if claims else None,
+        verdict=Verdict.BAD if changed or not tokens.id_token else Verdict.UNVERIFIED,
+        suspect=Suspect(generation=generation, reason=Reason.LOGIN_CHANGED) if changed else None,
+    )
+
+
+def login_named_by(on: Sending, claims: Claims, connector: str) -> str:
+    """Return the login an id_token is about."""
+    return login_of(
+        environment=on.environment,
+        client_id=on.client_id,
+        connector=connector,
+        sub=claims.sub,
+    )
+
+
+def _due_after(on: Sending, held: Connection, landing: Landing) -> int:
+    if held.status is not Status.ACTIVE or landing.suspect:
+        return on.clock()  # the schedule goes on with it: revokes or ends it
+    return on.policy.due_at(
+        connection_id=held.id,
+        generation=landing.generation,
+        now=on.clock(),
+        issued=landing.issued_at,
+        expires_at=landing.expires_at,
+        asked_at=held.asked_at or held.linked_at,
+    )
+
+
+def persist(
+    on: Sending,
+    landing: Landing,
+    *,
+    lease_id: str,
+    status: Status,
+    due_at: int,
+    remaining: Remaining,
+) -> Connection:
+    """Make a token set durable: in the row, or in escrow if the row does not take it in time.
+
+    Raises StaleGeneration (a newer set stands), OutcomeUnknown (it is in escrow, or lost).
+    """
+    while True:
+        try:
+            return on.connections.land(landing, lease_id=lease_id, status=status, due_at=due_at)
+        except UpstreamUnavailable as exc:
+            on.record("persist_retried", connection_id=landing.connection_id, detail=exc.detail)
+            if remaining() <= ESCROW_RESERVE:
+                break
+            on.pause(PERSIST_PAUSE)
+    try:
+        on.escrow.put(landing)
+    except UpstreamUnavailable as exc:
+        on.record(
+            "token_persist_failed",
+            connection_id=landing.connection_id,
+            attempt_id=landing.attempt_id,
+            generation=landing.generation,
+        )
+        raise OutcomeUnknown(detail="neither table nor escrow took the token set") from exc
+    on.record("escrow_used", connection_id=landing.connection_id, generation=landing.generation)
+    raise OutcomeUnknown(detail="the token set is in escrow", retry_after=LEASE)
+
+
+def _verify(on: Sending, landed: Connection, tokens: TokenSet) -> Connection:
+    on.record("token_refreshed", connection_id=landed.id, generation=landed.generation)
+    if landed.verdict is Verdict.BAD:
+        on.record(
+            "subject_changed" if landed.suspected else "id_token_missing", connection_id=landed.id
+        )
+        return landed
+    return judged(on, landed, tokens, nonce=None)
+
+
+def judged(on: Sending, landed: Connection, tokens: TokenSet, *, nonce: str | None) -> Connection:
+    """Check the bearer of a set that is already durable and note the verdict with it."""
+    verdict = on.id_tokens.verify(tokens.id_token, nonce=nonce)
+    if verdict is Verdict.UNVERIFIED:
+        return landed
+    if verdict is Verdict.BAD:
+        on.record("id_token_rejected", connection_id=landed.id, generation=landed.generation)
+    on.connections.judge(landed, verdict)
+    return replace(landed, verdict=verdict)
+
+
+# ── what an answer without a token set leads to ──────────────────────────────────────────────────
+
+
+def release(on: Sending, held: Connection, *, event: str) -> None:
+    """Give the lease back: nothing was sent."""
+    now = on.clock()
+    on.record(event, connection_id=held.id)
+    on.connections.settle(
+        held,
+        due_at=now + back_off(held.id, held.failures),
+        settled=True,
+        failures=held.failures + 1,
+        event=event,
+        now=now,
+    )
+
+
+def _set_back(
+    on: Sending, held: Connection, answer: Answer, reaction: Reaction, *, ambiguous: bool
+) -> TokenBrokerError:
+    """Record an attempt that brought no set; return the error that says so to the caller."""
+    now = on.clock()
+    failures = held.failures + 1
+    wait = max(back_off(held.id, held.failures), answer.retry_after or 0)
+    settled = not ambiguous
+    error: TokenBrokerError | None = None
+    event = "refresh_deferred"
+    match reaction:
+        case Reaction.SUSPECT:
+            return _refused(on, held, answer, ambiguous=ambiguous)
+        case Reaction.REPEAT:
+            event, settled = "refresh_unanswered", False
+            error = OutcomeUnknown(detail=answer.detail, retry_after=wait)
+        case Reaction.WAIT:
+            event, settled, wait = "refresh_unanswered", False, max(wait, UNSETTLED_DELAY)
+            error = OutcomeUnknown(detail=answer.detail, retry_after=wait)
+        case Reaction.REPORT:
+            event = "request_refused"
+            error = BrokerMisconfigured(
+                detail=f"Akoya calls our request malformed: {answer.detail}"
+            )
+        case Reaction.BREAK | Reaction.REREAD_SECRET:
+            error = trip_breaker(on, answer)
+            wait, failures = BREAKER_PAUSE, held.failures
+    on.record(event, connection_id=held.id, outcome=answer.outcome, detail=answer.detail)
+    on.connections.settle(
+        held,
+        due_at=now + wait,
+        settled=settled,
+        failures=failures,
+        event=event,
+        now=now,
+    )
+    return error or UpstreamUnavailable(detail=answer.detail, retry_after=wait)
+
+
+def _refused(on: Sending, held: Connection, answer: Answer, *, ambiguous: bool) -> GrantRefused:
+    """Suspect the consent at the first refusal; the second one, a minute later, says the same."""
+    earlier = held.suspected
+    lost = (
+        ambiguous
+        or held.unsettled > 1
+        or (earlier is not None and earlier.reason is Reason.ROTATION_LOST)
+    )
+    reason = Reason.ROTATION_LOST if lost else Reason.GRANT_DEAD
+    suspect = Suspect(generation=held.generation, reason=reason)
+    on.record("grant_refused", connection_id=held.id, reason=reason, detail=answer.detail)
+    if earlier is None:
+        _settle_suspect(on, held, suspect)
+    return GrantRefused(held, suspect, second=earlier is not None, detail=answer.detail)
+
+
+def _settle_suspect(on: Sending, held: Connection, suspect: Suspect) -> None:
+    now = on.clock()
+    on.connections.settle(
+        held,
+        due_at=now + SUSPECT_DELAY,
+        settled=True,
+        failures=held.failures + 1,
+        event="grant_suspected",
+        now=now,
+        suspect=suspect,
+    )
+
+
+def trip_breaker(on: Sending, answer: Answer) -> TokenBrokerError:
+    """Stop all sends: the answer speaks about us or the way to Akoya, not about a connection."""
+    until = on.clock() + BREAKER_PAUSE
+    on.control.open_breaker(reason=answer.outcome, until=until)
+    on.record("breaker_opened", outcome=answer.outcome, detail=answer.detail)
+    if answer.outcome is Outcome.CLIENT_AUTH:
+        return BrokerMisconfigured(
+            detail=f"Akoya refuses our client credentials ({answer.detail}): put the secret the "
+            "Data Recipient Hub shows for this client id into Secrets Manager"
+        )
+    return UpstreamUnavailable(
+        detail=f"something else than the token endpoint answers ({answer.detail}): check "
+        "Environment and IdentityProviderUrl"
+    )

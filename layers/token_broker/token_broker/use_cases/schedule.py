@@ -1,0 +1,232 @@
+"""Tend what is due, oldest first: refresh, end what is over, finish a revoke, erase.
+
+Every connection is claimed before it is touched, so runs may overlap. A run starts with one
+connection at a time until Akoya has answered one (the canary), and decides at its end, with the
+whole run's figures, whether refused grants are single ends or one incident.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from concurrent.futures import Executor
+from dataclasses import dataclass, field
+
+from token_broker.domain.connection import Connection, Reason, Status
+from token_broker.domain.errors import (
+    ConnectionNotFound,
+    OutcomeUnknown,
+    RefreshInProgress,
+    RowUnreadable,
+    StaleGeneration,
+    TokenBrokerError,
+    UpstreamUnavailable,
+)
+from token_broker.domain.outcome import REACTIONS, Grant, Reaction
+from token_broker.domain.ports import Remaining, Sending
+from token_broker.domain.refresh_policy import (
+    BREAKER_PAUSE,
+    FORGET_AFTER,
+    GUARD_PAUSE,
+    SEND_BUDGET,
+    back_off,
+    jitter,
+)
+from token_broker.use_cases.refresh import (
+    GrantRefused,
+    claim,
+    ensure_home,
+    escrowed_successor,
+    newer_secret,
+    refresh_held,
+    release,
+    trip_breaker,
+)
+
+TENDED = frozenset(Status) - {Status.REVOKED}
+WRAP_UP = 5  # seconds kept back for the end of the run
+SURE_SIGNS = frozenset({Reason.CONSENT_REVOKED, Reason.LOGIN_CHANGED})  # no second send needed
+
+
+@dataclass(slots=True)
+class Run:
+    """What one run saw; the threads of the run only ever append to it."""
+
+    tended: list[str] = field(default_factory=list)
+    answered: list[str] = field(default_factory=list)  # Akoya's token endpoint itself spoke
+    refused: list[str] = field(default_factory=list)
+    ended: list[tuple[Connection, Reason]] = field(default_factory=list)  # leases still held
+    failed: list[str] = field(default_factory=list)
+    stopped: bool = False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Tending:
+    """How much one run may do."""
+
+    rate: int  # sends a second
+    limit: int  # connections a run
+    quarantine: int  # seconds an ended connection keeps its sealed set
+
+
+def tend_due(on: Sending, tending: Tending, *, workers: Executor, remaining: Remaining) -> Run:
+    """Tend what is due, oldest first, until time is up or the breaker opens.
+
+    Raises BrokerMisconfigured on a foreign table, UpstreamUnavailable if the index cannot be read.
+    """
+    ensure_home(on)
+    run, now = Run(), on.clock()
+    due = on.connections.due(now=now, limit=tending.limit)
+    on.record("oldest_due_seconds", value=now - due[0][1] if due else 0)
+    paused_until = on.control.breaker()
+    if paused_until is not None and paused_until > now:
+        return run
+    for connection_id, _ in due:
+        if run.stopped or remaining() < SEND_BUDGET + WRAP_UP:
+            break
+        future = workers.submit(_tend, on, run, connection_id, remaining)
+        if not run.answered:
+            future.result()
+        on.pause(1 / tending.rate)
+    workers.shutdown(wait=True)
+    if paused_until is not None and run.answered:
+        on.control.close_breaker()
+        on.record("breaker_closed")
+    _end(on, run, tending.quarantine)
+    return run
+
+
+def _tend(on: Sending, run: Run, connection_id: str, remaining: Remaining) -> None:
+    """Tend one connection; whatever happens to it, those behind it get their turn."""
+    if run.stopped or remaining() < SEND_BUDGET:
+        return
+    try:
+        held = claim(on, connection_id, statuses=TENDED)
+        run.tended.append(connection_id)
+        _TASKS[held.status](on, run, held, remaining)
+    except (RefreshInProgress, StaleGeneration, ConnectionNotFound):
+        pass  # somebody else was here first
+    except GrantRefused as refused:
+        run.answered.append(connection_id)
+        if refused.second:
+            run.ended.append((refused.held, refused.suspect.reason))
+        else:
+            run.refused.append(connection_id)
+    except RowUnreadable as exc:
+        run.failed.append(connection_id)
+        on.record("row_unreadable", connection_id=connection_id, detail=exc.detail)
+        on.connections.postpone(connection_id, due_at=on.clock() + back_off(connection_id, 10))
+    except TokenBrokerError as exc:
+        run.failed.append(connection_id)
+        on.record("tending_failed", connection_id=connection_id, detail=exc.detail)
+        if on.control.breaker() is not None:
+            run.stopped = True
+    except Exception as exc:  # noqa: BLE001 - one row must not stop the run
+        run.failed.append(connection_id)
+        on.record("row_unreadable", connection_id=connection_id, detail=type(exc).__name__)
+
+
+def _refresh(on: Sending, run: Run, held: Connection, remaining: Remaining) -> None:
+    if (suspect := held.suspected) and suspect.reason in SURE_SIGNS:
+        run.refused.append(held.id)
+        run.ended.append((held, suspect.reason))
+        return
+    refresh_held(on, held, remaining)
+    run.answered.append(held.id)
+
+
+def _revoke(on: Sending, run: Run, held: Connection, remaining: Remaining) -> None:
+    """Revoke the current refresh token at Akoya, then erase ours (RFC 7009)."""
+    if held.sealed is None or _gone_at_akoya(on, run, held, remaining):
+        on.connections.entomb(held, now=on.clock())
+        on.record("connection_revoked", connection_id=held.id)
+
+
+def _expire(on: Sending, run: Run, held: Connection, remaining: Remaining) -> None:
+    """Nobody confirmed who came back: let go of the consent and of the row."""
+    if held.sealed is None or _gone_at_akoya(on, run, held, remaining):
+        on.connections.delete(held)
+        on.record("connection_unconfirmed", connection_id=held.id)
+
+
+def _gone_at_akoya(on: Sending, run: Run, held: Connection, remaining: Remaining) -> bool:
+    """Tell whether the consent is revoked at Akoya; if not, the row is set back."""
+    if escrowed_successor(on, held):
+        return False  # a newer set has landed, due now: that one is revoked
+    try:
+        refresh_token = on.seal.open(held).refresh_token
+        credentials = on.client_secret.read()
+        if remaining() < SEND_BUDGET:
+            raise UpstreamUnavailable(detail="too little time left to revoke")
+    except TokenBrokerError:
+        release(on, held, event="revoke_deferred")
+        raise
+    answer = on.token_endpoint.revoke(refresh_token, credentials=credentials)
+    reaction = REACTIONS[answer.outcome, Grant.REVOKE]
+    if reaction is Reaction.REREAD_SECRET and (newer := newer_secret(on, credentials)):
+        answer = on.token_endpoint.revoke(refresh_token, credentials=newer)
+        reaction = REACTIONS[answer.outcome, Grant.REVOKE]
+    if reaction is Reaction.ERASE:
+        run.answered.append(held.id)
+        return True
+    error: TokenBrokerError = OutcomeUnknown(detail=answer.detail)
+    wait, failures = back_off(held.id, held.failures), held.failures + 1
+    if reaction in {Reaction.BREAK, Reaction.REREAD_SECRET}:
+        error, wait, failures = trip_breaker(on, answer), BREAKER_PAUSE, held.failures
+    now = on.clock()
+    on.connections.settle(
+        held,
+        due_at=now + max(wait, answer.retry_after or 0),
+        settled=True,
+        failures=failures,
+        event="revoke_deferred",
+        now=now,
+    )
+    raise error
+
+
+def _forget(on: Sending, run: Run, held: Connection, remaining: Remaining) -> None:
+    """Erase what an ended connection still holds; after a year forget the connection."""
+    del run, remaining
+    now = on.clock()
+    if held.sealed is None:
+        on.connections.entomb(held, now=now)
+        on.record("connection_forgotten", connection_id=held.id)
+    else:
+        on.connections.erase_token_set(held, due_at=now + FORGET_AFTER, now=now)
+        on.record("token_set_erased", connection_id=held.id)
+
+
+_TASKS: dict[Status, Callable[[Sending, Run, Connection, Remaining], None]] = {
+    Status.LINKING: _expire,
+    Status.PENDING_CONFIRMATION: _expire,
+    Status.ACTIVE: _refresh,
+    Status.REAUTH_REQUIRED: _forget,
+    Status.SUPERSEDED: _forget,
+    Status.REVOKE_PENDING: _revoke,
+}
+
+
+def _end(on: Sending, run: Run, quarantine: int) -> None:
+    """End what was refused twice, unless so much was refused that it must be an incident."""
+    now = on.clock()
+    held_back = on.control.guard(
+        attempts=len(run.answered) + len(run.ended), dead=len(run.refused), now=now
+    )
+    if held_back and run.refused:
+        on.record("guard_tripped", value=len(run.refused))
+    for held, reason in run.ended:
+        if held_back:
+            on.connections.settle(
+                held,
+                due_at=now + GUARD_PAUSE - jitter(held.id, GUARD_PAUSE // 4),
+                settled=True,
+                failures=held.failures + 1,
+                event="end_held",
+                now=now,
+                suspect=held.suspected,
+            )
+            continue
+        on.connections.end(held, reason=reason, due_at=now + quarantine, now=now)
+        on.record("reauthorization_required", connection_id=held.id, reason=reason)
+        if reason is Reason.ROTATION_LOST:
+            on.record("rotation_lost", connection_id=held.id)
