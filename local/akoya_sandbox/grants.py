@@ -1,0 +1,80 @@
+"""What the provider remembers of one consent: its codes and tokens, and which of them live."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+from local.akoya_sandbox.authorization import AuthorizationRequest
+from local.akoya_sandbox.people import Account, Login
+
+
+@dataclass(slots=True, eq=False)
+class Grant:
+    """One consent of one login.
+
+    `live` are the refresh tokens that would be taken now; `ended` says why none ever will be. Its
+    id_tokens are numbered from 1 in the order of issue; those up to `dead_id_tokens` no longer open
+    the data API, and none does while `access_withdrawn`.
+    """
+
+    id: str
+    login: Login
+    account_ids: tuple[str, ...]
+    scope: tuple[str, ...]
+    auth_time: int
+    linked_at: float | None = None
+    ended: str | None = None
+    access_withdrawn: bool = False
+    id_tokens: int = 0
+    dead_id_tokens: int = 0
+    live: list[RefreshToken] = field(default_factory=list)
+
+    @property
+    def accounts(self) -> tuple[Account, ...]:
+        """The accounts the person chose to share."""
+        return tuple(a for a in self.login.accounts if a.account_id in self.account_ids)
+
+
+@dataclass(slots=True, eq=False)
+class Code:
+    """An authorization code; times in seconds since 1970."""
+
+    value: str
+    grant: Grant
+    request: AuthorizationRequest
+    expires_at: float
+    used: bool = False
+
+
+@dataclass(slots=True, eq=False)
+class RefreshToken:
+    """A refresh token; `ended` says why it is no longer taken, `None` while it is."""
+
+    value: str
+    grant: Grant
+    number: int
+    expires_at: float | None
+    ended: str | None = None
+    used_at: float | None = None
+    successor: RefreshToken | None = None
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class IdToken:
+    """An id_token as the data API knows it: number within its grant, and its `exp`."""
+
+    grant: Grant
+    number: int
+    expires_at: int
+
+
+@dataclass(slots=True, eq=False)
+class PendingAuthorization:
+    """A person between the app and the answer: not signed in, signed in, or done."""
+
+    id: str
+    request: AuthorizationRequest
+    expires_at: float
+    login: Login | None = None
+    auth_time: int = 0
+    done: bool = False
