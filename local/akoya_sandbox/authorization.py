@@ -23,7 +23,7 @@ _KNOWN = (
 )
 
 
-class ShownAsPage(Exception):  # noqa: N818 - an answer of the protocol, not an error of ours
+class ShownAsPage(Exception):
     """The browser gets a page and the app hears nothing (Akoya, "Authentication errors")."""
 
     def __init__(self, status: int, title: str, text: str) -> None:
@@ -33,7 +33,7 @@ class ShownAsPage(Exception):  # noqa: N818 - an answer of the protocol, not an 
         self.text = text
 
 
-class SentBack(Exception):  # noqa: N818 - an answer of the protocol, not an error of ours
+class SentBack(Exception):
     """The browser goes back to the app's redirect_uri with an error (RFC 6749 4.1.2.1)."""
 
     def __init__(self, location: str) -> None:

@@ -15,7 +15,7 @@ from local.akoya_sandbox.form import Form
 Method = Literal["client_secret_basic", "client_secret_post"]
 
 
-class Refused(Exception):  # noqa: N818 - an answer of the protocol, not an error of ours
+class Refused(Exception):
     """The token endpoint refuses; `why` is for the ledger only."""
 
     def __init__(self, situation: Situation, why: str | None = None) -> None:

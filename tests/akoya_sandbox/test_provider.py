@@ -1,0 +1,533 @@
+"""What the provider decides, in process: PKCE, dialects, lives, the ledger, many threads."""
+
+from __future__ import annotations
+
+import hashlib
+from base64 import b64encode, urlsafe_b64encode
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
+
+import jwt
+import pytest
+
+from local.akoya_sandbox.answer import Answer
+from local.akoya_sandbox.authorization import SentBack
+from local.akoya_sandbox.ledger import fingerprint
+from local.akoya_sandbox.provider import AkoyaProvider
+from local.akoya_sandbox.settings import InvalidSettingError
+from tests.akoya_sandbox.app import (
+    CLIENT_ID,
+    CLIENT_SECRET,
+    STATE,
+    authorization_query,
+    code_form,
+    query_of,
+    refresh_form,
+    revoke_form,
+)
+from tests.akoya_sandbox.conftest import Clock
+
+LOGIN = "mikomo/mikomo_1"
+
+
+def basic(secret: str) -> str:
+    return "Basic " + b64encode(f"{CLIENT_ID}:{secret}".encode()).decode()
+
+
+BASIC = basic(CLIENT_SECRET)
+
+
+def consent(
+    provider: AkoyaProvider, user_name: str = "mikomo_1", **changes: str | None
+) -> dict[str, str]:
+    pending = provider.begin(authorization_query(**changes))
+    assert provider.sign_in(pending.id, user_name, user_name)
+    assert pending.login is not None
+    accounts = [account.account_id for account in pending.login.accounts]
+    return query_of(provider.allow(pending.id, accounts))
+
+
+def obtain(provider: AkoyaProvider, code: str, **changes: str | None) -> Answer:
+    return provider.token(authorization=BASIC, body=code_form(code, **changes))
+
+
+def connect(
+    provider: AkoyaProvider, user_name: str = "mikomo_1", **changes: str | None
+) -> dict[str, Any]:
+    answer = obtain(provider, consent(provider, user_name, **changes)["code"])
+    assert answer.status == 200
+    token_set: dict[str, Any] = answer.json()
+    return token_set
+
+
+def refresh(provider: AkoyaProvider, refresh_token: str) -> Answer:
+    return provider.token(authorization=None, body=refresh_form(refresh_token))
+
+
+def data_code(
+    provider: AkoyaProvider, id_token: str, product: str = "accounts-info"
+) -> tuple[int, int | None]:
+    answer = provider.data(product=product, connector="mikomo", authorization=f"Bearer {id_token}")
+    return answer.status, answer.json().get("code")
+
+
+def claims_of(token_set: dict[str, Any]) -> dict[str, Any]:
+    claims: dict[str, Any] = jwt.decode(token_set["id_token"], options={"verify_signature": False})
+    return claims
+
+
+def events(provider: AkoyaProvider, login: str | None = None) -> list[str]:
+    return [entry["event"] for entry in provider.ledger(login)["entries"]]
+
+
+# -- PKCE, nonce, scope ----------------------------------------------------------------------------
+
+VERIFIER = "v" * 43
+CHALLENGE = urlsafe_b64encode(hashlib.sha256(VERIFIER.encode()).digest()).rstrip(b"=").decode()
+PKCE = {"code_challenge": CHALLENGE, "code_challenge_method": "S256"}
+
+
+def test_a_code_asked_for_with_a_challenge_needs_its_verifier(provider: AkoyaProvider) -> None:
+    code = consent(provider, **PKCE)["code"]
+
+    for wrong in (None, "w" * 43):
+        answer = obtain(provider, code, code_verifier=wrong)
+        assert (answer.status, answer.json()["error"]) == (400, "invalid_grant")
+    assert obtain(provider, code, code_verifier=VERIFIER).status == 200
+
+
+def test_a_verifier_without_a_challenge_is_refused(provider: AkoyaProvider) -> None:
+    code = consent(provider)["code"]
+
+    assert obtain(provider, code, code_verifier=VERIFIER).status == 400
+
+
+def test_the_nonce_comes_back_in_the_first_id_token(provider: AkoyaProvider) -> None:
+    first = connect(provider, nonce="a-nonce")
+    second = refresh(provider, first["refresh_token"]).json()
+
+    assert claims_of(first)["nonce"] == "a-nonce"
+    assert "nonce" not in claims_of(second)
+
+
+def test_without_offline_access_there_is_no_refresh_token(provider: AkoyaProvider) -> None:
+    assert "refresh_token" not in connect(provider, scope="openid profile")
+
+
+def test_basic_credentials_are_form_decoded(provider: AkoyaProvider) -> None:
+    provider.change_client_secret("50% + more")
+
+    raw = provider.token(authorization=basic("50% + more"), body=code_form("any"))
+    encoded = provider.token(authorization=basic("50%25+%2B+more"), body=code_form("any"))
+
+    assert raw.json() == {
+        "error": "invalid_request",
+        "error_description": "client_secret improperly encoded",
+    }
+    assert encoded.json()["error_description"] == "Invalid or expired code parameter."
+
+
+@pytest.mark.parametrize("authorization", ["Basic !", "Basic YWJj", "Bearer x", "", "Basic /w=="])
+def test_an_unreadable_authorization_header_is_a_wrong_credential(
+    provider: AkoyaProvider, authorization: str
+) -> None:
+    answer = provider.token(authorization=authorization, body=code_form("any"))
+
+    assert (answer.status, answer.json()["error"]) == (401, "invalid_client")
+
+
+def test_a_repeated_parameter_is_refused_and_nothing_is_used(provider: AkoyaProvider) -> None:
+    code = consent(provider)["code"]
+
+    twice = provider.token(authorization=BASIC, body=code_form(code) + f"&code={code}")
+
+    assert (twice.status, twice.json()["error"]) == (400, "invalid_request")
+    assert obtain(provider, code).status == 200
+
+
+# -- lives -----------------------------------------------------------------------------------------
+
+
+def test_a_rolling_refresh_token_lives_from_its_last_rotation(
+    provider: AkoyaProvider, clock: Clock
+) -> None:
+    provider.change_settings({"refresh_token_lifetime": 100})
+    token = connect(provider)["refresh_token"]
+
+    for _ in range(3):
+        clock.advance(99)
+        token = refresh(provider, token).json()["refresh_token"]
+    clock.advance(100)
+    assert refresh(provider, token).status == 400
+
+
+def test_a_fixed_refresh_token_lives_from_the_consent(
+    provider: AkoyaProvider, clock: Clock
+) -> None:
+    provider.change_settings({"refresh_token_lifetime": 100, "refresh_token_expiry": "fixed"})
+    token = connect(provider)["refresh_token"]
+
+    clock.advance(99)
+    token = refresh(provider, token).json()["refresh_token"]
+    clock.advance(1)
+    assert refresh(provider, token).status == 400
+
+
+def test_an_older_id_token_outlives_rotation_or_not_as_chosen(provider: AkoyaProvider) -> None:
+    first = connect(provider)
+    second = refresh(provider, first["refresh_token"]).json()
+    assert data_code(provider, first["id_token"]) == (200, None)
+
+    provider.change_settings({"id_token_after_rotation": "revoked"})
+    third = refresh(provider, second["refresh_token"]).json()
+    assert data_code(provider, first["id_token"]) == (401, 602)
+    assert data_code(provider, second["id_token"]) == (401, 602)
+    assert data_code(provider, third["id_token"]) == (200, None)
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        {"dialect": "gen3"},
+        {"id_token_lifetime": 0},
+        {"id_token_lifetime": 86_401},
+        {"id_token_lifetime": "900"},
+        {"id_token_lifetime": True},
+        {"refresh_token_lifetime": 0},
+        {"refresh_token_expiry": None},
+        {"no_such_setting": 1},
+    ],
+)
+def test_a_wrong_setting_is_refused_and_changes_nothing(
+    provider: AkoyaProvider, wrong: dict[str, Any]
+) -> None:
+    before = provider.settings
+
+    with pytest.raises(InvalidSettingError, match=next(iter(wrong)).split("_")[-1]):
+        provider.change_settings(wrong)
+    assert provider.settings == before
+
+
+# -- dialects --------------------------------------------------------------------------------------
+
+
+def test_gen1_with_a_reuse_window_gives_the_same_successor_until_it_ends(
+    provider: AkoyaProvider, clock: Clock
+) -> None:
+    provider.change_settings({"dialect": "gen1-reuse-window"})
+    first = connect(provider)["refresh_token"]
+    second = refresh(provider, first).json()["refresh_token"]
+
+    clock.advance(2.9)
+    assert refresh(provider, first).json()["refresh_token"] == second
+    clock.advance(0.1)
+    assert refresh(provider, first).json()["error"] == "invalid_request"
+    assert refresh(provider, second).status == 200
+
+
+def test_gen1_gives_no_successor_again_once_that_was_used_itself(provider: AkoyaProvider) -> None:
+    provider.change_settings({"dialect": "gen1-reuse-window"})
+    first = connect(provider)["refresh_token"]
+    second = refresh(provider, first).json()["refresh_token"]
+    assert refresh(provider, second).status == 200
+
+    assert refresh(provider, first).status == 400
+
+
+def test_gen2_strict_kills_the_family_when_a_refresh_token_is_used_again(
+    provider: AkoyaProvider,
+) -> None:
+    provider.change_settings({"dialect": "gen2-strict"})
+    first = connect(provider)
+    second = refresh(provider, first["refresh_token"]).json()
+
+    assert refresh(provider, first["refresh_token"]).json()["error"] == "invalid_grant"
+
+    assert refresh(provider, second["refresh_token"]).json()["error"] == "invalid_grant"
+    assert data_code(provider, second["id_token"]) == (401, 602)
+
+
+def test_gen2_grace_gives_another_successor_and_then_kills_the_family(
+    provider: AkoyaProvider, clock: Clock
+) -> None:
+    provider.change_settings({"dialect": "gen2-grace"})
+    first = connect(provider)["refresh_token"]
+    second = refresh(provider, first).json()["refresh_token"]
+    clock.advance(59.9)
+    branch = refresh(provider, first).json()["refresh_token"]
+
+    assert branch != second
+    third = refresh(provider, second).json()["refresh_token"]
+    clock.advance(0.1)
+    assert refresh(provider, first).status == 400
+    assert [refresh(provider, token).status for token in (branch, third)] == [400, 400]
+
+
+def test_gen2_kills_what_a_code_gave_when_the_code_comes_again(provider: AkoyaProvider) -> None:
+    provider.change_settings({"dialect": "gen2-strict"})
+    code = consent(provider)["code"]
+    first = obtain(provider, code).json()
+
+    assert obtain(provider, code).json()["error"] == "invalid_grant"
+    assert refresh(provider, first["refresh_token"]).status == 400
+    assert data_code(provider, first["id_token"]) == (401, 602)
+
+
+def test_gen1_keeps_what_a_code_gave_when_the_code_comes_again(provider: AkoyaProvider) -> None:
+    code = consent(provider)["code"]
+    first = obtain(provider, code).json()
+
+    assert obtain(provider, code).status == 400
+    assert refresh(provider, first["refresh_token"]).status == 200
+
+
+def test_gen2_lets_two_consents_of_one_login_live_side_by_side(provider: AkoyaProvider) -> None:
+    provider.change_settings({"dialect": "gen2-strict"})
+    older, newer = connect(provider), connect(provider)
+
+    assert refresh(provider, older["refresh_token"]).status == 200
+    assert refresh(provider, newer["refresh_token"]).status == 200
+
+
+def test_gen2_looks_as_it_does_in_public(provider: AkoyaProvider) -> None:
+    provider.change_settings({"dialect": "gen2-strict"})
+
+    answer = consent(provider)
+    token_set = obtain(provider, answer["code"]).json()
+    claims = claims_of(token_set)
+
+    assert answer["code"].startswith("ory_ac_")
+    assert answer["scope"] == "openid profile offline_access"
+    assert token_set["refresh_token"].startswith("ory_rt_")
+    assert claims["aud"] == [CLIENT_ID]
+    assert set(claims) >= {"auth_time", "connectorId", "jti", "rat", "sid"}
+    with pytest.raises(SentBack) as refused:
+        provider.begin(authorization_query(state="short"))
+    assert query_of(refused.value.location)["error"] == "invalid_state"
+
+
+@pytest.mark.parametrize(
+    ("grant_type", "error"), [(None, "invalid_request"), ("password", "unsupported_grant_type")]
+)
+def test_gen2_names_a_wrong_grant_type_as_the_rfc_does(
+    provider: AkoyaProvider, grant_type: str | None, error: str
+) -> None:
+    provider.change_settings({"dialect": "gen2-strict"})
+
+    assert obtain(provider, "any", grant_type=grant_type).json()["error"] == error
+
+
+# -- the end of a consent --------------------------------------------------------------------------
+
+
+def test_expired_id_tokens_get_602_until_the_next_refresh(provider: AkoyaProvider) -> None:
+    first, other = connect(provider), connect(provider, "mikomo_2")
+
+    assert provider.expire("id_tokens", LOGIN) == 1
+
+    assert data_code(provider, first["id_token"]) == (401, 602)
+    assert data_code(provider, other["id_token"]) == (200, None)
+    second = refresh(provider, first["refresh_token"]).json()
+    assert data_code(provider, second["id_token"]) == (200, None)
+
+
+def test_a_killed_refresh_token_leaves_the_id_token_to_its_end(provider: AkoyaProvider) -> None:
+    first = connect(provider)
+
+    assert provider.expire("refresh_token") == 1
+
+    assert refresh(provider, first["refresh_token"]).status == 400
+    assert data_code(provider, first["id_token"]) == (200, None)
+
+
+def test_a_consent_ended_at_the_bank_gets_601_and_no_refresh(provider: AkoyaProvider) -> None:
+    first = connect(provider)
+
+    provider.expire("consent", LOGIN)
+
+    assert data_code(provider, first["id_token"]) == (404, 601)
+    assert refresh(provider, first["refresh_token"]).status == 400
+    assert data_code(provider, connect(provider)["id_token"]) == (200, None)
+
+
+def test_withdrawn_data_access_gets_602_with_every_fresh_token(provider: AkoyaProvider) -> None:
+    first = connect(provider)
+
+    provider.expire("data_access", LOGIN)
+
+    second = refresh(provider, first["refresh_token"]).json()
+    assert data_code(provider, second["id_token"]) == (401, 602)
+
+
+# -- the data API ----------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("code", [500, 501, 601, 602, 701, 702, 703, 704])
+def test_error_users_get_their_error_on_every_data_call(provider: AkoyaProvider, code: int) -> None:
+    token_set = connect(provider, f"mikomo_{code}")
+
+    assert data_code(provider, token_set["id_token"])[1] == code
+
+
+def test_balances_come_with_their_amounts(provider: AkoyaProvider) -> None:
+    token_set = connect(provider)
+
+    answer = provider.data(
+        product="balances",
+        connector="mikomo",
+        authorization=f"bearer {token_set['id_token']}",
+        interaction_id="an-interaction",
+    )
+
+    accounts = [details for a in answer.json()["accounts"] for details in a.values()]
+    assert [sorted(a) for a in accounts] == [sorted(accounts[0])] * 3
+    assert accounts[0]["currentBalance"] >= 0
+    assert answer.headers["x-akoya-interaction-id"] == "an-interaction"
+
+
+@pytest.mark.parametrize("authorization", [None, "", "Bearer ", "Bearer x.y.z", "Basic x"])
+def test_a_data_call_without_a_known_id_token_gets_602(
+    provider: AkoyaProvider, authorization: str | None
+) -> None:
+    answer = provider.data(product="accounts-info", connector="mikomo", authorization=authorization)
+
+    assert (answer.status, answer.json()["code"]) == (401, 602)
+
+
+def test_a_data_call_to_another_connector_or_product_is_forbidden(
+    provider: AkoyaProvider,
+) -> None:
+    bearer = f"Bearer {connect(provider)['id_token']}"
+
+    for product, connector in (("accounts-info", "summit"), ("no-such-product", "mikomo")):
+        answer = provider.data(product=product, connector=connector, authorization=bearer)
+        assert answer.status == 403
+
+
+# -- the ledger ------------------------------------------------------------------------------------
+
+
+def test_the_ledger_tells_a_life_in_order_and_links_each_token_to_its_predecessor(
+    provider: AkoyaProvider,
+) -> None:
+    code = consent(provider)["code"]
+    first = obtain(provider, code).json()
+    second = refresh(provider, first["refresh_token"]).json()
+    provider.token(authorization=None, body=refresh_form(first["refresh_token"]))
+    provider.revoke(authorization=None, body=revoke_form(second["refresh_token"]))
+
+    ledger = provider.ledger(LOGIN)
+
+    assert [entry["event"] for entry in ledger["entries"]] == [
+        "consent.given",
+        "code.issued",
+        "code.redeemed",
+        "refresh_token.issued",
+        "id_token.issued",
+        "refresh_token.issued",
+        "refresh_token.rotated",
+        "id_token.issued",
+        "refresh_token.refused",
+        "refresh_token.revoked",
+        "id_tokens.revoked",
+    ]
+    rotated = ledger["entries"][6]
+    assert rotated["fingerprint"] == fingerprint(first["refresh_token"])
+    assert rotated["successor"] == fingerprint(second["refresh_token"])
+    assert ledger["entries"][5]["predecessor"] == fingerprint(first["refresh_token"])
+    assert ledger["entries"][8]["reason"] == "rotated"
+    assert [
+        (r["endpoint"], r.get("grant_type"), r["status"], r.get("error"))
+        for r in ledger["requests"]
+    ] == [
+        ("token", "authorization_code", 200, None),
+        ("token", "refresh_token", 200, None),
+        ("token", "refresh_token", 400, "invalid_request"),
+        ("revoke", None, 200, None),
+    ]
+    assert [r["presented"] for r in ledger["requests"]] == [
+        fingerprint(value)
+        for value in (code, first["refresh_token"], first["refresh_token"], second["refresh_token"])
+    ]
+
+
+def test_the_ledger_of_one_login_leaves_the_others_out(provider: AkoyaProvider) -> None:
+    connect(provider, "mikomo_1")
+    connect(provider, "mikomo_2")
+
+    ledger = provider.ledger("mikomo/mikomo_2")
+
+    records = ledger["entries"] + ledger["requests"]
+    assert {record["login"] for record in records} == {"mikomo/mikomo_2"}
+
+
+def test_the_ledger_holds_no_code_token_secret_or_state(provider: AkoyaProvider) -> None:
+    code = consent(provider)["code"]
+    token_set = obtain(provider, code).json()
+    refreshed = refresh(provider, token_set["refresh_token"]).json()
+    data_code(provider, refreshed["id_token"])
+
+    told = str(provider.ledger()) + str(provider.grants()) + repr(provider.registration)
+
+    secrets = (code, CLIENT_SECRET, STATE, *token_set.values(), *refreshed.values())
+    for value in (text for text in secrets if isinstance(text, str) and text != "bearer"):
+        assert value not in told
+
+
+def test_grants_show_the_one_live_refresh_token(provider: AkoyaProvider) -> None:
+    first = connect(provider)
+    second = refresh(provider, first["refresh_token"]).json()
+
+    (grant,) = provider.grants(LOGIN)
+
+    assert grant["sub"] == claims_of(second)["sub"]
+    assert grant["grant_id"] == claims_of(second)["grant_id"]
+    assert grant["refresh_tokens"] == [
+        {"fingerprint": fingerprint(second["refresh_token"]), "number": 2, "expires_at": None}
+    ]
+
+
+def test_reset_forgets_everything_and_restores_the_start(provider: AkoyaProvider) -> None:
+    first = connect(provider)
+    provider.change_settings({"dialect": "gen2-strict"})
+    provider.change_client_secret("another")
+
+    provider.reset()
+
+    assert events(provider) == []
+    assert provider.settings.dialect == "gen1"
+    assert refresh(provider, first["refresh_token"]).json()["error"] == "invalid_request"
+
+
+def test_a_changed_client_secret_cuts_over_at_once(provider: AkoyaProvider) -> None:
+    first = connect(provider)
+
+    provider.change_client_secret("another")
+
+    assert refresh(provider, first["refresh_token"]).status == 401
+    good = refresh_form(first["refresh_token"], client_secret="another")
+    assert provider.token(authorization=None, body=good).status == 200
+
+
+def test_a_changed_signing_key_is_published_beside_the_older(provider: AkoyaProvider) -> None:
+    before = connect(provider)
+    provider.change_signing_key()
+    after = connect(provider)
+
+    kids = [key["kid"] for key in provider.jwks()["keys"]]
+    assert [jwt.get_unverified_header(t["id_token"])["kid"] for t in (before, after)] == kids
+
+
+# -- many threads ----------------------------------------------------------------------------------
+
+
+def test_of_many_threads_with_one_refresh_token_exactly_one_wins(provider: AkoyaProvider) -> None:
+    first = connect(provider)["refresh_token"]
+
+    with ThreadPoolExecutor(8) as pool:
+        answers = list(pool.map(lambda _: refresh(provider, first), range(32)))
+
+    assert sorted(answer.status for answer in answers) == [200] + [400] * 31
+    assert events(provider).count("refresh_token.rotated") == 1
+    order = [entry["seq"] for entry in provider.ledger()["entries"]]
+    assert order == sorted(set(order))
