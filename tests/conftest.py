@@ -1,0 +1,46 @@
+"""What holds for every test: loopback only, no AWS account in reach, and skips that can be refused."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+
+import pytest
+import pytest_socket
+
+from tests.world import World
+
+# Nothing a developer has configured may reach, or be reached by, a test.
+for name in [name for name in os.environ if name.startswith(("AWS_", "AKOYA_", "POWERTOOLS_"))]:
+    if name != "AWS_CA_BUNDLE":
+        del os.environ[name]
+os.environ |= {
+    "AWS_ACCESS_KEY_ID": "testing",
+    "AWS_SECRET_ACCESS_KEY": "testing",
+    "AWS_DEFAULT_REGION": "us-east-1",
+    "POWERTOOLS_SERVICE_NAME": "akoya-token-broker",
+    "POWERTOOLS_METRICS_NAMESPACE": "AkoyaTokenBroker",
+}
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_runtest_setup(item: pytest.Item) -> None:
+    del item
+    pytest_socket.socket_allow_hosts(["127.0.0.1", "::1"], allow_unix_socket=True)
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport(item: pytest.Item, call: pytest.CallInfo[None]) -> Iterator[None]:
+    """With REQUIRE_ALL=1 (make test-all) a skipped test is a failed one."""
+    del item, call
+    report = yield
+    if os.environ.get("REQUIRE_ALL") == "1" and report.skipped:  # type: ignore[attr-defined]
+        report.outcome = "failed"  # type: ignore[attr-defined]
+    return report  # type: ignore[return-value]
+
+
+@pytest.fixture
+def world() -> Iterator[World]:
+    """A whole broker in one process: in-memory AWS, the Akoya sandbox, a clock of its own."""
+    with World.created() as world:
+        yield world

@@ -1,0 +1,324 @@
+"""A whole broker in one process: its real code on in-memory AWS and the Akoya sandbox's own logic.
+
+Nothing here stands in for our code: tables, seal, escrow and the token endpoint are the adapters a
+deployed function has; only AWS, the network and time are replaced.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from concurrent.futures import Executor, Future
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from typing import Any
+from urllib.parse import parse_qs, urlsplit
+
+import requests
+import urllib3
+from moto import mock_aws
+
+from local.akoya_sandbox.id_tokens import shared_signing_key
+from local.akoya_sandbox.provider import AkoyaProvider
+from local.akoya_sandbox.registration import Registration
+from tests.tables import create_tables
+from token_broker.adapters.akoya import AkoyaTokenEndpoint
+from token_broker.adapters.authorization_table import DynamoAuthorizationTable
+from token_broker.adapters.client_credentials import SecretsManagerClientSecret
+from token_broker.adapters.connection_table import DynamoConnectionTable
+from token_broker.adapters.control_table import DynamoControl
+from token_broker.adapters.escrow import S3Escrow
+from token_broker.adapters.id_token import OpenIdTokens, SigningKeys
+from token_broker.adapters.seal import KmsSeal
+from token_broker.domain.authorization import Redirect
+from token_broker.domain.connection import Connection
+from token_broker.domain.ports import Sending
+from token_broker.domain.refresh_policy import RefreshPolicy
+from token_broker.domain.secret_text import SecretText
+from token_broker.use_cases import authorize, callback, connections, schedule, token
+
+CLIENT_ID = "f0a7c1de-client"
+CLIENT_SECRET = "s3cret~with+signs%and.dots"
+IDP = "http://localhost:8702"
+BROKER = "https://broker.example"
+RETURN_TO = "https://app.example/return"
+START = 1_800_000_000
+FUNCTION_TIMEOUT = 90.0
+
+
+class FixedClock:
+    """Time that moves only when told to."""
+
+    def __init__(self) -> None:
+        self.now = float(START)
+
+    def __call__(self) -> int:
+        return int(self.now)
+
+    def advance(self, seconds: float) -> None:
+        self.now += seconds
+
+
+class Loopback(requests.adapters.BaseAdapter):
+    """HTTP to the sandbox's logic without a socket; `before` may answer or fail in its place."""
+
+    def __init__(self, provider: AkoyaProvider) -> None:
+        super().__init__()
+        self.provider = provider
+        self.before: Callable[[requests.PreparedRequest], requests.Response | None] | None = None
+        self.after: Callable[[requests.Response], requests.Response] | None = None
+        self.sent: list[requests.PreparedRequest] = []
+
+    def send(self, request: requests.PreparedRequest, *_: Any, **__: Any) -> requests.Response:
+        self.sent.append(request)
+        if self.before and (answered := self.before(request)) is not None:
+            return answered
+        response = self._answer(request)
+        return self.after(response) if self.after else response
+
+    def _answer(self, request: requests.PreparedRequest) -> requests.Response:
+        path = urlsplit(str(request.url)).path
+        if path == "/.well-known/openid-configuration":
+            return http_response(200, as_json(self.provider.discovery()))
+        if request.method == "GET":
+            return http_response(200, as_json(self.provider.jwks()))
+        answer = {"/token": self.provider.token, "/revoke": self.provider.revoke}[path](
+            authorization=request.headers.get("Authorization"), body=str(request.body)
+        )
+        if answer.lost:
+            raise requests.ConnectionError("connection cut")
+        return http_response(answer.status, answer.body, dict(answer.headers))
+
+    def close(self) -> None:
+        pass
+
+
+def as_json(content: Any) -> bytes:
+    """Return content as a JSON body."""
+    return requests.compat.json.dumps(content).encode()
+
+
+def http_response(
+    status: int, body: bytes = b"", headers: dict[str, str] | None = None
+) -> requests.Response:
+    """Return an HTTP answer as `requests` would."""
+    response = requests.Response()
+    response.status_code = status
+    response.headers.update(headers or {})
+    response.raw = urllib3.HTTPResponse(
+        body=__import__("io").BytesIO(body), status=status, preload_content=False
+    )
+    return response
+
+
+class Inline(Executor):
+    """Runs each task at once, in the caller's thread."""
+
+    def submit(self, fn: Callable[..., Any], /, *args: Any, **kwargs: Any) -> Future[Any]:
+        future: Future[Any] = Future()
+        future.set_result(fn(*args, **kwargs))
+        return future
+
+
+@dataclass
+class World:
+    """Everything, with handles on what a test wants to turn."""
+
+    clock: FixedClock
+    provider: AkoyaProvider
+    http: Loopback
+    on: Sending
+    finishing: callback.Finishing
+    linking: authorize.Linking
+    aws: dict[str, Any]
+    events: list[tuple[str, dict[str, Any]]] = field(default_factory=list)
+    browser: dict[str, SecretText] = field(default_factory=dict)
+    time_left: float = FUNCTION_TIMEOUT
+
+    @classmethod
+    @contextmanager
+    def created(cls) -> Iterator[World]:
+        """Create a world and end it."""
+        with mock_aws():
+            yield _create(cls)
+
+    # ── what the parties do ──────────────────────────────────────────────────────────────────────
+
+    def remaining(self) -> float:
+        return self.time_left
+
+    def begin(self, subject: str = "ada", connection_id: str | None = None) -> authorize.Begun:
+        return authorize.begin(
+            self.linking,
+            subject=subject,
+            connector="mikomo",
+            return_to=RETURN_TO,
+            connection_id=connection_id,
+            base_url=BROKER,
+        )
+
+    def open(self, begun: authorize.Begun) -> str:
+        """Open the start link in the browser; return where it is sent."""
+        opening = authorize.start(self.linking, ticket=begun.start_url.rpartition("/")[2])
+        self.browser[opening.cookie_name] = opening.cookie
+        return opening.authorization_url
+
+    def consent(self, authorization_url: str, user: str = "mikomo_1") -> str:
+        """Sign in at the bank and consent; return the redirect's address."""
+        pending = self.provider.begin(urlsplit(authorization_url).query)
+        assert self.provider.sign_in(pending.id, user, user)
+        login = self.provider.pending(pending.id).login
+        assert login is not None
+        return self.provider.allow(pending.id, [account.account_id for account in login.accounts])
+
+    def come_back(self, address: str, *, cookies: dict[str, SecretText] | None = None) -> Redirect:
+        """Deliver the redirect to the callback."""
+        query = {name: values[0] for name, values in parse_qs(urlsplit(address).query).items()}
+        return callback.finish(
+            self.on,
+            self.finishing,
+            response=callback.AuthorizationResponse(
+                state=SecretText(query["state"]) if "state" in query else None,
+                code=SecretText(query["code"]) if "code" in query else None,
+                error=query.get("error"),
+            ),
+            cookies=self.browser if cookies is None else cookies,
+            remaining=self.remaining,
+        )
+
+    def confirm(self, went: Redirect, subject: str = "ada") -> Connection:
+        assert went.confirmation is not None
+        return connections.confirm(
+            self.on.connections,
+            self.on.policy,
+            self.clock,
+            self.on.record,
+            connection_id=went.result.connection_id,
+            subject=subject,
+            confirmation=went.confirmation,
+        )
+
+    def connect(self, subject: str = "ada", user: str = "mikomo_1") -> Connection:
+        """Connect a bank from start to confirmation."""
+        went = self.come_back(self.consent(self.open(self.begin(subject)), user))
+        return self.confirm(went, subject)
+
+    def hand_out(
+        self, connection_id: str, *, min_validity: int | None = None, rejected: int | None = None
+    ) -> token.Bearer:
+        return token.hand_out(
+            self.on,
+            connection_id=connection_id,
+            min_validity=min_validity,
+            rejected=rejected,
+            remaining=self.remaining,
+        )
+
+    def run_schedule(self) -> schedule.Run:
+        return schedule.tend_due(
+            self.on,
+            schedule.Tending(rate=1000, limit=1000, quarantine=7 * 86_400),
+            workers=Inline(),
+            remaining=self.remaining,
+        )
+
+    def make_due(self, connection_id: str) -> None:
+        """Let time pass until the connection is due."""
+        due_at = self.row(connection_id).due_at
+        assert due_at is not None
+        self.clock.now = max(self.clock.now, float(due_at))
+
+    def row(self, connection_id: str) -> Connection:
+        return self.on.connections.get(connection_id)
+
+    def recorded(self, event: str) -> list[dict[str, Any]]:
+        return [fields for name, fields in self.events if name == event]
+
+    def sends(self, grant_type: str = "refresh_token") -> int:
+        """Count the token requests of a grant that left for Akoya."""
+        return sum(f"grant_type={grant_type}" in str(request.body) for request in self.http.sent)
+
+
+def _create(cls: type[World]) -> World:
+    clock = FixedClock()
+    provider = AkoyaProvider(
+        issuer=f"{IDP}/",
+        registration=Registration(CLIENT_ID, CLIENT_SECRET, (f"{BROKER}/callback",)),
+        signing_key=shared_signing_key("ES256"),
+        clock=lambda: clock.now,
+        wait=clock.advance,
+    )
+    http = Loopback(provider)
+    session = requests.Session()
+    session.mount("http://", http)
+    aws = create_tables(client_id=CLIENT_ID, client_secret=CLIENT_SECRET)
+    events: list[tuple[str, dict[str, Any]]] = []
+
+    def record(event: str, *, value: int = 1, **fields: Any) -> None:
+        events.append((event, fields | {"value": value}))
+
+    numbers = iter(range(1, 1_000_000))
+
+    def new_id() -> str:
+        return f"{next(numbers):032x}"
+
+    def new_secret() -> SecretText:
+        return SecretText(f"{next(numbers):043d}")
+
+    table = DynamoConnectionTable(aws["dynamodb"], "connections", clock=clock)
+    authorizations = DynamoAuthorizationTable(aws["dynamodb"], "authorizations")
+    on = Sending(
+        environment="sandbox",
+        client_id=CLIENT_ID,
+        connections=table,
+        escrow=S3Escrow(aws["s3"], "escrow"),
+        control=DynamoControl(aws["dynamodb"], "control", clock=clock),
+        seal=KmsSeal(aws["kms"], aws["key_arn"], environment="sandbox"),
+        client_secret=SecretsManagerClientSecret(
+            aws["secretsmanager"], "client-secret", client_id=CLIENT_ID, clock=clock
+        ),
+        token_endpoint=AkoyaTokenEndpoint(
+            session,
+            token_endpoint=f"{IDP}/token",
+            revocation_endpoint=f"{IDP}/revoke",
+            monotonic=lambda: clock.now,
+        ),
+        id_tokens=OpenIdTokens(
+            SigningKeys(session, f"{IDP}/.well-known/openid-configuration", clock=clock),
+            issuer=IDP,
+            client_id=CLIENT_ID,
+            strict=True,
+            clock=clock,
+            record=record,
+        ),
+        policy=RefreshPolicy(margin=3_600, keep_alive=7 * 86_400),
+        clock=clock,
+        pause=clock.advance,
+        new_id=new_id,
+        record=record,
+    )
+    linking = authorize.Linking(
+        authorizations=authorizations,
+        connections=table,
+        authorization_endpoint=f"{IDP}/auth",
+        client_id=CLIENT_ID,
+        scopes=("openid", "profile", "offline_access"),
+        return_to_allow_list=("https://app.example/return", "https://app.example/under/"),
+        send_pkce=True,
+        clock=clock,
+        new_secret=new_secret,
+        new_id=new_id,
+        record=record,
+    )
+    finishing = callback.Finishing(
+        authorizations=authorizations, require_confirmation=True, send_pkce=True
+    )
+    return cls(
+        clock=clock,
+        provider=provider,
+        http=http,
+        on=on,
+        finishing=finishing,
+        linking=linking,
+        aws=aws,
+        events=events,
+    )
