@@ -1,4 +1,4 @@
-"""What holds for every test: loopback only, no AWS account in reach, and skips that can be refused."""
+"""What holds for every test: loopback only, no AWS account in reach, skips that can be refused."""
 
 from __future__ import annotations
 
@@ -7,7 +7,9 @@ from collections.abc import Iterator
 
 import pytest
 import pytest_socket
+from moto import mock_aws
 
+from tests.tables import Aws
 from tests.world import World
 
 # Nothing a developer has configured may reach, or be reached by, a test.
@@ -36,11 +38,17 @@ def pytest_runtest_makereport(item: pytest.Item, call: pytest.CallInfo[None]) ->
     report = yield
     if os.environ.get("REQUIRE_ALL") == "1" and report.skipped:  # type: ignore[attr-defined]
         report.outcome = "failed"  # type: ignore[attr-defined]
-    return report  # type: ignore[return-value]
+    return report
+
+
+@pytest.fixture(scope="module")
+def aws() -> Iterator[Aws]:
+    """An in-memory AWS, shared by the worlds of a module."""
+    with mock_aws():
+        yield Aws.connect()
 
 
 @pytest.fixture
-def world() -> Iterator[World]:
+def world(aws: Aws) -> World:
     """A whole broker in one process: in-memory AWS, the Akoya sandbox, a clock of its own."""
-    with World.created() as world:
-        yield world
+    return World.on_aws(aws)

@@ -3,17 +3,43 @@
 from __future__ import annotations
 
 import json
+from dataclasses import dataclass
 from typing import Any
 
 import boto3
 
+REGION = "us-east-1"
 
-def create_tables(*, client_id: str, client_secret: str) -> dict[str, Any]:
-    """Create tables, key, secret and bucket; return the clients and the key's ARN."""
-    region = "us-east-1"
-    dynamodb = boto3.client("dynamodb", region_name=region)
-    dynamodb.create_table(
-        TableName="connections",
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Aws:
+    """Clients of an in-memory AWS, and the token key in it."""
+
+    dynamodb: Any
+    s3: Any
+    kms: Any
+    secretsmanager: Any
+    key_arn: str
+
+    @classmethod
+    def connect(cls) -> Aws:
+        """Make the clients; worth sharing between worlds, for they are slow to make."""
+        kms = boto3.client("kms", region_name=REGION)
+        dynamodb = boto3.client("dynamodb", region_name=REGION)
+        dynamodb.meta.events.register("after-call.dynamodb.DescribeTable", _give_table_id)
+        return cls(
+            dynamodb=dynamodb,
+            s3=boto3.client("s3", region_name=REGION),
+            kms=kms,
+            secretsmanager=boto3.client("secretsmanager", region_name=REGION),
+            key_arn=kms.create_key()["KeyMetadata"]["Arn"],
+        )
+
+
+def create_storage(aws: Aws, prefix: str, *, client_id: str, client_secret: str) -> None:
+    """Create tables, secret and bucket, each named after the prefix."""
+    aws.dynamodb.create_table(
+        TableName=f"{prefix}-connections",
         BillingMode="PAY_PER_REQUEST",
         KeySchema=[{"AttributeName": "id", "KeyType": "HASH"}],
         AttributeDefinitions=[
@@ -59,28 +85,17 @@ def create_tables(*, client_id: str, client_secret: str) -> dict[str, Any]:
         ],
     )
     for table in ("authorizations", "control"):
-        dynamodb.create_table(
-            TableName=table,
+        aws.dynamodb.create_table(
+            TableName=f"{prefix}-{table}",
             BillingMode="PAY_PER_REQUEST",
             KeySchema=[{"AttributeName": "id", "KeyType": "HASH"}],
             AttributeDefinitions=[{"AttributeName": "id", "AttributeType": "S"}],
         )
-    dynamodb.meta.events.register("after-call.dynamodb.DescribeTable", _give_table_id)
-    s3 = boto3.client("s3", region_name=region)
-    s3.create_bucket(Bucket="escrow")
-    kms = boto3.client("kms", region_name=region)
-    secretsmanager = boto3.client("secretsmanager", region_name=region)
-    secretsmanager.create_secret(
-        Name="client-secret",
+    aws.s3.create_bucket(Bucket=f"{prefix}-escrow")
+    aws.secretsmanager.create_secret(
+        Name=f"{prefix}-client-secret",
         SecretString=json.dumps({"client_id": client_id, "client_secret": client_secret}),
     )
-    return {
-        "dynamodb": dynamodb,
-        "s3": s3,
-        "kms": kms,
-        "secretsmanager": secretsmanager,
-        "key_arn": kms.create_key()["KeyMetadata"]["Arn"],
-    }
 
 
 def _give_table_id(parsed: dict[str, Any], **_: Any) -> None:

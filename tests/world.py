@@ -6,6 +6,9 @@ deployed function has; only AWS, the network and time are replaced.
 
 from __future__ import annotations
 
+import io
+import itertools
+import json
 from collections.abc import Callable, Iterator
 from concurrent.futures import Executor, Future
 from contextlib import contextmanager
@@ -20,7 +23,7 @@ from moto import mock_aws
 from local.akoya_sandbox.id_tokens import shared_signing_key
 from local.akoya_sandbox.provider import AkoyaProvider
 from local.akoya_sandbox.registration import Registration
-from tests.tables import create_tables
+from tests.tables import Aws, create_storage
 from token_broker.adapters.akoya import AkoyaTokenEndpoint
 from token_broker.adapters.authorization_table import DynamoAuthorizationTable
 from token_broker.adapters.client_credentials import SecretsManagerClientSecret
@@ -94,7 +97,7 @@ class Loopback(requests.adapters.BaseAdapter):
 
 def as_json(content: Any) -> bytes:
     """Return content as a JSON body."""
-    return requests.compat.json.dumps(content).encode()
+    return json.dumps(content).encode()
 
 
 def http_response(
@@ -104,9 +107,7 @@ def http_response(
     response = requests.Response()
     response.status_code = status
     response.headers.update(headers or {})
-    response.raw = urllib3.HTTPResponse(
-        body=__import__("io").BytesIO(body), status=status, preload_content=False
-    )
+    response.raw = urllib3.HTTPResponse(body=io.BytesIO(body), status=status, preload_content=False)
     return response
 
 
@@ -129,7 +130,8 @@ class World:
     on: Sending
     finishing: callback.Finishing
     linking: authorize.Linking
-    aws: dict[str, Any]
+    aws: Aws
+    prefix: str
     events: list[tuple[str, dict[str, Any]]] = field(default_factory=list)
     browser: dict[str, SecretText] = field(default_factory=dict)
     time_left: float = FUNCTION_TIMEOUT
@@ -137,9 +139,14 @@ class World:
     @classmethod
     @contextmanager
     def created(cls) -> Iterator[World]:
-        """Create a world and end it."""
+        """Create a world on an AWS of its own."""
         with mock_aws():
-            yield _create(cls)
+            yield cls.on_aws(Aws.connect())
+
+    @classmethod
+    def on_aws(cls, aws: Aws) -> World:
+        """Create a world with storage of its own on an AWS that others use too."""
+        return _create(cls, aws)
 
     # ── what the parties do ──────────────────────────────────────────────────────────────────────
 
@@ -238,7 +245,11 @@ class World:
         return sum(f"grant_type={grant_type}" in str(request.body) for request in self.http.sent)
 
 
-def _create(cls: type[World]) -> World:
+_worlds = itertools.count(1)
+
+
+def _create(cls: type[World], aws: Aws) -> World:
+    prefix = f"world{next(_worlds)}"
     clock = FixedClock()
     provider = AkoyaProvider(
         issuer=f"{IDP}/",
@@ -250,7 +261,7 @@ def _create(cls: type[World]) -> World:
     http = Loopback(provider)
     session = requests.Session()
     session.mount("http://", http)
-    aws = create_tables(client_id=CLIENT_ID, client_secret=CLIENT_SECRET)
+    create_storage(aws, prefix, client_id=CLIENT_ID, client_secret=CLIENT_SECRET)
     events: list[tuple[str, dict[str, Any]]] = []
 
     def record(event: str, *, value: int = 1, **fields: Any) -> None:
@@ -264,17 +275,17 @@ def _create(cls: type[World]) -> World:
     def new_secret() -> SecretText:
         return SecretText(f"{next(numbers):043d}")
 
-    table = DynamoConnectionTable(aws["dynamodb"], "connections", clock=clock)
-    authorizations = DynamoAuthorizationTable(aws["dynamodb"], "authorizations")
+    table = DynamoConnectionTable(aws.dynamodb, f"{prefix}-connections", clock=clock)
+    authorizations = DynamoAuthorizationTable(aws.dynamodb, f"{prefix}-authorizations")
     on = Sending(
         environment="sandbox",
         client_id=CLIENT_ID,
         connections=table,
-        escrow=S3Escrow(aws["s3"], "escrow"),
-        control=DynamoControl(aws["dynamodb"], "control", clock=clock),
-        seal=KmsSeal(aws["kms"], aws["key_arn"], environment="sandbox"),
+        escrow=S3Escrow(aws.s3, f"{prefix}-escrow"),
+        control=DynamoControl(aws.dynamodb, f"{prefix}-control", clock=clock),
+        seal=KmsSeal(aws.kms, aws.key_arn, environment="sandbox"),
         client_secret=SecretsManagerClientSecret(
-            aws["secretsmanager"], "client-secret", client_id=CLIENT_ID, clock=clock
+            aws.secretsmanager, f"{prefix}-client-secret", client_id=CLIENT_ID, clock=clock
         ),
         token_endpoint=AkoyaTokenEndpoint(
             session,
@@ -320,5 +331,6 @@ def _create(cls: type[World]) -> World:
         finishing=finishing,
         linking=linking,
         aws=aws,
+        prefix=prefix,
         events=events,
     )

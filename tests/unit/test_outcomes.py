@@ -1,0 +1,203 @@
+"""Akoya's answers, their meaning and our reaction: every outcome, dialect and grant has a case.
+
+Source of the wire forms: akoya token-errors and revoke pages (gen1), the newer identity provider's
+own software (gen2).
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from itertools import product
+from typing import Any
+
+import pytest
+import requests
+import urllib3
+
+from tests.world import World, http_response
+from token_broker.adapters.akoya import REFUSALS, AkoyaTokenEndpoint, Wire, classify
+from token_broker.domain.outcome import (
+    IMPOSSIBLE,
+    REACTIONS,
+    Answer,
+    Dialect,
+    Grant,
+    Outcome,
+    Reaction,
+)
+from token_broker.domain.ports import ClientCredentials
+from token_broker.domain.secret_text import SecretText
+
+GEN1, GEN2 = Dialect.GEN1, Dialect.GEN2
+CODE, REFRESH, REVOKE = Grant.AUTHORIZATION_CODE, Grant.REFRESH_TOKEN, Grant.REVOKE
+CLAIMED = "Refresh token is invalid or has already been claimed by another client."
+HYDRA = "The provided authorization grant or refresh token is invalid, expired, revoked, …"
+
+
+def error(status: int, code: str, description: str | None = None) -> Wire:
+    body = {"error": code} | ({"error_description": description} if description else {})
+    return Wire(status, json.dumps(body).encode())
+
+
+PAIR = json.dumps({"id_token": "i", "refresh_token": "r"}).encode()
+HTML = b"<!doctype html><p>Sign in</p>"
+EITHER = (GEN1, GEN2)
+
+# What the transport may do instead of answering, as `requests` raises it.
+UNSENT = requests.ConnectionError(
+    urllib3.exceptions.MaxRetryError(
+        urllib3.connectionpool.HTTPConnectionPool("localhost"),
+        "/token",
+        urllib3.exceptions.NewConnectionError(
+            urllib3.connection.HTTPConnection("localhost"), "refused"
+        ),
+    )
+)
+CUT = requests.ConnectionError(urllib3.exceptions.ProtocolError("Connection aborted."))
+
+# (outcome, dialects, grants, what comes back): a wire form, or what the transport raises.
+CASES: list[tuple[Outcome, tuple[Dialect, ...], tuple[Grant, ...], Wire | Exception]] = [
+    (Outcome.SUCCESS, EITHER, (CODE, REFRESH), Wire(200, PAIR)),
+    (Outcome.SUCCESS, EITHER, (REFRESH,), Wire(200, b'{"id_token":"i"}')),
+    (Outcome.SUCCESS, EITHER, (CODE, REFRESH), Wire(200, b'{"refresh_token":"r"}')),
+    (Outcome.SUCCESS, EITHER, (REVOKE,), Wire(200, b"")),
+    (Outcome.GARBLED, EITHER, (CODE, REFRESH), Wire(200, b"")),
+    (Outcome.GARBLED, EITHER, (CODE, REFRESH), Wire(200, HTML)),
+    (Outcome.GARBLED, EITHER, (CODE, REFRESH), Wire(200, b"[1]")),
+    (Outcome.GARBLED, EITHER, (CODE, REFRESH), Wire(200, b'{"id_token":7}')),
+    (Outcome.GRANT_DEAD, (GEN1,), (REFRESH,), error(400, "invalid_request", CLAIMED)),
+    (Outcome.GRANT_DEAD, (GEN2,), (REFRESH,), error(400, "invalid_grant", HYDRA)),
+    (Outcome.GRANT_DEAD, (GEN1,), (REFRESH,), error(400, "invalid_grant")),
+    (Outcome.GRANT_DEAD, (GEN2,), (REFRESH,), error(400, "token_inactive")),
+    (Outcome.GRANT_DEAD, (GEN2,), (REFRESH,), error(401, "token_inactive")),
+    (Outcome.CODE_DEAD, (GEN2,), (CODE,), error(401, "token_inactive")),
+    (Outcome.GRANT_DEAD, (GEN1,), (REVOKE,), error(400, "invalid_request")),
+    (Outcome.GRANT_DEAD, (GEN2,), (REVOKE,), error(400, "invalid_grant", HYDRA)),
+    (Outcome.CODE_DEAD, (GEN1,), (CODE,), error(400, "invalid_request", "Invalid or expired code")),
+    (Outcome.CODE_DEAD, (GEN2,), (CODE,), error(400, "invalid_grant", HYDRA)),
+    (Outcome.CLIENT_AUTH, (GEN1,), (CODE, REFRESH), error(401, "invalid_client", "Invalid")),
+    (Outcome.CLIENT_AUTH, (GEN2,), (CODE, REFRESH), error(401, "invalid_client")),
+    (Outcome.CLIENT_AUTH, (GEN2,), (CODE, REFRESH), error(401, "unauthorized_client")),
+    (Outcome.CLIENT_AUTH, (GEN1,), (REVOKE,), error(401, "unauthorized_client")),
+    (Outcome.CLIENT_AUTH, (GEN2,), (REVOKE,), error(401, "invalid_client")),
+    (Outcome.OUR_BUG, (GEN1,), (CODE,), error(400, "invalid_request", "redirect_uri did not …")),
+    (Outcome.OUR_BUG, (GEN1,), (REFRESH,), error(400, "invalid_request", "No refresh token in")),
+    (Outcome.OUR_BUG, (GEN2,), (CODE, REFRESH), error(400, "unsupported_grant_type")),
+    (Outcome.OUR_BUG, (GEN1,), (REVOKE,), error(400, "unsupported_token_type")),
+    (Outcome.OUR_BUG, (GEN2,), (CODE, REFRESH, REVOKE), error(400, "invalid_scope")),
+    (Outcome.OUR_BUG, EITHER, (CODE, REFRESH, REVOKE), error(400, "something_new")),
+    (Outcome.THROTTLED, EITHER, (CODE, REFRESH, REVOKE), Wire(429, b"", "7")),
+    (Outcome.THROTTLED, EITHER, (CODE, REFRESH, REVOKE), Wire(429, HTML)),
+    (Outcome.UPSTREAM, EITHER, (CODE, REFRESH, REVOKE), error(500, "server_error")),
+    (Outcome.UPSTREAM, EITHER, (CODE, REFRESH, REVOKE), Wire(503, HTML)),
+    (Outcome.UPSTREAM, (GEN2,), (REFRESH,), error(400, "invalid_request", "concurrent requests")),
+    (Outcome.UPSTREAM, EITHER, (CODE, REFRESH, REVOKE), CUT),
+    (Outcome.TIMEOUT, EITHER, (CODE, REFRESH, REVOKE), requests.ReadTimeout()),
+    (Outcome.UNREACHABLE, EITHER, (CODE, REFRESH, REVOKE), requests.ConnectTimeout()),
+    (Outcome.UNREACHABLE, EITHER, (CODE, REFRESH, REVOKE), requests.exceptions.SSLError()),
+    (Outcome.UNREACHABLE, EITHER, (CODE, REFRESH, REVOKE), UNSENT),
+    (Outcome.EDGE, EITHER, (CODE, REFRESH, REVOKE), Wire(302, HTML)),
+    (Outcome.EDGE, EITHER, (CODE, REFRESH, REVOKE), Wire(403, HTML)),
+    (Outcome.EDGE, EITHER, (CODE, REFRESH, REVOKE), Wire(404, b'{"message":"no route"}')),
+    (Outcome.EDGE, EITHER, (CODE, REFRESH, REVOKE), Wire(401, HTML)),
+    (Outcome.EDGE, EITHER, (CODE, REFRESH, REVOKE), Wire(400, HTML)),
+]
+SPREAD = [
+    (outcome, dialect, grant, back)
+    for outcome, dialects, grants, back in CASES
+    for dialect in dialects
+    for grant in grants
+]
+
+
+def test_every_outcome_and_grant_has_one_reaction_or_is_declared_impossible() -> None:
+    assert set(product(Outcome, Grant)) == REACTIONS.keys() | IMPOSSIBLE
+    assert not REACTIONS.keys() & IMPOSSIBLE
+    assert set(REACTIONS.values()) == set(Reaction)
+
+
+def test_every_cell_of_outcome_dialect_and_grant_has_a_case() -> None:
+    cells = {(outcome, grant, dialect) for outcome, dialect, grant, _ in SPREAD}
+    assert cells == {(*cell, dialect) for cell, dialect in product(REACTIONS, Dialect)}
+
+
+def test_every_refusal_the_code_knows_has_a_case() -> None:
+    cases = {
+        (grant, back.status, json.loads(back.body)["error"])
+        for _, _, grant, back in SPREAD
+        if isinstance(back, Wire) and back.body.startswith(b'{"error"')
+    }
+    known = {(form.grant, form.status, form.error) for form in REFUSALS}
+    assert known <= cases
+
+
+class Wired(requests.adapters.BaseAdapter):
+    """A network that gives one thing back."""
+
+    def __init__(self, back: Wire | Exception) -> None:
+        super().__init__()
+        self.back = back
+        self.sent = 0
+
+    def send(self, *_: Any, **__: Any) -> requests.Response:
+        self.sent += 1
+        if isinstance(self.back, Exception):
+            raise self.back
+        headers = {"Retry-After": self.back.retry_after} if self.back.retry_after else {}
+        return http_response(self.back.status, self.back.body, headers)
+
+    def close(self) -> None:
+        pass
+
+
+@pytest.mark.parametrize(("outcome", "dialect", "grant", "back"), SPREAD)
+def test_an_answer_is_taken_for_what_it_means_and_nothing_is_sent_twice(
+    outcome: Outcome, dialect: Dialect, grant: Grant, back: Wire | Exception
+) -> None:
+    network, session = Wired(back), requests.Session()
+    session.mount("http://", network)
+    endpoint = AkoyaTokenEndpoint(
+        session, token_endpoint="http://idp/token", revocation_endpoint="http://idp/revoke"
+    )
+    credentials = ClientCredentials(client_id="c", client_secret=SecretText("s"))
+    secret = SecretText("sent")
+    ask: dict[Grant, Callable[[], Answer]] = {
+        CODE: lambda: endpoint.exchange(
+            secret, redirect_uri="u", code_verifier=None, credentials=credentials
+        ),
+        REFRESH: lambda: endpoint.refresh(secret, credentials=credentials),
+        REVOKE: lambda: endpoint.revoke(secret, credentials=credentials),
+    }
+
+    assert ask[grant]().outcome is outcome
+    assert network.sent == 1
+
+
+@pytest.mark.parametrize(
+    ("written", "read"),
+    [(86399, 86399), ("86399", 86399), ("soon", None), (-1, None), (1e99, None), (True, None)],
+)
+def test_expires_in_is_read_however_it_is_written_or_not_at_all(
+    written: object, read: int | None
+) -> None:
+    body = json.dumps({"id_token": "i", "refresh_token": "r", "expires_in": written}).encode()
+    assert classify(REFRESH, Wire(200, body)).expires_in == read
+
+
+def test_nothing_of_a_body_reaches_the_detail_that_is_logged() -> None:
+    body = json.dumps({"error": "leak me: rt-12345", "refresh_token": "rt-12345"}).encode()
+    assert "12345" not in classify(REFRESH, Wire(400, body)).detail
+
+
+def test_a_code_goes_with_basic_and_a_refresh_token_with_body_credentials(world: World) -> None:
+    connection = world.connect()
+    world.make_due(connection.id)
+    world.run_schedule()
+
+    code, refresh = (r for r in world.http.sent if str(r.url).endswith("/token"))
+
+    assert str(code.headers["Authorization"]).startswith("Basic ")
+    assert "client_secret" not in str(code.body)
+    assert "Authorization" not in refresh.headers
+    assert "client_secret=" in str(refresh.body)
