@@ -7,6 +7,7 @@ from typing import Any
 from flask import Flask, jsonify, request
 from flask.typing import ResponseReturnValue
 
+from local.akoya_sandbox.faults import FAULTS
 from local.akoya_sandbox.provider import EXPIRIES, AkoyaProvider
 from local.akoya_sandbox.settings import InvalidSettingError
 
@@ -56,6 +57,34 @@ def add_admin(app: Flask, provider: AkoyaProvider) -> None:  # noqa: C901 - a li
         if login is not None and not isinstance(login, str):
             raise BadAdminRequestError("login must be <connector>/<user name>, or left out for all")
         return jsonify(consents=provider.expire(what, login))
+
+    @app.get("/admin/faults")
+    def faults() -> ResponseReturnValue:
+        return jsonify(
+            armed=provider.armed(),
+            faults=[
+                {"fault": fault.name, "meaning": fault.meaning, "on": list(fault.on)}
+                for fault in FAULTS.values()
+            ],
+        )
+
+    @app.post("/admin/faults")
+    def arm() -> ResponseReturnValue:
+        provider.arm(_json_object())
+        return faults()
+
+    @app.put("/admin/faults")
+    def arm_instead() -> ResponseReturnValue:
+        wanted = _json_object().get("faults")
+        if not isinstance(wanted, list) or not all(isinstance(fault, dict) for fault in wanted):
+            raise BadAdminRequestError("faults must be a list of objects")
+        provider.arm(*wanted, instead=True)
+        return faults()
+
+    @app.delete("/admin/faults")
+    def disarm() -> ResponseReturnValue:
+        provider.disarm(request.args.get("login"))
+        return faults()
 
     @app.post("/admin/reset")
     def reset() -> ResponseReturnValue:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass
+from http import HTTPStatus
 from typing import Any
 
 
@@ -34,3 +35,13 @@ def json_answer(status: int, body: Mapping[str, Any], headers: Mapping[str, str]
         },
         json.dumps(body, separators=(",", ":")).encode(),
     )
+
+
+def error_of(answer: Answer) -> str | None:
+    """Return the `error` or `code` of an error answer, or None if there is none to read."""
+    try:
+        body = answer.json() if answer.status >= HTTPStatus.BAD_REQUEST else {}
+    except ValueError:
+        return None
+    error = body.get("error") or body.get("code")
+    return None if error is None else str(error)

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from typing import Any
 
 from local.akoya_sandbox.authorization import AuthorizationRequest
+from local.akoya_sandbox.ledger import fingerprint
 from local.akoya_sandbox.people import Account, Login
 
 
@@ -34,6 +36,26 @@ class Grant:
         """The accounts the person chose to share."""
         return tuple(a for a in self.login.accounts if a.account_id in self.account_ids)
 
+    def view(self) -> dict[str, Any]:
+        """Return the grant as JSON-ready values, tokens by fingerprint."""
+        return {
+            "grant_id": self.id,
+            "login": self.login.id,
+            "sub": self.login.sub,
+            "accounts": list(self.account_ids),
+            "linked_at": self.linked_at,
+            "ended": self.ended,
+            "access_withdrawn": self.access_withdrawn,
+            "refresh_tokens": [
+                {
+                    "fingerprint": fingerprint(token.value),
+                    "number": token.number,
+                    "expires_at": token.expires_at,
+                }
+                for token in self.live
+            ],
+        }
+
 
 @dataclass(slots=True, eq=False)
 class Code:
@@ -48,13 +70,12 @@ class Code:
 
 @dataclass(slots=True, eq=False)
 class RefreshToken:
-    """A refresh token; `ended` says why it is no longer taken, `None` while it is."""
+    """A refresh token; `used_at` is when it was first rotated, `successor` the latest it gave."""
 
     value: str
     grant: Grant
     number: int
     expires_at: float | None
-    ended: str | None = None
     used_at: float | None = None
     successor: RefreshToken | None = None
 
@@ -70,11 +91,10 @@ class IdToken:
 
 @dataclass(slots=True, eq=False)
 class PendingAuthorization:
-    """A person between the app and the answer: not signed in, signed in, or done."""
+    """A person between the app and the answer: not signed in, or signed in."""
 
     id: str
     request: AuthorizationRequest
     expires_at: float
     login: Login | None = None
     auth_time: int = 0
-    done: bool = False

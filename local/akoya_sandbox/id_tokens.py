@@ -14,7 +14,7 @@ from cryptography.hazmat.primitives.asymmetric import ec, rsa
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 from jwt.algorithms import ECAlgorithm, RSAAlgorithm
 
-from local.akoya_sandbox.people import Login
+from local.akoya_sandbox.grants import Grant
 
 
 @dataclass(frozen=True)
@@ -61,10 +61,7 @@ def claims(
     *,
     issuer: str,
     client_id: str,
-    login: Login,
-    grant_id: str,
-    account_ids: tuple[str, ...],
-    auth_time: int,
+    grant: Grant,
     iat: int,
     lifetime: int,
     nonce: str | None,
@@ -77,29 +74,29 @@ def claims(
     """
     published: dict[str, Any] = {
         "iss": issuer,
-        "sub": login.sub,
+        "sub": grant.login.sub,
         "aud": client_id,
         "exp": iat + lifetime,
         "iat": iat,
         "at_hash": urlsafe_b64encode(random(16)).rstrip(b"=").decode(),
-        "email": login.user_name,
+        "email": grant.login.user_name,
         "email_verified": True,
-        "name": f"Sandbox Customer {login.number}",
-        "grant_id": grant_id,
-        "accounts": list(account_ids),
+        "name": f"Sandbox Customer {grant.login.number}",
+        "grant_id": grant.id,
+        "accounts": list(grant.account_ids),
         "products": ["account_info", "balances"],
         "recipientId": client_id,
     }
     if nonce is not None:
         published["nonce"] = nonce
-    if generation == 2:  # noqa: PLR2004 - the name of a generation, not a quantity
+    if generation > 1:
         published |= {
             "aud": [client_id],
-            "auth_time": auth_time,
-            "connectorId": login.connector,
+            "auth_time": grant.auth_time,
+            "connectorId": grant.login.connector,
             "jti": random(16).hex(),
             "products": ["ACCOUNT_BASIC", "ACCOUNT_DETAILED"],
-            "rat": auth_time,
-            "sid": grant_id,
+            "rat": grant.auth_time,
+            "sid": grant.id,
         }
     return published

@@ -61,17 +61,24 @@ class Request:
 
 
 class Ledger:
-    """Entries and requests in one order; not thread-safe, its owner is."""
+    """Entries and requests in one order; not thread-safe, its owner is.
+
+    `deciding` is the request whose effects are being recorded now.
+    """
 
     def __init__(self, clock: Callable[[], float]) -> None:
         self._clock = clock
         self._seq = 0
+        self.deciding: Request | None = None
         self.entries: list[Entry] = []
         self.requests: list[Request] = []
 
     def record(self, event: str, **details: Any) -> None:
         """Add an entry; `details` are fields of Entry."""
-        self.entries.append(Entry(seq=self._next(), at=self._clock(), event=event, **details))
+        request = self.deciding.number if self.deciding else None
+        self.entries.append(
+            Entry(seq=self._next(), at=self._clock(), event=event, request=request, **details)
+        )
 
     def received(
         self, endpoint: str, *, grant_type: str | None, presented: str | None, login: str | None

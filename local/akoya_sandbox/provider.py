@@ -12,25 +12,26 @@ import secrets
 import threading
 import time
 import uuid
-from base64 import b32encode, urlsafe_b64encode
-from collections.abc import Callable, Collection, Iterator, Mapping
+from base64 import urlsafe_b64encode
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import replace
 from typing import Any, Literal, get_args
 
 from local.akoya_sandbox import data_api, id_tokens
-from local.akoya_sandbox.answer import Answer, json_answer
+from local.akoya_sandbox.answer import Answer, error_of, json_answer
 from local.akoya_sandbox.authorization import (
-    AuthorizationRequest,
     ShownAsPage,
     read_authorization_request,
     redirect_back,
 )
 from local.akoya_sandbox.dialects import Situation
+from local.akoya_sandbox.faults import NO_FAULT, Armed, ArmedFaults, Operation, read_armed
 from local.akoya_sandbox.form import Form, read_form
-from local.akoya_sandbox.grants import Code, Grant, IdToken, PendingAuthorization, RefreshToken
+from local.akoya_sandbox.grant_store import GrantStore
+from local.akoya_sandbox.grants import Code, Grant, PendingAuthorization, RefreshToken
 from local.akoya_sandbox.id_tokens import SigningKey, shared_signing_key
 from local.akoya_sandbox.ledger import Ledger, Request, fingerprint
-from local.akoya_sandbox.people import sign_in
+from local.akoya_sandbox.people import Account, sign_in
 from local.akoya_sandbox.registration import (
     Method,
     Refused,
@@ -40,7 +41,6 @@ from local.akoya_sandbox.registration import (
 )
 from local.akoya_sandbox.settings import Settings
 
-CODE_LIFETIME = 300  # seconds; "valid for five minutes" (Akoya, "Token overview")
 SIGN_IN_LIFETIME = 900  # seconds a person may take between the authorization request and consent
 
 # Akoya's token endpoint takes one method per grant and refuses the other.
@@ -88,15 +88,15 @@ class AkoyaProvider:
         self._forget()
 
     def _forget(self) -> None:
-        self._registration, self._settings = self._at_start
-        self._ledger = Ledger(self._clock)
+        self._registration, settings = self._at_start
         self._pending: dict[str, PendingAuthorization] = {}
-        self._grants: dict[str, list[Grant]] = {}
-        self._codes: dict[str, Code] = {}
-        self._refresh_tokens: dict[str, RefreshToken] = {}
-        self._id_tokens: dict[str, IdToken] = {}
+        self._ledger = Ledger(self._clock)
+        self._faults = ArmedFaults()
+        self._store = GrantStore(
+            settings=settings, ledger=self._ledger, clock=self._clock, random=self._random
+        )
 
-    # -- the person's way: authorization request, sign-in, consent ------------------------------
+    # -- the person's way: authorization request, sign-in, consent ---------------------------------
 
     def begin(self, query: str) -> PendingAuthorization:
         """Answer `GET /auth`: a person who must now sign in; raises ShownAsPage or SentBack."""
@@ -105,10 +105,12 @@ class AkoyaProvider:
                 query,
                 registration=self._registration,
                 connectors=self.connectors,
-                dialect=self._settings.rules,
+                dialect=self._store.settings.rules,
             )
             pending = PendingAuthorization(
-                id=self._token(16), request=request, expires_at=self._clock() + SIGN_IN_LIFETIME
+                id=self._random(16).hex(),
+                request=request,
+                expires_at=self._clock() + SIGN_IN_LIFETIME,
             )
             self._pending[pending.id] = pending
             return pending
@@ -133,10 +135,9 @@ class AkoyaProvider:
         """End without consent; returns the address that tells the app `access_denied`."""
         with self._mutex:
             pending = self._still_pending(pending_id)
-            pending.done = True
-            self._ledger.record(
-                "consent.declined", login=pending.login.id if pending.login else None
-            )
+            del self._pending[pending_id]
+            login = pending.login.id if pending.login else None
+            self._ledger.record("consent.declined", login=login)
             return pending.request.with_error("access_denied", description)
 
     def allow(self, pending_id: str, account_ids: Collection[str]) -> str:
@@ -146,27 +147,22 @@ class AkoyaProvider:
         """
         with self._mutex:
             pending = self._still_pending(pending_id)
-            login = pending.login
+            login, request = pending.login, pending.request
             if login is None:
                 raise ShownAsPage(400, "Not signed in", "Sign in at the bank first.")
             chosen = tuple(a.account_id for a in login.accounts if a.account_id in account_ids)
             if not chosen:
                 raise AccountMissingError("choose at least one account")
-            pending.done = True
-            grant = Grant(
-                id=str(uuid.UUID(bytes=self._random(16), version=4)),
-                login=login,
-                account_ids=chosen,
-                scope=pending.request.scope,
-                auth_time=pending.auth_time,
-            )
-            self._grants.setdefault(login.id, []).append(grant)
-            self._record("consent.given", grant)
-            return self._with_code(grant, pending.request)
+            del self._pending[pending_id]
+            code = self._store.give_consent(login, chosen, request, pending.auth_time)
+            parameters = {"code": code.value, "state": request.state}
+            if self._store.settings.rules.generation > 1:
+                parameters["scope"] = " ".join(request.scope)
+            return redirect_back(request.redirect_uri, **parameters)
 
     def _still_pending(self, pending_id: str) -> PendingAuthorization:
         pending = self._pending.get(pending_id)
-        if pending is None or pending.done or self._clock() >= pending.expires_at:
+        if pending is None or self._clock() >= pending.expires_at:
             raise ShownAsPage(
                 400,
                 "This page is no longer in use",
@@ -174,37 +170,27 @@ class AkoyaProvider:
             )
         return pending
 
-    def _with_code(self, grant: Grant, request: AuthorizationRequest) -> str:
-        code = Code(
-            value=self._new_code(),
-            grant=grant,
-            request=request,
-            expires_at=self._clock() + CODE_LIFETIME,
-        )
-        self._codes[code.value] = code
-        self._record("code.issued", grant, fingerprint=fingerprint(code.value))
-        parameters = {"code": code.value, "state": request.state}
-        if self._settings.rules.generation == 2:  # noqa: PLR2004
-            parameters["scope"] = " ".join(grant.scope)
-        return redirect_back(request.redirect_uri, **parameters)
-
-    # -- the token endpoint --------------------------------------------------------------------
+    # -- the token endpoint ------------------------------------------------------------------------
 
     def token(self, *, authorization: str | None, body: str) -> Answer:
         """Answer `POST /token`; `authorization` is that header, `body` the form as sent."""
         form = read_form(body)
         grant_type = form.get("grant_type")
-        presented = form.get("code") if grant_type == "authorization_code" else None
-        if grant_type == "refresh_token":
-            presented = form.get("refresh_token")
+        operation: Operation | None = None
+        presented = None
+        if grant_type == "authorization_code":
+            operation, presented = "exchange", form.get("code")
+        elif grant_type == "refresh_token":
+            operation, presented = "refresh", form.get("refresh_token")
         return self._answer(
             "token",
-            grant_type,
+            operation,
             presented,
-            lambda request: self._grant(authorization, form, request),
+            lambda armed: self._grant(authorization, form, armed),
+            grant_type,
         )
 
-    def _grant(self, authorization: str | None, form: Form, request: Request) -> Answer:
+    def _grant(self, authorization: str | None, form: Form, armed: Armed) -> Answer:
         if form.repeated:
             raise Refused(Situation.PARAMETER_REPEATED)
         credentials = read_client_credentials(authorization, form)
@@ -219,33 +205,25 @@ class AkoyaProvider:
         if method != credentials.method:
             raise Refused(Situation.CLIENT_INVALID, f"{grant_type} takes {method}")
         if grant_type == "authorization_code":
-            return self._exchange(form, request)
-        return self._refresh(form, request)
+            return self._exchange(form, armed)
+        return self._refresh(form, armed)
 
-    def _exchange(self, form: Form, request: Request) -> Answer:
+    def _exchange(self, form: Form, armed: Armed) -> Answer:
         code = self._redeemable(form)
-        code.used = True
-        grant = code.grant
-        self._record("code.redeemed", grant, fingerprint=fingerprint(code.value), request=request)
-        if self._settings.rules.relink_replaces:
-            for older in self._linked(grant.login.id):
-                self._end(older, "replaced", request)
-                if self._settings.id_token_after_rotation == "revoked":
-                    self._end_id_tokens(older, "replaced", request)
-        grant.linked_at = self._clock()
+        grant = self._store.link(code)
         refresh_token = None
-        if "offline_access" in grant.scope:
-            refresh_token = self._new_refresh_token(grant, None, request)
-        return self._token_set(grant, refresh_token, request, nonce=code.request.nonce)
+        if "offline_access" in grant.scope and armed.fault.refresh_token == "rotated":
+            refresh_token = self._store.issue_refresh_token(grant)
+        return self._token_set(grant, refresh_token, armed, nonce=code.request.nonce)
 
     def _redeemable(self, form: Form) -> Code:
-        code = self._codes.get(form.get("code") or "")
+        code = self._store.codes.get(form.get("code") or "")
         if code is None:
             raise Refused(Situation.CODE_DEAD, "unknown")
         if code.used:
-            if self._settings.rules.code_reuse_revokes:
-                self._end(code.grant, "code_reused")
-                self._end_id_tokens(code.grant, "code_reused")
+            if self._store.settings.rules.code_reuse_revokes:
+                self._store.end(code.grant, "code_reused")
+                self._store.end_id_tokens(code.grant, "code_reused")
             raise Refused(Situation.CODE_DEAD, "used")
         if self._clock() >= code.expires_at:
             raise Refused(Situation.CODE_DEAD, "expired")
@@ -255,135 +233,81 @@ class AkoyaProvider:
             raise Refused(Situation.CODE_VERIFIER_WRONG)
         return code
 
-    def _refresh(self, form: Form, request: Request) -> Answer:
+    def _refresh(self, form: Form, armed: Armed) -> Answer:
         value = form.get("refresh_token")
         if value is None:
             raise Refused(Situation.REFRESH_TOKEN_MISSING)
-        token = self._refresh_tokens.get(value)
+        token = self._store.refresh_tokens.get(value)
         if token is None:
             raise Refused(Situation.REFRESH_TOKEN_DEAD, "unknown")
-        grant = token.grant
-        if grant.ended is not None:
-            raise Refused(Situation.REFRESH_TOKEN_DEAD, grant.ended)
+        if token.grant.ended is not None:
+            raise Refused(Situation.REFRESH_TOKEN_DEAD, token.grant.ended)
         if token.expires_at is not None and self._clock() >= token.expires_at:
             raise Refused(Situation.REFRESH_TOKEN_DEAD, "expired")
-        if token.used_at is None:
-            return self._token_set(grant, self._rotate(token, request), request)
-        return self._used_again(token, request)
+        if token.used_at is not None:
+            return self._token_set(token.grant, self._successor_again(token), armed)
+        if armed.fault.refresh_token == "rotated":
+            successor = self._store.issue_refresh_token(token.grant, token)
+            return self._token_set(token.grant, successor, armed)
+        unchanged = token if armed.fault.refresh_token == "unchanged" else None
+        return self._token_set(token.grant, unchanged, armed)
 
-    def _used_again(self, token: RefreshToken, request: Request) -> Answer:
-        """Treat a refresh token that was rotated before as the dialect does."""
-        rules = self._settings.rules
-        assert token.used_at is not None  # noqa: S101 - for the type checker
-        if self._clock() - token.used_at < rules.reuse_window:
+    def _successor_again(self, token: RefreshToken) -> RefreshToken:
+        """Return what the dialect gives for a used refresh token; raises Refused if nothing."""
+        rules = self._store.settings.rules
+        if token.used_at is not None and self._clock() - token.used_at < rules.reuse_window:
             if rules.reuse_within_window == "another_successor":
-                return self._token_set(token.grant, self._rotate(token, request), request)
-            if token.successor in token.grant.live:
-                return self._token_set(token.grant, token.successor, request)
+                return self._store.issue_refresh_token(token.grant, token)
+            if token.successor is not None and token.successor.used_at is None:
+                return token.successor
         if rules.reuse_after_window == "revoke_family":
-            self._end(token.grant, "refresh_token_reused", request)
-            self._end_id_tokens(token.grant, "refresh_token_reused", request)
+            self._store.end(token.grant, "refresh_token_reused")
+            self._store.end_id_tokens(token.grant, "refresh_token_reused")
         raise Refused(Situation.REFRESH_TOKEN_DEAD, "rotated")
-
-    def _rotate(self, token: RefreshToken, request: Request) -> RefreshToken:
-        successor = self._new_refresh_token(token.grant, token, request)
-        if token.used_at is None:
-            token.used_at = self._clock()
-            token.grant.live.remove(token)
-        token.successor = successor
-        self._record(
-            "refresh_token.rotated",
-            token.grant,
-            fingerprint=fingerprint(token.value),
-            number=token.number,
-            successor=fingerprint(successor.value),
-            request=request,
-        )
-        return successor
-
-    def _new_refresh_token(
-        self, grant: Grant, predecessor: RefreshToken | None, request: Request
-    ) -> RefreshToken:
-        assert grant.linked_at is not None  # noqa: S101 - for the type checker
-        lifetime = self._settings.refresh_token_lifetime
-        rolling = self._settings.refresh_token_expiry == "rolling"
-        token = RefreshToken(
-            value=self._new_refresh_token_value(),
-            grant=grant,
-            number=predecessor.number + 1 if predecessor else 1,
-            expires_at=None
-            if lifetime is None
-            else (self._clock() if rolling else grant.linked_at) + lifetime,
-        )
-        self._refresh_tokens[token.value] = token
-        grant.live.append(token)
-        self._record(
-            "refresh_token.issued",
-            grant,
-            fingerprint=fingerprint(token.value),
-            number=token.number,
-            predecessor=fingerprint(predecessor.value) if predecessor else None,
-            request=request,
-        )
-        return token
 
     def _token_set(
         self,
         grant: Grant,
         refresh_token: RefreshToken | None,
-        request: Request,
+        armed: Armed,
         nonce: str | None = None,
     ) -> Answer:
         """Return the one good answer: exactly the four documented members."""
-        if self._settings.id_token_after_rotation == "revoked":
-            self._end_id_tokens(grant, "rotated", request)
-        lifetime = self._settings.id_token_lifetime
-        iat = int(self._clock())
+        settings = self._store.settings
         claims = id_tokens.claims(
             issuer=self.issuer,
             client_id=self._registration.client_id,
-            login=grant.login,
-            grant_id=grant.id,
-            account_ids=grant.account_ids,
-            auth_time=grant.auth_time,
-            iat=iat,
-            lifetime=lifetime,
+            grant=grant,
+            iat=int(self._clock()),
+            lifetime=settings.id_token_lifetime,
             nonce=nonce,
-            generation=self._settings.rules.generation,
+            generation=settings.rules.generation,
             random=self._random,
         )
-        id_token = self._signing_keys[-1].sign(claims)
-        grant.id_tokens += 1
-        self._id_tokens[id_token] = IdToken(grant, grant.id_tokens, iat + lifetime)
-        self._record(
-            "id_token.issued",
-            grant,
-            fingerprint=fingerprint(id_token),
-            number=grant.id_tokens,
-            request=request,
-        )
+        id_token = self._signing_keys[-1].sign(armed.fault.claims(claims), kid=armed.fault.kid)
+        self._store.add_id_token(grant, id_token, claims["exp"])
         body: dict[str, Any] = {
             "token_type": "bearer",
-            "expires_in": lifetime - 1,  # 86399 for a day in Akoya's samples
+            "expires_in": settings.id_token_lifetime - 1,  # 86399 for a day in Akoya's samples
             "id_token": id_token,
         }
         if refresh_token is not None:
             body["refresh_token"] = refresh_token.value
         return json_answer(200, body, self._interaction())
 
-    # -- the revoke endpoint -------------------------------------------------------------------
+    # -- the revoke endpoint -----------------------------------------------------------------------
 
     def revoke(self, *, authorization: str | None, body: str) -> Answer:
         """Answer `POST /revoke`; all four fields are required, an Authorization header refused."""
         form = read_form(body)
         return self._answer(
             "revoke",
-            None,
+            "revoke",
             form.get("token"),
-            lambda request: self._revoke(authorization, form, request),
+            lambda _armed: self._revoke(authorization, form),
         )
 
-    def _revoke(self, authorization: str | None, form: Form, request: Request) -> Answer:
+    def _revoke(self, authorization: str | None, form: Form) -> Answer:
         client_id, client_secret = form.get("client_id"), form.get("client_secret")
         value, hint = form.get("token"), form.get("token_type_hint")
         if authorization is not None or form.repeated:
@@ -396,16 +320,16 @@ class AkoyaProvider:
             raise Refused(Situation.REVOCATION_SECRET_WRONG)
         if hint != "refresh_token":
             raise Refused(Situation.REVOCATION_HINT_UNSUPPORTED)
-        token = self._refresh_tokens.get(value)
+        token = self._store.refresh_tokens.get(value)
         if token is None:
             raise Refused(Situation.REVOCATION_INVALID, "unknown")
         if token not in token.grant.live:
             raise Refused(Situation.REVOCATION_INVALID, token.grant.ended or "rotated")
-        self._end(token.grant, "revoked", request)
-        self._end_id_tokens(token.grant, "revoked", request)
+        self._store.end(token.grant, "revoked")
+        self._store.end_id_tokens(token.grant, "revoked")
         return Answer(200, {"Cache-Control": "no-store", **self._interaction()})
 
-    # -- the data API --------------------------------------------------------------------------
+    # -- the data API ------------------------------------------------------------------------------
 
     def data(
         self,
@@ -420,28 +344,27 @@ class AkoyaProvider:
         id_token = bearer.strip() if scheme.lower() == "bearer" else ""
         return self._answer(
             "data",
-            None,
+            "data",
             id_token or None,
-            lambda _request: self._data(product, connector, id_token, interaction_id),
+            lambda _armed: self._data(product, connector, id_token, interaction_id),
         )
 
     def _data(
         self, product: str, connector: str, id_token: str, interaction_id: str | None
     ) -> Answer:
         headers = self._interaction(interaction_id)
-        known = self._id_tokens.get(id_token)
-        error = self._data_error(product, connector, known)
-        if error is not None or known is None:
-            error = error or data_api.DATA_ERRORS[602]
-            return json_answer(error.status, error.body(), headers)
-        accounts = known.grant.accounts
+        shared = self._shared(product, connector, id_token)
+        if isinstance(shared, data_api.DataError):
+            return json_answer(shared.status, shared.body(), headers)
         if product == "balances":
-            return json_answer(200, data_api.balances(accounts, self._clock()), headers)
-        return json_answer(200, data_api.accounts_info(accounts), headers)
+            return json_answer(200, data_api.balances(shared, self._clock()), headers)
+        return json_answer(200, data_api.accounts_info(shared), headers)
 
-    def _data_error(
-        self, product: str, connector: str, known: IdToken | None
-    ) -> data_api.DataError | None:
+    def _shared(
+        self, product: str, connector: str, id_token: str
+    ) -> tuple[Account, ...] | data_api.DataError:
+        """Return the accounts an id_token opens, or why it opens none."""
+        known = self._store.id_tokens.get(id_token)
         if known is None:
             return data_api.DATA_ERRORS[602]
         grant = known.grant
@@ -452,9 +375,9 @@ class AkoyaProvider:
             return data_api.DATA_ERRORS[602]
         if product not in ("accounts-info", "balances") or connector != grant.login.connector:
             return data_api.NO_SUCH_ROUTE
-        return data_api.DATA_ERRORS.get(grant.login.data_error or 0)
+        return data_api.DATA_ERRORS.get(grant.login.data_error or 0, grant.accounts)
 
-    # -- discovery -----------------------------------------------------------------------------
+    # -- discovery ---------------------------------------------------------------------------------
 
     def discovery(self) -> Mapping[str, Any]:
         """Return the OpenID provider metadata; like Akoya's it lists only client_secret_basic."""
@@ -478,7 +401,7 @@ class AkoyaProvider:
         """Return the public keys of every id_token still in use (RFC 7517)."""
         return {"keys": [key.jwk for key in self._signing_keys]}
 
-    # -- administration ------------------------------------------------------------------------
+    # -- administration ----------------------------------------------------------------------------
 
     def ledger(self, login: str | None = None) -> dict[str, Any]:
         """Return the ledger, whole or of one login (`<connector>/<user name>`)."""
@@ -488,7 +411,7 @@ class AkoyaProvider:
     def grants(self, login: str | None = None) -> list[dict[str, Any]]:
         """Return every consent that was linked and what of it still lives, oldest first."""
         with self._mutex:
-            return [_grant_view(grant) for grant in self._linked(login, ended=True)]
+            return [grant.view() for grant in self._store.linked(login, ended=True)]
 
     @property
     def registration(self) -> Registration:
@@ -498,13 +421,13 @@ class AkoyaProvider:
     @property
     def settings(self) -> Settings:
         """The settings in force."""
-        return self._settings
+        return self._store.settings
 
     def change_settings(self, changes: Mapping[str, Any]) -> Settings:
         """Change some settings, for what is issued from now on; raises InvalidSettingError."""
         with self._mutex:
-            self._settings = self._settings.changed(changes)
-            return self._settings
+            self._store.settings = self._store.settings.changed(changes)
+            return self._store.settings
 
     def change_client_secret(self, client_secret: str) -> None:
         """Reset the app's secret: a hard cut-over, as no overlap is documented."""
@@ -524,49 +447,85 @@ class AkoyaProvider:
         are refused. `data_access`: refreshes still work, but every data call gets 602.
         """
         with self._mutex:
-            grants = list(self._linked(login, ended=what != "refresh_token"))
+            grants = list(self._store.linked(login, ended=what != "refresh_token"))
             for grant in grants:
                 if what in ("id_tokens", "consent"):
-                    self._end_id_tokens(grant, what)
+                    self._store.end_id_tokens(grant, what)
                 if what in ("refresh_token", "consent"):
-                    self._end(grant, what)
+                    self._store.end(grant, what)
                 if what == "data_access":
-                    grant.access_withdrawn = True
-                    self._record("data_access.withdrawn", grant)
+                    self._store.withdraw_access(grant)
             return len(grants)
+
+    def arm(self, *faults: Mapping[str, Any], instead: bool = False) -> None:
+        """Arm faults behind those already armed, or instead of them.
+
+        Raises InvalidSettingError and arms none if one of them is not right (see faults.py).
+        """
+        new = [read_armed(fault) for fault in faults]
+        with self._mutex:
+            if instead:
+                self._faults.disarm()
+            for armed in new:
+                self._faults.arm(armed)
+
+    def disarm(self, login: str | None = None) -> None:
+        """Take away the faults armed for one login, or all."""
+        with self._mutex:
+            self._faults.disarm(login)
+
+    def armed(self) -> list[dict[str, Any]]:
+        """Return the faults now armed, in the order in which they strike."""
+        with self._mutex:
+            return self._faults.view()
 
     def reset(self) -> None:
         """Forget everything and go back to the settings, secret and registration of the start."""
         with self._mutex:
             self._forget()
 
-    # -- shared --------------------------------------------------------------------------------
+    # -- shared ------------------------------------------------------------------------------------
 
     def _answer(
         self,
         endpoint: str,
-        grant_type: str | None,
+        operation: Operation | None,
         presented: str | None,
-        decide: Callable[[Request], Answer],
+        decide: Callable[[Armed], Answer],
+        grant_type: str | None = None,
     ) -> Answer:
-        """Open the request in the ledger, decide, close it."""
+        """Open the request in the ledger, let a fault strike, decide, close it."""
         with self._mutex:
-            request = self._ledger.received(
+            ledger = self._ledger
+            request = ledger.received(
                 endpoint,
                 grant_type=grant_type,
                 presented=fingerprint(presented) if presented else None,
-                login=self._login_of(presented),
+                login=self._store.login_of(presented) if presented else None,
             )
+            armed = self._faults.strike(operation, request.login)
+        if armed.fault.waits:
+            self._wait(armed.parameters.seconds)
+        with self._mutex:
+            ledger.deciding = request
             try:
-                answer = decide(request)
+                answer = self._decided(operation, decide, armed)
             except Refused as refused:
                 answer = self._refusal(refused, request)
-            error = None
-            if answer.status >= 400:  # noqa: PLR2004 - the HTTP errors
-                body = answer.json()
-                error = str(body.get("error") or body.get("code"))
-            self._ledger.answered(request, status=answer.status, error=error, lost=answer.lost)
+            finally:
+                ledger.deciding = None
+            answer = armed.fault.answer(answer, armed.parameters)
+            request.fault = None if armed.fault is NO_FAULT else armed.fault.name
+            ledger.answered(request, status=answer.status, error=error_of(answer), lost=answer.lost)
             return answer
+
+    def _decided(
+        self, operation: Operation | None, decide: Callable[[Armed], Answer], armed: Armed
+    ) -> Answer:
+        refusal = armed.fault.refusals.get(operation) if operation else None
+        if refusal is not None:
+            raise Refused(refusal, armed.fault.name)
+        return decide(armed) if armed.fault.takes_effect else Answer(200, {})
 
     def _refusal(self, refused: Refused, request: Request) -> Answer:
         if request.presented is not None:
@@ -576,9 +535,8 @@ class AkoyaProvider:
                 fingerprint=request.presented,
                 login=request.login,
                 reason=refused.why,
-                request=request.number,
             )
-        refusal = self._settings.rules.refusals[refused.situation]
+        refusal = self._store.settings.rules.refusals[refused.situation]
         body = {"error": refusal.error}
         if refusal.description is not None:
             body["error_description"] = refusal.description
@@ -587,71 +545,9 @@ class AkoyaProvider:
             headers["WWW-Authenticate"] = 'Basic realm="Akoya sandbox"'
         return json_answer(refusal.status, body, headers)
 
-    def _end(self, grant: Grant, why: str, request: Request | None = None) -> None:
-        """Take no refresh token of this consent ever again."""
-        grant.ended = why
-        for token in grant.live:
-            self._record(
-                "refresh_token.revoked",
-                grant,
-                fingerprint=fingerprint(token.value),
-                number=token.number,
-                reason=why,
-                request=request,
-            )
-        grant.live.clear()
-
-    def _end_id_tokens(self, grant: Grant, why: str, request: Request | None = None) -> None:
-        """Let none of the id_tokens issued so far open the data API."""
-        if grant.dead_id_tokens == grant.id_tokens:
-            return
-        grant.dead_id_tokens = grant.id_tokens
-        self._record(
-            "id_tokens.revoked", grant, number=grant.id_tokens, reason=why, request=request
-        )
-
-    def _linked(self, login: str | None, *, ended: bool = False) -> Iterator[Grant]:
-        by_login = self._grants.values() if login is None else [self._grants.get(login, [])]
-        for grants in by_login:
-            for grant in grants:
-                if grant.linked_at is not None and (ended or grant.ended is None):
-                    yield grant
-
-    def _login_of(self, presented: str | None) -> str | None:
-        if presented is None:
-            return None
-        for known in (self._codes, self._refresh_tokens, self._id_tokens):
-            if presented in known:
-                return known[presented].grant.login.id
-        return None
-
-    def _record(
-        self, event: str, grant: Grant, *, request: Request | None = None, **details: Any
-    ) -> None:
-        self._ledger.record(
-            event,
-            login=grant.login.id,
-            grant_id=grant.id,
-            request=request.number if request else None,
-            **details,
-        )
-
     def _interaction(self, interaction_id: str | None = None) -> dict[str, str]:
         fresh = str(uuid.UUID(bytes=self._random(16), version=4))
         return {"x-akoya-interaction-id": interaction_id or fresh}
-
-    def _token(self, size: int) -> str:
-        return urlsafe_b64encode(self._random(size)).rstrip(b"=").decode()
-
-    def _new_code(self) -> str:
-        if self._settings.rules.generation == 1:
-            return b32encode(self._random(16)).decode().lower()[:25]
-        return f"ory_ac_{self._token(32)}.{self._token(32)}"
-
-    def _new_refresh_token_value(self) -> str:
-        if self._settings.rules.generation == 1:
-            return self._token(51)
-        return f"ory_rt_{self._token(32)}.{self._token(32)}"
 
 
 def _verifies(challenge: str | None, verifier: str | None) -> bool:
@@ -660,23 +556,3 @@ def _verifies(challenge: str | None, verifier: str | None) -> bool:
         return challenge is None and verifier is None
     digest = urlsafe_b64encode(hashlib.sha256(verifier.encode()).digest()).rstrip(b"=")
     return hmac.compare_digest(digest, challenge.encode())
-
-
-def _grant_view(grant: Grant) -> dict[str, Any]:
-    return {
-        "grant_id": grant.id,
-        "login": grant.login.id,
-        "sub": grant.login.sub,
-        "accounts": list(grant.account_ids),
-        "linked_at": grant.linked_at,
-        "ended": grant.ended,
-        "access_withdrawn": grant.access_withdrawn,
-        "refresh_tokens": [
-            {
-                "fingerprint": fingerprint(token.value),
-                "number": token.number,
-                "expires_at": token.expires_at,
-            }
-            for token in grant.live
-        ],
-    }

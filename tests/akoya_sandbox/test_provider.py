@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import hashlib
-from base64 import b64encode, urlsafe_b64encode
+from base64 import urlsafe_b64encode
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import jwt
 import pytest
 
-from local.akoya_sandbox.answer import Answer
 from local.akoya_sandbox.authorization import SentBack
 from local.akoya_sandbox.ledger import fingerprint
 from local.akoya_sandbox.provider import AkoyaProvider
@@ -26,59 +25,18 @@ from tests.akoya_sandbox.app import (
     revoke_form,
 )
 from tests.akoya_sandbox.conftest import Clock
-
-LOGIN = "mikomo/mikomo_1"
-
-
-def basic(secret: str) -> str:
-    return "Basic " + b64encode(f"{CLIENT_ID}:{secret}".encode()).decode()
-
-
-BASIC = basic(CLIENT_SECRET)
-
-
-def consent(
-    provider: AkoyaProvider, user_name: str = "mikomo_1", **changes: str | None
-) -> dict[str, str]:
-    pending = provider.begin(authorization_query(**changes))
-    assert provider.sign_in(pending.id, user_name, user_name)
-    assert pending.login is not None
-    accounts = [account.account_id for account in pending.login.accounts]
-    return query_of(provider.allow(pending.id, accounts))
-
-
-def obtain(provider: AkoyaProvider, code: str, **changes: str | None) -> Answer:
-    return provider.token(authorization=BASIC, body=code_form(code, **changes))
-
-
-def connect(
-    provider: AkoyaProvider, user_name: str = "mikomo_1", **changes: str | None
-) -> dict[str, Any]:
-    answer = obtain(provider, consent(provider, user_name, **changes)["code"])
-    assert answer.status == 200
-    token_set: dict[str, Any] = answer.json()
-    return token_set
-
-
-def refresh(provider: AkoyaProvider, refresh_token: str) -> Answer:
-    return provider.token(authorization=None, body=refresh_form(refresh_token))
-
-
-def data_code(
-    provider: AkoyaProvider, id_token: str, product: str = "accounts-info"
-) -> tuple[int, int | None]:
-    answer = provider.data(product=product, connector="mikomo", authorization=f"Bearer {id_token}")
-    return answer.status, answer.json().get("code")
-
-
-def claims_of(token_set: dict[str, Any]) -> dict[str, Any]:
-    claims: dict[str, Any] = jwt.decode(token_set["id_token"], options={"verify_signature": False})
-    return claims
-
-
-def events(provider: AkoyaProvider, login: str | None = None) -> list[str]:
-    return [entry["event"] for entry in provider.ledger(login)["entries"]]
-
+from tests.akoya_sandbox.in_process import (
+    BASIC,
+    LOGIN,
+    basic,
+    claims_of,
+    connect,
+    consent,
+    data_code,
+    events,
+    obtain,
+    refresh,
+)
 
 # -- PKCE, nonce, scope ----------------------------------------------------------------------------
 

@@ -1,0 +1,369 @@
+"""What the sandbox can be told to do wrong: a table of small values, and the ones now armed."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, replace
+from typing import Any, Literal
+
+from local.akoya_sandbox.answer import Answer, json_answer
+from local.akoya_sandbox.data_api import DATA_ERRORS
+from local.akoya_sandbox.dialects import Situation
+from local.akoya_sandbox.settings import InvalidSettingError
+
+Operation = Literal["exchange", "refresh", "revoke", "data"]
+Claims = dict[str, Any]
+
+_TOKENS: tuple[Operation, ...] = ("refresh", "exchange")
+_OAUTH: tuple[Operation, ...] = (*_TOKENS, "revoke")
+_ALL: tuple[Operation, ...] = (*_OAUTH, "data")
+
+
+@dataclass(frozen=True, slots=True)
+class Parameters:
+    """What some faults can be told: a status, seconds to wait, seconds of Retry-After (or none)."""
+
+    status: int = 500
+    seconds: float = 60.0
+    retry_after: int | None = None
+
+
+def _as_it_is(answer: Answer, _parameters: Parameters) -> Answer:
+    return answer
+
+
+def _same_claims(claims: Claims) -> Claims:
+    return claims
+
+
+@dataclass(frozen=True, slots=True)
+class Fault:
+    """One way to misbehave; the first of `on` is where it is armed unless told otherwise.
+
+    A request with `takes_effect` False changes nothing at the provider. `refusals` refuse it as if
+    it were at fault. `refresh_token` says what a token answer does about that token; `claims` and
+    `kid` change the id_token before it is signed; `answer` has the last word.
+    """
+
+    name: str
+    meaning: str
+    on: tuple[Operation, ...]
+    takes_effect: bool = True
+    waits: bool = False
+    refusals: Mapping[Operation, Situation] = field(default_factory=dict)
+    refresh_token: Literal["rotated", "unchanged", "missing"] = "rotated"
+    claims: Callable[[Claims], Claims] = _same_claims
+    kid: str | None = None
+    answer: Callable[[Answer, Parameters], Answer] = _as_it_is
+
+
+def _lost(answer: Answer, _parameters: Parameters) -> Answer:
+    return replace(answer, lost=True)
+
+
+def _failed(_answer: Answer, parameters: Parameters) -> Answer:
+    """A 500 is the provider's own; any other 5xx comes from a gateway before it."""
+    if parameters.status == 500:  # noqa: PLR2004
+        return json_answer(500, {"error": "server_error"}, {})
+    return _html_page(parameters.status, "Upstream error")
+
+
+def _empty(answer: Answer, _parameters: Parameters) -> Answer:
+    return replace(answer, body=b"")
+
+
+def _html(_answer: Answer, _parameters: Parameters) -> Answer:
+    return _html_page(200, "Welcome")
+
+
+def _redirect(_answer: Answer, _parameters: Parameters) -> Answer:
+    return Answer(302, {"Location": "/", "Content-Type": "text/html; charset=utf-8"})
+
+
+def _throttled(_answer: Answer, parameters: Parameters) -> Answer:
+    error = DATA_ERRORS[1207]
+    wait = parameters.retry_after
+    headers = {} if wait is None else {"Retry-After": str(wait)}
+    return json_answer(error.status, error.body(), headers)
+
+
+def _as_text(answer: Answer, _parameters: Parameters) -> Answer:
+    return replace(answer, headers={**answer.headers, "Content-Type": "text/plain"})
+
+
+def _with(**members: object) -> Callable[[Answer, Parameters], Answer]:
+    """Change members of a good answer; None takes one out."""
+
+    def change(answer: Answer, _parameters: Parameters) -> Answer:
+        if answer.status != 200:  # noqa: PLR2004
+            return answer
+        body = {**answer.json(), **members}
+        kept = {name: value for name, value in body.items() if value is not None}
+        return replace(answer, body=json.dumps(kept).encode())
+
+    return change
+
+
+def _html_page(status: int, title: str) -> Answer:
+    page = f"<!doctype html><html><head><title>{title}</title></head><body>{title}</body></html>"
+    return Answer(status, {"Content-Type": "text/html; charset=utf-8"}, page.encode())
+
+
+NO_FAULT = Fault("none", "All goes well.", ())
+
+FAULTS: Mapping[str, Fault] = {
+    fault.name: fault
+    for fault in (
+        Fault(
+            "lost_before_commit",
+            "The connection is cut and nothing happened.",
+            _ALL,
+            takes_effect=False,
+            answer=_lost,
+        ),
+        Fault(
+            "lost_after_commit",
+            "It happened, and the connection is cut before the answer.",
+            _ALL,
+            answer=_lost,
+        ),
+        Fault(
+            "slow",
+            "Nothing happens for `seconds`; then it happens and is answered.",
+            _ALL,
+            waits=True,
+        ),
+        Fault(
+            "error_before_commit",
+            "A 5xx (`status`) and nothing happened.",
+            _ALL,
+            takes_effect=False,
+            answer=_failed,
+        ),
+        Fault(
+            "error_after_commit", "It happened, and the answer is a 5xx.", _OAUTH, answer=_failed
+        ),
+        Fault("empty", "It happened, and the answer is 200 with no body.", _TOKENS, answer=_empty),
+        Fault("html", "It happened, and the answer is 200 with a page.", _TOKENS, answer=_html),
+        Fault(
+            "redirect",
+            "A 302 to a page and nothing happened.",
+            _ALL,
+            takes_effect=False,
+            answer=_redirect,
+        ),
+        Fault(
+            "too_many_requests",
+            "A 429 and nothing happened; with `retry_after` that header comes too.",
+            _ALL,
+            takes_effect=False,
+            answer=_throttled,
+        ),
+        Fault(
+            "wrong_secret",
+            "The app's credentials are refused although they are right.",
+            _OAUTH,
+            refusals={
+                "exchange": Situation.CLIENT_INVALID,
+                "refresh": Situation.CLIENT_INVALID,
+                "revoke": Situation.REVOCATION_SECRET_WRONG,
+            },
+        ),
+        Fault(
+            "grant_dead",
+            "The refresh token is refused although it lives.",
+            ("refresh",),
+            refusals={"refresh": Situation.REFRESH_TOKEN_DEAD},
+        ),
+        Fault(
+            "code_dead",
+            "The code is refused as used although it lives.",
+            ("exchange",),
+            refusals={"exchange": Situation.CODE_DEAD},
+        ),
+        Fault(
+            "refresh_token_missing",
+            "No rotation, and the answer has no refresh_token: the old one stays good.",
+            _TOKENS,
+            refresh_token="missing",
+        ),
+        Fault(
+            "refresh_token_unchanged",
+            "No rotation, and the answer repeats the refresh_token.",
+            ("refresh",),
+            refresh_token="unchanged",
+        ),
+        Fault(
+            "id_token_missing",
+            "Rotated, and the answer has no id_token.",
+            _TOKENS,
+            answer=_with(id_token=None),
+        ),
+        Fault(
+            "expires_in_string",
+            'expires_in is "899", a string.',
+            _TOKENS,
+            answer=_with(expires_in="899"),
+        ),
+        Fault(
+            "expires_in_absurd",
+            "expires_in is beyond any clock.",
+            _TOKENS,
+            answer=_with(expires_in=10**30),
+        ),
+        Fault(
+            "expires_in_missing",
+            "There is no expires_in.",
+            _TOKENS,
+            answer=_with(expires_in=None),
+        ),
+        Fault("content_type", "A good answer calls itself text/plain.", _TOKENS, answer=_as_text),
+        Fault(
+            "aud_string",
+            "aud is the client id.",
+            _TOKENS,
+            claims=lambda claims: {**claims, "aud": claims["recipientId"]},
+        ),
+        Fault(
+            "aud_list",
+            "aud is a list of the client id.",
+            _TOKENS,
+            claims=lambda claims: {**claims, "aud": [claims["recipientId"]]},
+        ),
+        Fault(
+            "aud_other",
+            "aud is a name instead of the client id, as in Akoya's oldest sample.",
+            _TOKENS,
+            claims=lambda claims: {**claims, "aud": "recipient"},
+        ),
+        Fault(
+            "iss_without_slash",
+            "iss has lost its trailing slash.",
+            _TOKENS,
+            claims=lambda claims: {**claims, "iss": claims["iss"].rstrip("/")},
+        ),
+        Fault(
+            "sub_changed",
+            "The id_token is of somebody else.",
+            _TOKENS,
+            claims=lambda claims: {**claims, "sub": claims["sub"][::-1]},
+        ),
+        Fault(
+            "many_accounts",
+            "The id_token names 2,000 accounts.",
+            _TOKENS,
+            claims=lambda claims: {**claims, "accounts": [f"account-{n:027}" for n in range(2000)]},
+        ),
+        Fault("unknown_key", "The id_token names a key nobody published.", _TOKENS, kid="unknown"),
+    )
+}
+
+
+@dataclass(slots=True)
+class Armed:
+    """A fault that waits for its requests: of one login or all, `times` more or for ever."""
+
+    fault: Fault
+    on: tuple[Operation, ...] = ()
+    login: str | None = None
+    times: int | None = None
+    parameters: Parameters = Parameters()
+
+    def view(self) -> dict[str, Any]:
+        """Return what was armed, and how often it will still strike, as JSON-ready values."""
+        return {
+            "fault": self.fault.name,
+            "on": list(self.on),
+            "login": self.login,
+            "times": self.times,
+            "status": self.parameters.status,
+            "seconds": self.parameters.seconds,
+            "retry_after": self.parameters.retry_after,
+        }
+
+
+UNHARMED = Armed(NO_FAULT)
+
+
+class ArmedFaults:
+    """The faults now armed, the first that fits strikes; not thread-safe, its owner is."""
+
+    def __init__(self) -> None:
+        self._armed: list[Armed] = []
+
+    def arm(self, armed: Armed) -> None:
+        """Add one behind those already armed."""
+        self._armed.append(armed)
+
+    def disarm(self, login: str | None = None) -> None:
+        """Take away those of one login, or all."""
+        self._armed = [a for a in self._armed if login is not None and a.login != login]
+
+    def strike(self, operation: Operation | None, login: str | None) -> Armed:
+        """Return what this request meets, and count it."""
+        for armed in self._armed:
+            if operation in armed.on and armed.login in (None, login):
+                if armed.times is not None:
+                    armed.times -= 1
+                    if armed.times == 0:
+                        self._armed.remove(armed)
+                return armed
+        return UNHARMED
+
+    def view(self) -> list[dict[str, Any]]:
+        """Return the armed faults in their order."""
+        return [armed.view() for armed in self._armed]
+
+
+def read_armed(body: Mapping[str, Any]) -> Armed:
+    """Read a fault to arm from JSON; raises InvalidSettingError with what would be right."""
+    known = ("fault", "login", "on", "times", "status", "seconds", "retry_after")
+    unknown = [name for name in body if name not in known]
+    if unknown:
+        raise InvalidSettingError(f"a fault has no {unknown[0]}; it may have: {', '.join(known)}")
+    fault = FAULTS.get(str(body.get("fault")))
+    if fault is None:
+        raise InvalidSettingError(f"fault must be one of: {', '.join(FAULTS)}")
+    login = body.get("login")
+    if login is not None and not isinstance(login, str):
+        raise InvalidSettingError("login must be <connector>/<user name>, or left out for all")
+    status = _number(body, "status", 500, least=500, most=599)
+    times, retry_after = body.get("times"), body.get("retry_after")
+    return Armed(
+        fault=fault,
+        on=_operations(fault, body.get("on")),
+        login=login,
+        times=None if times is None else int(_number(body, "times", 1, least=1)),
+        parameters=Parameters(
+            status=int(status),
+            seconds=_number(body, "seconds", 60.0, least=0, most=3600),
+            retry_after=None
+            if retry_after is None
+            else int(_number(body, "retry_after", 0, least=0)),
+        ),
+    )
+
+
+def _operations(fault: Fault, wanted: object) -> tuple[Operation, ...]:
+    if wanted is None:
+        return fault.on[:1]
+    operations = tuple(
+        operation for operation in fault.on if isinstance(wanted, list) and operation in wanted
+    )
+    if not isinstance(wanted, list) or not wanted or len(operations) != len(wanted):
+        raise InvalidSettingError(
+            f"{fault.name}: on must be a list of one or more of: {', '.join(fault.on)}"
+        )
+    return operations
+
+
+def _number(
+    body: Mapping[str, Any], name: str, default: float, *, least: int, most: int | None = None
+) -> float:
+    value = body.get(name, default)
+    number = isinstance(value, int | float) and not isinstance(value, bool)
+    if not number or value < least or (most is not None and value > most):
+        upper = "" if most is None else f", at most {most}"
+        raise InvalidSettingError(f"{name} must be a number, at least {least}{upper}")
+    return float(value)

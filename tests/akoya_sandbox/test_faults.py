@@ -1,0 +1,303 @@
+"""What each fault does to a token and to its answer; the ledger is asked, not the answer."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import jwt
+import pytest
+import requests
+
+from local.akoya_sandbox.answer import Answer
+from local.akoya_sandbox.faults import FAULTS
+from local.akoya_sandbox.provider import AkoyaProvider
+from local.akoya_sandbox.settings import InvalidSettingError
+from tests.akoya_sandbox.app import CLIENT_ID, App, code_form
+from tests.akoya_sandbox.conftest import Clock
+from tests.akoya_sandbox.in_process import (
+    LOGIN,
+    claims_of,
+    connect,
+    consent,
+    data_code,
+    obtain,
+    refresh,
+    revoke,
+)
+
+Check = Callable[[Answer], bool]
+
+
+def claim(name: str, value: object) -> Check:
+    return lambda answer: bool(claims_of(answer.json())[name] == value)
+
+
+def member(name: str, value: object) -> Check:
+    return lambda answer: bool(answer.json().get(name) == value)
+
+
+def error(status: int, code: str) -> Check:
+    return lambda answer: (answer.status, answer.json().get("error")) == (status, code)
+
+
+# Of a refresh: how many token sets the consent has had afterwards, and what the answer looks like.
+ON_REFRESH: dict[str, tuple[int, Check]] = {
+    "lost_before_commit": (1, lambda answer: answer.lost),
+    "lost_after_commit": (2, lambda answer: answer.lost),
+    "slow": (2, lambda answer: answer.status == 200),
+    "error_before_commit": (1, error(500, "server_error")),
+    "error_after_commit": (2, error(500, "server_error")),
+    "empty": (2, lambda answer: (answer.status, answer.body) == (200, b"")),
+    "html": (2, lambda answer: answer.status == 200 and answer.body.startswith(b"<!doctype")),
+    "redirect": (1, lambda answer: answer.status == 302 and answer.headers["Location"] == "/"),
+    "too_many_requests": (1, lambda answer: answer.status == 429 and answer.json()["code"] == 1207),
+    "wrong_secret": (1, error(401, "invalid_client")),
+    "grant_dead": (1, error(400, "invalid_request")),
+    "refresh_token_missing": (1, lambda answer: "refresh_token" not in answer.json()),
+    "refresh_token_unchanged": (1, lambda answer: "refresh_token" in answer.json()),
+    "id_token_missing": (2, lambda answer: "id_token" not in answer.json()),
+    "expires_in_string": (2, member("expires_in", "899")),
+    "expires_in_absurd": (2, member("expires_in", 10**30)),
+    "expires_in_missing": (2, member("expires_in", None)),
+    "content_type": (2, lambda answer: answer.headers["Content-Type"] == "text/plain"),
+    "aud_string": (2, claim("aud", CLIENT_ID)),
+    "aud_list": (2, claim("aud", [CLIENT_ID])),
+    "aud_other": (2, claim("aud", "recipient")),
+    "iss_without_slash": (2, claim("iss", "http://localhost")),
+    "sub_changed": (2, lambda answer: len(claims_of(answer.json())["sub"]) == 32),
+    "many_accounts": (2, lambda answer: len(claims_of(answer.json())["accounts"]) == 2000),
+    "unknown_key": (
+        2,
+        lambda answer: jwt.get_unverified_header(answer.json()["id_token"])["kid"] == "unknown",
+    ),
+}
+
+
+def number_of_live_token(provider: AkoyaProvider) -> int:
+    (token,) = provider.grants(LOGIN)[-1]["refresh_tokens"]
+    number: int = token["number"]
+    return number
+
+
+def test_every_fault_on_refresh_has_its_case() -> None:
+    assert set(ON_REFRESH) == {name for name, fault in FAULTS.items() if "refresh" in fault.on}
+
+
+@pytest.mark.parametrize("fault", ON_REFRESH)
+def test_a_fault_on_refresh_rotates_or_not_and_answers_as_the_table_says(
+    provider: AkoyaProvider, fault: str
+) -> None:
+    number, looks_right = ON_REFRESH[fault]
+    first = connect(provider)
+    provider.arm({"fault": fault, "times": 1})
+
+    answer = refresh(provider, first["refresh_token"])
+
+    assert looks_right(answer)
+    assert number_of_live_token(provider) == number
+    struck = provider.ledger(LOGIN)["requests"][-1]
+    assert (struck["fault"], struck["status"], struck["lost"]) == (
+        fault,
+        answer.status,
+        answer.lost,
+    )
+    # The next request is served as if nothing had been: a rotated token is dead, another lives.
+    assert refresh(provider, first["refresh_token"]).status == (200 if number == 1 else 400)
+
+
+def test_a_changed_sub_is_another_one(provider: AkoyaProvider) -> None:
+    first = connect(provider)
+    provider.arm({"fault": "sub_changed"})
+
+    second = refresh(provider, first["refresh_token"]).json()
+
+    assert claims_of(second)["sub"] != claims_of(first)["sub"]
+
+
+def test_an_unchanged_refresh_token_is_the_one_that_was_sent(provider: AkoyaProvider) -> None:
+    first = connect(provider)
+    provider.arm({"fault": "refresh_token_unchanged", "times": 1})
+
+    second = refresh(provider, first["refresh_token"]).json()
+
+    assert second["refresh_token"] == first["refresh_token"]
+    assert second["id_token"] != first["id_token"]
+    assert refresh(provider, first["refresh_token"]).json()["refresh_token"] not in (
+        first["refresh_token"],
+        None,
+    )
+
+
+@pytest.mark.parametrize("status", [500, 502, 503, 504])
+def test_a_5xx_other_than_500_is_a_gateways_page(provider: AkoyaProvider, status: int) -> None:
+    first = connect(provider)
+    provider.arm({"fault": "error_before_commit", "status": status})
+
+    answer = refresh(provider, first["refresh_token"])
+
+    assert answer.status == status
+    is_json = answer.headers["Content-Type"] == "application/json"
+    assert is_json == (status == 500)
+
+
+def test_a_429_tells_how_long_to_wait_only_if_asked_to(provider: AkoyaProvider) -> None:
+    first = connect(provider)
+    provider.arm({"fault": "too_many_requests", "times": 1, "retry_after": 7})
+    provider.arm({"fault": "too_many_requests", "times": 1})
+
+    answers = [refresh(provider, first["refresh_token"]) for _ in range(2)]
+
+    assert [answer.headers.get("Retry-After") for answer in answers] == ["7", None]
+
+
+def test_slow_waits_first_and_commits_then(provider: AkoyaProvider, clock: Clock) -> None:
+    first = connect(provider)
+    provider.arm({"fault": "slow", "seconds": 45})
+    before = clock()
+
+    refresh(provider, first["refresh_token"])
+
+    request = provider.ledger(LOGIN)["requests"][-1]
+    rotated = [e for e in provider.ledger(LOGIN)["entries"] if e["event"].endswith("rotated")]
+    assert request["received_at"] == before
+    assert request["answered_at"] == rotated[0]["at"] == before + 45
+
+
+@pytest.mark.parametrize(
+    ("fault", "used"), [("code_dead", False), ("lost_before_commit", False), ("empty", True)]
+)
+def test_a_fault_on_an_exchange_uses_the_code_or_not(
+    provider: AkoyaProvider, fault: str, used: bool
+) -> None:
+    code = consent(provider)["code"]
+    provider.arm({"fault": fault, "on": ["exchange"], "times": 1})
+
+    obtain(provider, code)
+
+    assert obtain(provider, code).status == (400 if used else 200)
+
+
+@pytest.mark.parametrize(
+    ("fault", "status", "revoked"),
+    [
+        ("lost_before_commit", 200, False),
+        ("lost_after_commit", 200, True),
+        ("error_after_commit", 500, True),
+        ("wrong_secret", 401, False),
+    ],
+)
+def test_a_fault_on_revoke_revokes_or_not(
+    provider: AkoyaProvider, fault: str, status: int, revoked: bool
+) -> None:
+    first = connect(provider)
+    provider.arm({"fault": fault, "on": ["revoke"], "times": 1})
+
+    assert revoke(provider, first["refresh_token"]).status == status
+
+    assert refresh(provider, first["refresh_token"]).status == (400 if revoked else 200)
+
+
+def test_a_fault_on_data_leaves_the_token_endpoint_alone(provider: AkoyaProvider) -> None:
+    first = connect(provider)
+    provider.arm({"fault": "too_many_requests", "on": ["data"]})
+
+    assert data_code(provider, first["id_token"]) == (429, 1207)
+    assert refresh(provider, first["refresh_token"]).status == 200
+
+
+# -- arming ----------------------------------------------------------------------------------------
+
+
+def test_a_fault_strikes_its_login_only_and_as_often_as_asked(provider: AkoyaProvider) -> None:
+    mine = connect(provider, "mikomo_1")["refresh_token"]
+    other = connect(provider, "mikomo_2")["refresh_token"]
+    provider.arm({"fault": "grant_dead", "login": LOGIN, "times": 2})
+
+    assert refresh(provider, other).status == 200
+    assert [refresh(provider, mine).status for _ in range(3)] == [400, 400, 200]
+    assert provider.armed() == []
+
+
+def test_a_fault_without_times_strikes_until_it_is_disarmed(provider: AkoyaProvider) -> None:
+    token = connect(provider)["refresh_token"]
+    provider.arm({"fault": "wrong_secret"})
+    assert [refresh(provider, token).status for _ in range(3)] == [401] * 3
+
+    provider.disarm()
+
+    assert refresh(provider, token).status == 200
+
+
+def test_faults_strike_one_after_another_in_the_order_of_arming(provider: AkoyaProvider) -> None:
+    token = connect(provider)["refresh_token"]
+    provider.arm(
+        {"fault": "error_before_commit", "times": 1, "status": 503},
+        {"fault": "too_many_requests", "times": 1},
+    )
+
+    assert [refresh(provider, token).status for _ in range(3)] == [503, 429, 200]
+
+
+def test_disarming_one_login_leaves_the_others_armed(provider: AkoyaProvider) -> None:
+    provider.arm({"fault": "slow", "login": LOGIN}, {"fault": "slow"})
+
+    provider.disarm(LOGIN)
+
+    assert [armed["login"] for armed in provider.armed()] == [None]
+
+
+@pytest.mark.parametrize(
+    ("wrong", "told"),
+    [
+        ({}, "fault must be one of: lost_before_commit"),
+        ({"fault": "explode"}, "fault must be one of"),
+        ({"fault": "slow", "how": "very"}, "has no how"),
+        ({"fault": "slow", "login": 1}, "login must be"),
+        ({"fault": "slow", "on": "refresh"}, "on must be a list"),
+        ({"fault": "slow", "on": []}, "on must be a list"),
+        ({"fault": "grant_dead", "on": ["data"]}, "on must be a list of one or more of: refresh"),
+        ({"fault": "slow", "times": 0}, "times must be"),
+        ({"fault": "slow", "times": True}, "times must be"),
+        ({"fault": "slow", "seconds": -1}, "seconds must be"),
+        ({"fault": "error_before_commit", "status": 404}, "status must be"),
+        ({"fault": "too_many_requests", "retry_after": "soon"}, "retry_after must be"),
+    ],
+)
+def test_a_wrong_fault_is_refused_and_none_is_armed(
+    provider: AkoyaProvider, wrong: dict[str, Any], told: str
+) -> None:
+    with pytest.raises(InvalidSettingError, match=told):
+        provider.arm({"fault": "slow"}, wrong)
+    assert provider.armed() == []
+
+
+# -- over HTTP -------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("fault", "status"), [("lost_before_commit", 200), ("lost_after_commit", 400)]
+)
+def test_a_lost_answer_is_a_connection_cut_without_a_byte(
+    app: App, fault: str, status: int
+) -> None:
+    first = app.connect()
+    app.admin("PUT", "faults", {"faults": [{"fault": fault, "times": 1}]})
+
+    with pytest.raises(requests.ConnectionError):
+        app.refresh(first["refresh_token"])
+
+    assert app.refresh(first["refresh_token"]).status_code == status
+
+
+def test_faults_are_listed_armed_and_disarmed_over_the_admin_route(app: App) -> None:
+    listed = app.admin("GET", "faults")
+    assert [fault["fault"] for fault in listed["faults"]] == list(FAULTS)
+    assert all(fault["meaning"] and fault["on"] for fault in listed["faults"])
+
+    app.admin("POST", "faults", {"fault": "html", "on": ["exchange"], "login": LOGIN})
+    answer = app.post("token", code_form(app.link()), basic=True)
+    assert answer.headers["Content-Type"].startswith("text/html")
+
+    assert app.admin("DELETE", f"faults?login={LOGIN}")["armed"] == []
+    assert app.post("token", code_form(app.link()), basic=True).status_code == 200
