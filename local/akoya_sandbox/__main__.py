@@ -36,9 +36,9 @@ def main(arguments: Sequence[str] | None = None) -> None:
         connectors=dict(options.connector or CONNECTORS),
         settings=options.settings,
     )
-    _introduce(provider)
     signal.signal(signal.SIGTERM, signal.default_int_handler)
-    with listener, serve(provider, listener) as server, contextlib.suppress(KeyboardInterrupt):
+    with contextlib.suppress(KeyboardInterrupt), listener, serve(provider, listener) as server:
+        _introduce(provider)
         server.serve_forever()
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 import pytest
 
@@ -44,14 +44,18 @@ class MakeProvider:
         self._clock = clock
 
     def __call__(
-        self, *, issuer: str = "http://localhost/", algorithm: str = "ES256"
+        self,
+        *,
+        issuer: str = "http://localhost/",
+        algorithm: str = "ES256",
+        wait: Callable[[float], None] | None = None,
     ) -> AkoyaProvider:
         return AkoyaProvider(
             issuer=issuer,
             registration=Registration(CLIENT_ID, CLIENT_SECRET, (REDIRECT_URI,)),
             signing_key=shared_signing_key(algorithm),
             clock=self._clock,
-            wait=self._clock.advance,
+            wait=wait or self._clock.advance,
         )
 
 

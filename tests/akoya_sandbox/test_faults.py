@@ -14,7 +14,7 @@ from local.akoya_sandbox.faults import FAULTS
 from local.akoya_sandbox.provider import AkoyaProvider
 from local.akoya_sandbox.settings import InvalidSettingError
 from tests.akoya_sandbox.app import CLIENT_ID, App, code_form
-from tests.akoya_sandbox.conftest import Clock
+from tests.akoya_sandbox.conftest import Clock, MakeProvider
 from tests.akoya_sandbox.in_process import (
     LOGIN,
     claims_of,
@@ -162,6 +162,28 @@ def test_slow_waits_first_and_commits_then(provider: AkoyaProvider, clock: Clock
     rotated = [e for e in provider.ledger(LOGIN)["entries"] if e["event"].endswith("rotated")]
     assert request["received_at"] == before
     assert request["answered_at"] == rotated[0]["at"] == before + 45
+
+
+def test_a_slow_request_holds_no_other_up_and_their_overlap_is_in_the_ledger(
+    make_provider: MakeProvider,
+) -> None:
+    def wait(_seconds: float) -> None:
+        held.append(provider._mutex.locked())
+        if not held[-1]:
+            refresh(provider, first["refresh_token"])
+
+    held: list[bool] = []
+    provider = make_provider(wait=wait)
+    first = connect(provider)
+    provider.arm({"fault": "slow", "times": 1})
+
+    late = refresh(provider, first["refresh_token"])
+
+    assert held == [False]
+    slow, quick = provider.ledger(LOGIN)["requests"][-2:]
+    assert slow["presented"] == quick["presented"]
+    assert slow["received"] < quick["received"] < quick["answered"] < slow["answered"]
+    assert (quick["status"], late.status) == (200, 400)
 
 
 @pytest.mark.parametrize(
