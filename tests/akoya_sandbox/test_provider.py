@@ -103,6 +103,20 @@ def test_a_repeated_parameter_is_refused_and_nothing_is_used(provider: AkoyaProv
     assert obtain(provider, code).status == 200
 
 
+def test_revoke_with_an_authorization_header_or_a_repeated_field_is_refused(
+    provider: AkoyaProvider,
+) -> None:
+    token = connect(provider)["refresh_token"]
+    form = revoke_form(token)
+
+    for answer in (
+        provider.revoke(authorization=BASIC, body=form),
+        provider.revoke(authorization=None, body=f"{form}&token={token}"),
+    ):
+        assert (answer.status, answer.json()) == (400, {"error": "invalid_request"})
+    assert refresh(provider, token).status == 200
+
+
 # -- lives -----------------------------------------------------------------------------------------
 
 
@@ -141,6 +155,17 @@ def test_an_older_id_token_outlives_rotation_or_not_as_chosen(provider: AkoyaPro
     assert data_code(provider, first["id_token"]) == (401, 602)
     assert data_code(provider, second["id_token"]) == (401, 602)
     assert data_code(provider, third["id_token"]) == (200, None)
+
+
+def test_a_new_consent_ends_the_older_id_tokens_where_so_chosen(provider: AkoyaProvider) -> None:
+    older = connect(provider)
+    connect(provider)
+    assert data_code(provider, older["id_token"]) == (200, None)
+
+    provider.change_settings({"id_token_after_rotation": "revoked"})
+    last = connect(provider)
+    connect(provider)
+    assert data_code(provider, last["id_token"]) == (401, 602)
 
 
 @pytest.mark.parametrize(

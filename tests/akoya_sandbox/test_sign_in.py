@@ -46,6 +46,12 @@ def test_a_repeated_redirect_uri_is_a_page(app: App) -> None:
     assert (answer.status_code, "Location" in answer.headers) == (400, False)
 
 
+def test_another_repeated_parameter_goes_back_as_invalid_request(app: App) -> None:
+    answer = app.browse(f"auth?{authorization_query()}&scope=openid")
+
+    assert query_of(answer.headers["Location"])["error"] == "invalid_request"
+
+
 @pytest.mark.parametrize(
     ("wrong", "error"),
     [
@@ -164,11 +170,14 @@ def test_leaving_without_an_answer_ends_on_a_page_and_the_sign_in_expires(
     assert app.browse(path).status_code == 400
 
 
-def test_an_answered_sign_in_cannot_be_answered_again(app: App) -> None:
+@pytest.mark.parametrize("decision", ["allow", "deny"])
+def test_an_answered_sign_in_cannot_be_answered_again(app: App, decision: str) -> None:
     path = app.consent_page()
-    app.browse(f"{path}/consent", decision="deny")
+    account = re.findall(r'name="account"\s+value="([^"]+)"', app.browse(path).text)
+    first = app.browse(f"{path}/consent", decision=decision, account=account)
+    assert first.status_code == 302
 
-    again = app.browse(f"{path}/consent", decision="deny")
+    again = app.browse(f"{path}/consent", decision=decision, account=account)
 
     assert (again.status_code, "Location" in again.headers) == (400, False)
 
