@@ -135,6 +135,7 @@ class World:
     events: list[tuple[str, dict[str, Any]]] = field(default_factory=list)
     browser: dict[str, SecretText] = field(default_factory=dict)
     time_left: float = FUNCTION_TIMEOUT
+    address: str = ""  # a redirect kept for redelivery
 
     @classmethod
     @contextmanager
