@@ -1,0 +1,560 @@
+"""What every connections table must do: which condition guards which write."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+from typing import Any
+
+import pytest
+
+from tests.world import World
+from token_broker.domain.connection import Connection, Landing, Lease, Reason, Status, Suspect
+from token_broker.domain.errors import (
+    ConfirmationInvalid,
+    ConnectionGone,
+    ConnectionNotFound,
+    NotConfirmed,
+    RefreshInProgress,
+    RowUnreadable,
+    StaleGeneration,
+    UpstreamUnavailable,
+)
+from token_broker.domain.ports import ConnectionTable
+from token_broker.domain.token_set import Verdict
+
+NOW = 1_800_000_000
+ID = "c" * 32
+LIVE = frozenset(Status) - {Status.REVOKED}
+
+
+@pytest.fixture
+def table(world: World) -> ConnectionTable:
+    return world.on.connections
+
+
+def linking(**changes: Any) -> Connection:
+    fields: dict[str, Any] = {
+        "id": ID,
+        "subject": "ada",
+        "connector": "mikomo",
+        "status": Status.LINKING,
+        "linked_at": NOW,
+        "updated_at": NOW,
+        "due_at": NOW + 900,
+        "lease": Lease(id="first", until=NOW + 95),
+        "unsettled": 1,
+        "confirmation_hash": "hash",
+    }
+    return Connection(**fields | changes)
+
+
+def landing(generation: int = 1, **changes: Any) -> Landing:
+    fields: dict[str, Any] = {
+        "connection_id": ID,
+        "generation": generation,
+        "attempt_id": f"attempt-{generation}",
+        "sealed": b"sealed",
+        "login": "login",
+        "issued_at": NOW,
+        "expires_at": NOW + 900,
+        "verdict": Verdict.UNVERIFIED,
+    }
+    return Landing(**fields | changes)
+
+
+def active(table: ConnectionTable, *, due_at: int = NOW + 600) -> Connection:
+    """Add a connection of generation 1 that is due in ten minutes."""
+    table.create(linking())
+    return table.land(landing(), lease_id="first", status=Status.ACTIVE, due_at=due_at)
+
+
+def claim(
+    table: ConnectionTable,
+    lease: str = "second",
+    *,
+    now: int = NOW + 600,
+    generation: int | None = None,
+    **how: Any,
+) -> Connection:
+    return table.claim(
+        ID,
+        lease=Lease(id=lease, until=now + 95),
+        now=now,
+        due_at=now + 155,
+        statuses=how.pop("statuses", LIVE),
+        generation=generation,
+        **how,
+    )
+
+
+# ── reading ──────────────────────────────────────────────────────────────────────────────────────
+
+
+def test_an_unknown_row_is_not_found(table: ConnectionTable) -> None:
+    for read in (table.get, table.look):
+        with pytest.raises(ConnectionNotFound):
+            read(ID)
+
+
+def test_a_row_reads_as_it_was_written(table: ConnectionTable) -> None:
+    row = active(table)
+
+    assert table.get(ID) == row
+    assert (row.status, row.generation, row.sealed, row.due_at) == (
+        Status.ACTIVE,
+        1,
+        b"sealed",
+        NOW + 600,
+    )
+
+
+def test_a_look_shows_everything_but_the_token_set(table: ConnectionTable) -> None:
+    row = active(table)
+
+    assert table.look(ID) == replace(row, sealed=None, confirmation_hash=None)
+
+
+def test_a_subjects_connections_are_listed_newest_first_without_token_sets(
+    table: ConnectionTable,
+) -> None:
+    table.create(linking(id="a" * 32, linked_at=NOW))
+    table.create(linking(id="b" * 32, linked_at=NOW + 1))
+    table.create(linking(id="d" * 32, subject="grace"))
+
+    found = table.of_subject("ada")
+
+    assert [one.id[0] for one in found] == ["b", "a"]
+    assert [one.sealed for one in found] == [None, None]
+
+
+def test_due_lists_what_is_due_oldest_first_and_no_more_than_asked(table: ConnectionTable) -> None:
+    for place, due_in in enumerate((50, 10, 30, 20, 40)):
+        table.create(linking(id=str(place) * 32, due_at=NOW + due_in))
+
+    assert [due_at - NOW for _, due_at in table.due(now=NOW + 40, limit=3)] == [10, 20, 30]
+    assert table.due(now=NOW + 9, limit=3) == []
+
+
+# ── linking ──────────────────────────────────────────────────────────────────────────────────────
+
+
+def test_a_linking_row_may_be_added_again_until_it_holds_a_set(table: ConnectionTable) -> None:
+    table.create(linking())
+    table.create(linking(lease=Lease(id="again", until=NOW + 200)))
+    table.land(landing(), lease_id="again", status=Status.ACTIVE, due_at=NOW)
+
+    with pytest.raises(StaleGeneration):
+        table.create(linking())
+
+
+# ── the lease ────────────────────────────────────────────────────────────────────────────────────
+
+
+def test_a_claim_takes_the_lease_and_counts_an_unsettled_attempt(table: ConnectionTable) -> None:
+    active(table)
+
+    held = claim(table)
+
+    assert held == table.get(ID)
+    assert (held.lease, held.unsettled, held.due_at) == (
+        Lease(id="second", until=NOW + 695),
+        1,
+        NOW + 755,
+    )
+
+
+def test_a_leased_row_cannot_be_claimed_until_the_lease_ends(table: ConnectionTable) -> None:
+    active(table)
+    claim(table)
+
+    with pytest.raises(RefreshInProgress):
+        claim(table, "third", now=NOW + 694, generation=1)
+    assert claim(table, "third", now=NOW + 755).unsettled == 2
+
+
+def test_claiming_twice_with_one_lease_is_claiming_once(table: ConnectionTable) -> None:
+    active(table)
+
+    assert claim(table) == claim(table)
+    assert table.get(ID).unsettled == 1
+
+
+def test_a_row_that_is_not_due_is_claimed_only_for_the_generation_it_holds(
+    table: ConnectionTable,
+) -> None:
+    active(table)
+
+    with pytest.raises(StaleGeneration):
+        claim(table, now=NOW)
+    with pytest.raises(StaleGeneration):
+        claim(table, now=NOW, generation=2)
+    assert claim(table, now=NOW, generation=1).lease is not None
+
+
+def test_a_row_of_another_status_is_not_claimed(table: ConnectionTable) -> None:
+    active(table)
+
+    with pytest.raises(StaleGeneration):
+        claim(table, generation=1, statuses={Status.REVOKE_PENDING})
+
+
+def test_a_row_rests_after_a_failure_unless_it_is_due_or_renewed(table: ConnectionTable) -> None:
+    active(table)
+    held = claim(table)
+    later = {"event": "refresh_deferred", "now": NOW + 600}
+    table.settle(held, due_at=NOW + 700, settled=True, failures=1, **later)  # type: ignore[arg-type]
+
+    with pytest.raises(UpstreamUnavailable) as resting:
+        claim(table, "third", now=NOW + 610, generation=1)
+    assert resting.value.retry_after == 90
+    assert claim(table, "third", now=NOW + 610, generation=1, even_resting=True).unsettled == 1
+    assert claim(table, "fourth", now=NOW + 765).unsettled == 2
+
+
+def test_a_claim_may_note_the_generation_whose_bearer_was_refused(table: ConnectionTable) -> None:
+    active(table)
+
+    assert claim(table, generation=1, rejected=True).rejected == 1
+
+
+def test_nobody_claims_an_unknown_row_into_being(table: ConnectionTable) -> None:
+    with pytest.raises(ConnectionNotFound):
+        claim(table)
+    with pytest.raises(ConnectionNotFound):
+        table.get(ID)
+
+
+# ── landing ──────────────────────────────────────────────────────────────────────────────────────
+
+
+def test_a_set_that_lands_ends_the_lease_and_clears_every_counter(table: ConnectionTable) -> None:
+    active(table)
+    claim(table, generation=1, rejected=True)
+
+    landed = table.land(landing(2), lease_id="second", status=Status.ACTIVE, due_at=NOW + 900)
+
+    assert landed == table.get(ID)
+    assert (landed.generation, landed.lease, landed.unsettled, landed.failures) == (2, None, 0, 0)
+    assert (landed.due_at, landed.rejected) == (NOW + 900, 1)
+
+
+def test_a_set_of_another_generation_does_not_land(table: ConnectionTable) -> None:
+    active(table)
+    claim(table)
+
+    for generation in (1, 3):
+        stray = landing(generation, attempt_id="stray", sealed=b"stray")
+        with pytest.raises(StaleGeneration):
+            table.land(stray, lease_id="second", status=Status.ACTIVE, due_at=NOW)
+    assert table.get(ID).sealed == b"sealed"
+
+
+def test_landing_one_attempt_twice_is_landing_it_once(table: ConnectionTable) -> None:
+    active(table)
+    claim(table)
+    first = table.land(landing(2), lease_id="second", status=Status.ACTIVE, due_at=NOW + 900)
+
+    again = table.land(landing(2), lease_id="second", status=Status.ACTIVE, due_at=NOW + 900)
+
+    assert again == first
+
+
+def test_a_set_lands_without_its_lease_and_leaves_the_new_holders_alone(
+    table: ConnectionTable,
+) -> None:
+    active(table)
+    claim(table)
+    claim(table, "third", now=NOW + 755)
+
+    landed = table.land(landing(2), lease_id="second", status=Status.ACTIVE, due_at=NOW + 900)
+
+    assert (landed.generation, landed.lease) == (2, Lease(id="third", until=NOW + 850))
+
+
+def test_a_set_that_lands_after_a_disconnect_is_kept_to_be_revoked(table: ConnectionTable) -> None:
+    active(table)
+    claim(table)
+    table.ask_revoke(ID, now=NOW + 601)
+
+    landed = table.land(landing(2), lease_id="second", status=Status.ACTIVE, due_at=NOW + 900)
+
+    assert (landed.status, landed.generation, landed.due_at) == (
+        Status.REVOKE_PENDING,
+        2,
+        NOW + 601,
+    )
+
+
+def test_a_set_that_lands_after_the_end_makes_the_row_due_for_a_revoke(
+    table: ConnectionTable,
+) -> None:
+    active(table)
+    table.ask_revoke(ID, now=NOW)
+    table.entomb(claim(table), now=NOW + 600)
+
+    landed = table.land(landing(2), lease_id="lost", status=Status.ACTIVE, due_at=NOW + 900)
+
+    assert (landed.status, landed.generation) == (Status.REVOKE_PENDING, 2)
+    assert table.due(now=NOW, limit=9) == [(ID, NOW)]
+
+
+def test_a_landing_under_suspicion_carries_it(table: ConnectionTable) -> None:
+    active(table)
+    claim(table)
+    suspect = Suspect(generation=2, reason=Reason.LOGIN_CHANGED)
+    other = landing(2, verdict=Verdict.BAD, suspect=suspect)
+
+    landed = table.land(other, lease_id="second", status=Status.ACTIVE, due_at=NOW)
+
+    assert (landed.suspected, landed.verdict) == (suspect, Verdict.BAD)
+
+
+# ── settling ─────────────────────────────────────────────────────────────────────────────────────
+
+
+def settle(table: ConnectionTable, held: Connection, *, settled: bool, **how: Any) -> None:
+    fields: dict[str, Any] = {
+        "due_at": NOW + 700,
+        "failures": 1,
+        "event": "refresh_deferred",
+        "now": NOW + 601,
+    }
+    table.settle(held, settled=settled, **fields | how)
+
+
+def test_settling_ends_the_lease_and_uncounts_an_attempt_that_changed_nothing(
+    table: ConnectionTable,
+) -> None:
+    active(table)
+    settle(table, claim(table), settled=True)
+
+    row = table.get(ID)
+    assert (row.lease, row.unsettled, row.failures, row.due_at) == (None, 0, 1, NOW + 700)
+
+
+def test_an_attempt_of_unknown_outcome_stays_counted(table: ConnectionTable) -> None:
+    active(table)
+    settle(table, claim(table), settled=False)
+
+    assert (table.get(ID).unsettled, table.get(ID).lease) == (1, None)
+
+
+def test_nobody_settles_what_another_attempt_holds(table: ConnectionTable) -> None:
+    active(table)
+    held = claim(table)
+    claim(table, "third", now=NOW + 755)
+    before = table.get(ID)
+
+    settle(table, held, settled=True)
+
+    assert table.get(ID) == before
+
+
+def test_settling_keeps_a_disconnect_due_at_once(table: ConnectionTable) -> None:
+    active(table)
+    held = claim(table)
+    table.ask_revoke(ID, now=NOW + 601)
+
+    settle(table, held, settled=True)
+
+    row = table.get(ID)
+    assert (row.status, row.due_at, row.lease) == (Status.REVOKE_PENDING, NOW + 601, None)
+
+
+def test_a_suspicion_is_of_one_generation(table: ConnectionTable) -> None:
+    active(table)
+    suspect = Suspect(generation=1, reason=Reason.GRANT_DEAD)
+    settle(table, claim(table), settled=True, suspect=suspect)
+    assert table.get(ID).suspected == suspect
+
+    claim(table, "third", now=NOW + 700)
+    table.land(landing(2), lease_id="third", status=Status.ACTIVE, due_at=NOW + 900)
+
+    assert table.get(ID).suspected is None
+
+
+def test_a_verdict_and_a_suspicion_are_noted_for_the_generation_seen_alone(
+    table: ConnectionTable,
+) -> None:
+    seen = active(table)
+    table.judge(seen, Verdict.OK)
+    table.suspect(seen, reason=Reason.CONSENT_REVOKED, now=NOW + 5)
+    row = table.get(ID)
+    assert (row.verdict, row.due_at) == (Verdict.OK, NOW + 5)
+    assert row.suspected == Suspect(generation=1, reason=Reason.CONSENT_REVOKED)
+
+    claim(table)
+    landed = table.land(landing(2), lease_id="second", status=Status.ACTIVE, due_at=NOW + 900)
+    table.judge(seen, Verdict.BAD)
+    table.suspect(seen, reason=Reason.CONSENT_REVOKED, now=NOW)
+    assert table.get(ID) == landed
+
+
+def test_being_asked_for_brings_the_due_time_forward_never_back(table: ConnectionTable) -> None:
+    seen = active(table)
+
+    table.note_asked(seen, now=NOW + 1, due_at=NOW + 500)
+    assert (table.get(ID).asked_at, table.get(ID).due_at) == (NOW + 1, NOW + 500)
+
+    table.note_asked(table.get(ID), now=NOW + 2, due_at=NOW + 550)
+    assert (table.get(ID).asked_at, table.get(ID).due_at) == (NOW + 2, NOW + 500)
+
+
+# ── moves ────────────────────────────────────────────────────────────────────────────────────────
+
+
+def test_only_its_subject_with_its_confirmation_confirms_a_connection(
+    table: ConnectionTable,
+) -> None:
+    def confirm(**wrong: str) -> Connection:
+        right = {"subject": "ada", "confirmation_hash": "hash"}
+        return table.confirm(ID, due_at=NOW + 60, now=NOW + 1, **right | wrong)
+
+    table.create(linking())
+    with pytest.raises(NotConfirmed):
+        confirm()
+    table.land(landing(), lease_id="first", status=Status.PENDING_CONFIRMATION, due_at=NOW + 900)
+    for wrong in ({"subject": "eve"}, {"confirmation_hash": "guess"}):
+        with pytest.raises(ConfirmationInvalid):
+            confirm(**wrong)
+    assert table.get(ID).status is Status.PENDING_CONFIRMATION
+
+    first = confirm()
+    assert (first.status, first.due_at) == (Status.ACTIVE, NOW + 60)
+    assert confirm() == first
+
+    table.ask_revoke(ID, now=NOW)
+    with pytest.raises(ConnectionGone):
+        confirm()
+
+
+def test_an_end_needs_the_lease_and_the_generation(table: ConnectionTable) -> None:
+    row = active(table)
+    with pytest.raises(StaleGeneration):
+        table.end(row, reason=Reason.GRANT_DEAD, due_at=NOW + 9_000, now=NOW)
+
+    held = claim(table)
+    table.end(held, reason=Reason.GRANT_DEAD, due_at=NOW + 9_000, now=NOW + 600)
+
+    ended = table.get(ID)
+    assert (ended.status, ended.reason, ended.due_at, ended.lease, ended.sealed) == (
+        Status.REAUTH_REQUIRED,
+        Reason.GRANT_DEAD,
+        NOW + 9_000,
+        None,
+        b"sealed",
+    )
+
+
+def test_a_disconnect_may_be_asked_for_again_and_a_tombstone_stays_one(
+    table: ConnectionTable,
+) -> None:
+    active(table)
+    first = table.ask_revoke(ID, now=NOW + 1)
+    assert (first.status, first.due_at) == (Status.REVOKE_PENDING, NOW + 1)
+    assert table.ask_revoke(ID, now=NOW + 2) == first
+
+    table.entomb(claim(table), now=NOW + 600)
+    assert table.ask_revoke(ID, now=NOW + 700).status is Status.REVOKED
+
+
+def test_a_tombstone_holds_nothing_but_the_fact(table: ConnectionTable) -> None:
+    active(table)
+    table.entomb(claim(table), now=NOW + 600)
+
+    row = table.get(ID)
+    assert row == Connection(
+        id=ID,
+        subject="ada",
+        connector="mikomo",
+        status=Status.REVOKED,
+        generation=1,
+        linked_at=NOW,
+        updated_at=NOW + 600,
+        last_event="revoked",
+    )
+    assert table.due(now=NOW + 10_000, limit=9) == []
+
+
+@pytest.mark.parametrize(
+    "act",
+    [
+        lambda table, row: table.entomb(row, now=NOW),
+        lambda table, row: table.erase_token_set(row, due_at=NOW, now=NOW),
+        lambda table, row: table.end(row, reason=Reason.GRANT_DEAD, due_at=NOW, now=NOW),
+    ],
+)
+def test_nothing_is_erased_without_the_lease(
+    table: ConnectionTable, act: Callable[[ConnectionTable, Connection], None]
+) -> None:
+    active(table)
+    old = claim(table)
+    claim(table, "third", now=NOW + 755)
+    before = table.get(ID)
+
+    with pytest.raises(StaleGeneration):
+        act(table, old)
+    assert table.get(ID) == before
+
+
+def test_erasing_the_set_keeps_the_row(table: ConnectionTable) -> None:
+    active(table)
+    table.erase_token_set(claim(table), due_at=NOW + 9_000, now=NOW + 600)
+
+    row = table.get(ID)
+    assert (row.sealed, row.lease, row.due_at, row.status) == (
+        None,
+        None,
+        NOW + 9_000,
+        Status.ACTIVE,
+    )
+
+
+def test_a_row_is_deleted_only_under_its_lease_and_before_a_set_has_landed(
+    table: ConnectionTable,
+) -> None:
+    table.create(linking())
+    table.delete(linking(lease=Lease(id="other", until=NOW)))
+    assert table.get(ID).generation == 0
+
+    table.land(landing(), lease_id="lost", status=Status.PENDING_CONFIRMATION, due_at=NOW)
+    table.delete(linking())
+    assert table.get(ID).generation == 1
+
+
+def test_a_deleted_row_is_gone(table: ConnectionTable) -> None:
+    table.create(linking())
+    table.delete(linking())
+
+    with pytest.raises(ConnectionNotFound):
+        table.get(ID)
+
+
+# ── what makes no sense ──────────────────────────────────────────────────────────────────────────
+
+
+def test_a_row_that_makes_no_sense_is_said_to_be_unreadable_and_can_be_pushed_back(
+    world: World,
+) -> None:
+    table = world.on.connections
+    active(table, due_at=NOW)
+    world.aws.dynamodb.update_item(
+        TableName=f"{world.prefix}-connections",
+        Key={"id": {"S": ID}},
+        UpdateExpression="SET generation = :odd",
+        ExpressionAttributeValues={":odd": {"S": "many"}},
+    )
+
+    with pytest.raises(RowUnreadable):
+        table.get(ID)
+    table.postpone(ID, due_at=NOW + 900)
+    assert table.due(now=NOW + 899, limit=9) == []
+
+
+def test_the_first_identity_is_recorded_and_every_later_one_is_told_it(
+    table: ConnectionTable,
+) -> None:
+    assert table.recorded_identity("mine") == "mine"
+    assert table.recorded_identity("other") == "mine"
+    assert table.identity() == table.identity()
