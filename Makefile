@@ -1,0 +1,70 @@
+# Everything a person or CI runs. Needs make and Python 3.11 or newer.
+# The Lambda runtime's Python (3.13) is used for building and the local stack where it is found.
+
+PYTHON ?= python3
+PYTHON_RUNTIME ?= $(shell command -v python3.13 >/dev/null 2>&1 && python3.13 -c 'import sys; print(sys.executable)' 2>/dev/null \
+	|| ls "$${PYENV_ROOT:-$$HOME/.pyenv}"/versions/3.13*/bin/python3.13 2>/dev/null | tail -n 1)
+RUN = PYTHONPATH=layers/token_broker .venv/bin
+
+.PHONY: help setup check test test-all build deploy demo up down smoke invoke
+help: ## Show this list
+	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
+
+# ── environments ─────────────────────────────────────────────────────────────────────────────────
+
+setup: .venv/.ready .venv-sam/.ready .venv-aws/.ready ## Make the three virtual environments
+
+.venv/.ready: requirements/dev.txt
+	$(PYTHON) -m venv --clear .venv
+	.venv/bin/python -m pip install --quiet --disable-pip-version-check --require-hashes -r $<
+	@touch $@
+
+.venv-sam/.ready: requirements/sam.txt
+	$(PYTHON) -m venv --clear .venv-sam
+	.venv-sam/bin/python -m pip install --quiet --disable-pip-version-check --require-hashes -r $<
+	@touch $@
+
+.venv-aws/.ready: requirements/aws.txt
+	$(or $(PYTHON_RUNTIME),$(PYTHON)) -m venv --clear .venv-aws
+	.venv-aws/bin/python -m pip install --quiet --disable-pip-version-check --require-hashes -r $<
+	@touch $@
+
+# ── checks ───────────────────────────────────────────────────────────────────────────────────────
+
+check: .venv/.ready .venv-sam/.ready ## Lint, types, directions, template, security
+	.venv/bin/ruff check
+	.venv/bin/ruff format --check
+	.venv/bin/mypy
+	$(RUN)/lint-imports --no-cache
+	.venv/bin/cfn-lint -t template.yaml -a cfn_lint_serverless.rules
+	AWS_DEFAULT_REGION=us-east-1 SAM_CLI_TELEMETRY=0 .venv-sam/bin/sam validate --lint
+	.venv/bin/bandit -q -r functions layers local -c pyproject.toml
+
+test: .venv/.ready ## Every test that needs nothing but Python
+	.venv/bin/python -m pytest -m "not stack and not browser"
+
+test-all: setup ## Every test; a skipped one fails
+	REQUIRE_ALL=1 .venv/bin/python -m pytest
+
+# ── AWS ──────────────────────────────────────────────────────────────────────────────────────────
+
+build: .venv-sam/.ready ## Build what ships into .aws-sam/build
+	SAM_CLI_TELEMETRY=0 PATH="$(dir $(PYTHON_RUNTIME)):$$PATH" .venv-sam/bin/sam build
+	$(PYTHON_RUNTIME) -m compileall -q --invalidation-mode unchecked-hash .aws-sam/build
+
+deploy: build ## Deploy to the AWS account of your credentials (asks before it changes anything)
+	SAM_CLI_TELEMETRY=0 .venv-sam/bin/sam deploy --guided
+
+# ── one machine ──────────────────────────────────────────────────────────────────────────────────
+
+demo: setup ## The whole stack on this machine, in the foreground; Ctrl-C ends it
+	.venv/bin/python -m local demo
+
+up: setup ## The same in the background; addresses in local/.run/up/stack.json
+	.venv/bin/python -m local up
+
+down: ## End what `up` started
+	.venv/bin/python -m local down
+
+smoke: setup ## Drive the main job over HTTP on a stack of its own
+	.venv/bin/python -m local smoke
