@@ -16,17 +16,17 @@ setup: .venv/.ready .venv-sam/.ready .venv-aws/.ready ## Make the three virtual 
 
 .venv/.ready: requirements/dev.txt
 	$(PYTHON) -m venv --clear .venv
-	.venv/bin/python -m pip install --quiet --disable-pip-version-check --require-hashes -r $<
+	.venv/bin/python -m pip install --quiet --disable-pip-version-check --require-hashes --no-deps -r $<
 	@touch $@
 
 .venv-sam/.ready: requirements/sam.txt
 	$(PYTHON) -m venv --clear .venv-sam
-	.venv-sam/bin/python -m pip install --quiet --disable-pip-version-check --require-hashes -r $<
+	.venv-sam/bin/python -m pip install --quiet --disable-pip-version-check --require-hashes --no-deps -r $<
 	@touch $@
 
 .venv-aws/.ready: requirements/aws.txt
 	$(or $(PYTHON_RUNTIME),$(PYTHON)) -m venv --clear .venv-aws
-	.venv-aws/bin/python -m pip install --quiet --disable-pip-version-check --require-hashes -r $<
+	.venv-aws/bin/python -m pip install --quiet --disable-pip-version-check --require-hashes --no-deps -r $<
 	@touch $@
 
 # ── checks ───────────────────────────────────────────────────────────────────────────────────────
