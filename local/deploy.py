@@ -1,0 +1,99 @@
+"""Deploy the built template to the embedded AWS, and set what that one leaves out of it."""
+
+from __future__ import annotations
+
+import io
+import json
+import zipfile
+from pathlib import Path
+from typing import Any
+
+from samtranslator.yaml_helper import yaml_parse
+
+from local.embedded_aws import client
+
+STACK = "akoya-token-broker"
+ARTIFACTS = "artifacts"
+CODE = {"AWS::Serverless::Function": "CodeUri", "AWS::Serverless::LayerVersion": "ContentUri"}
+
+
+def deploy(built: Path, port: int, parameters: dict[str, str]) -> dict[str, str]:
+    """Create the stack and return its outputs; raises RuntimeError with the events of a failure."""
+    template = _uploaded(built, port)
+    cloudformation = client("cloudformation", port)
+    cloudformation.create_stack(
+        StackName=STACK,
+        TemplateBody=json.dumps(template),
+        Parameters=[
+            {"ParameterKey": name, "ParameterValue": value} for name, value in parameters.items()
+        ],
+        Capabilities=["CAPABILITY_IAM", "CAPABILITY_AUTO_EXPAND"],
+    )
+    cloudformation.get_waiter("stack_create_complete").wait(
+        StackName=STACK, WaiterConfig={"Delay": 1, "MaxAttempts": 120}
+    )
+    (stack,) = cloudformation.describe_stacks(StackName=STACK)["Stacks"]
+    outputs = {one["OutputKey"]: one["OutputValue"] for one in stack["Outputs"]}
+    _complete(outputs, port)
+    return outputs
+
+
+def _uploaded(built: Path, port: int) -> dict[str, Any]:
+    """Upload every function and layer; return the template that points there."""
+    s3 = client("s3", port)
+    s3.create_bucket(Bucket=ARTIFACTS)
+    template: dict[str, Any] = yaml_parse((built / "template.yaml").read_text())
+    for resource in template["Resources"].values():
+        if (name := CODE.get(resource["Type"])) is None:
+            continue
+        folder = built / resource["Properties"][name]
+        key = f"{folder.name}.zip"
+        s3.put_object(Bucket=ARTIFACTS, Key=key, Body=_zipped(folder))
+        resource["Properties"][name] = {"Bucket": ARTIFACTS, "Key": key}
+    return template
+
+
+def _zipped(folder: Path) -> bytes:
+    body = io.BytesIO()
+    with zipfile.ZipFile(body, "w", zipfile.ZIP_DEFLATED) as archive:
+        for path in sorted(folder.rglob("*")):
+            if path.is_file():
+                archive.write(path, path.relative_to(folder))
+    return body.getvalue()
+
+
+def _complete(outputs: dict[str, str], port: int) -> None:
+    """Set what the template says and the embedded AWS's CloudFormation overlooks."""
+    dynamodb = client("dynamodb", port)
+    dynamodb.update_time_to_live(
+        TableName=outputs["AuthorizationsTableName"],
+        TimeToLiveSpecification={"AttributeName": "expires_at", "Enabled": True},
+    )
+    for table in ("ConnectionsTableName", "AuthorizationsTableName", "ControlTableName"):
+        dynamodb.update_continuous_backups(
+            TableName=outputs[table],
+            PointInTimeRecoverySpecification={"PointInTimeRecoveryEnabled": True},
+        )
+    client("apigateway", port).create_deployment(restApiId=outputs["ApiId"], stageName="v1")
+
+
+def put_client_secret(
+    outputs: dict[str, str], port: int, *, client_id: str, client_secret: str
+) -> None:
+    """Fill the secret the stack has created, as an operator does after the first deploy."""
+    client("secretsmanager", port).put_secret_value(
+        SecretId=outputs["ClientSecretId"],
+        SecretString=json.dumps({"client_id": client_id, "client_secret": client_secret}),
+    )
+
+
+def create_backend_user(outputs: dict[str, str], port: int) -> dict[str, str]:
+    """Create a user who may do what the stack's caller policy says and nothing else."""
+    iam = client("iam", port)
+    iam.create_user(UserName="backend")
+    iam.attach_user_policy(UserName="backend", PolicyArn=outputs["CallerPolicyArn"])
+    key = iam.create_access_key(UserName="backend")["AccessKey"]
+    return {
+        "aws_access_key_id": key["AccessKeyId"],
+        "aws_secret_access_key": key["SecretAccessKey"],
+    }
