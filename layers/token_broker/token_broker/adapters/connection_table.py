@@ -181,7 +181,8 @@ class DynamoConnectionTable:
         answer = self._client.query(
             TableName=self._table,
             IndexName="due",
-            KeyConditionExpression="shard = :shard AND due_at <= :now",
+            KeyConditionExpression="#shard = :shard AND due_at <= :now",
+            ExpressionAttributeNames={"#shard": "shard"},
             ExpressionAttributeValues=to_wire({":shard": shard, ":now": now}),
             Limit=limit,
         )
