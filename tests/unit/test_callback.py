@@ -1,0 +1,337 @@
+"""Connecting: who is let in, what a redirect leads to, and that its code is sent once."""
+
+from __future__ import annotations
+
+from urllib.parse import parse_qs, urlsplit
+
+import pytest
+import requests
+
+from tests.world import RETURN_TO, World, http_response
+from token_broker.domain.connection import Status
+from token_broker.domain.errors import (
+    ConfirmationInvalid,
+    ConnectionNotFound,
+    ExchangeInProgress,
+    RequestRejected,
+    StateInvalid,
+    TicketInvalid,
+    UpstreamUnavailable,
+)
+from token_broker.domain.secret_text import SecretText
+from token_broker.use_cases import authorize
+
+
+def ticket_of(begun: authorize.Begun) -> str:
+    return begun.start_url.rpartition("/")[2]
+
+
+# ── sending out ──────────────────────────────────────────────────────────────────────────────────
+
+
+def test_the_authorization_request_carries_what_akoya_wants(world: World) -> None:
+    url = world.open(world.begin())
+
+    query = {name: values[0] for name, values in parse_qs(urlsplit(url).query).items()}
+    assert query["connector"] == "mikomo"
+    assert query["response_type"] == "code"
+    assert query["scope"] == "openid profile offline_access"
+    assert query["redirect_uri"] == "https://broker.example/callback"
+    assert len(query["state"]) >= 64 + 1 + 43
+    assert query["code_challenge_method"] == "S256"
+    assert query["nonce"]
+
+
+def test_each_opening_has_a_state_and_a_cookie_of_its_own(world: World) -> None:
+    begun = world.begin()
+
+    first, second = world.open(begun), world.open(begun)
+
+    assert first != second
+    assert len(world.browser) == 2
+
+
+def test_a_start_link_ends_with_its_time_and_after_many_openings(world: World) -> None:
+    begun = world.begin()
+    for _ in range(20):
+        world.open(begun)
+    with pytest.raises(TicketInvalid):
+        world.open(begun)
+
+    late = world.begin()
+    world.clock.advance(900)
+    with pytest.raises(TicketInvalid):
+        world.open(late)
+
+
+@pytest.mark.parametrize("ticket", ["", "x", "a" * 43, "../../connections", "a" * 5000])
+def test_an_unknown_ticket_opens_nothing(world: World, ticket: str) -> None:
+    with pytest.raises(TicketInvalid):
+        authorize.start(world.linking, ticket=ticket)
+
+
+@pytest.mark.parametrize(
+    "return_to",
+    [
+        "https://evil.example/return",
+        "https://app.example.evil.example/return",
+        "https://app.example@evil.example/return",
+        "https://app.example/other",
+        "https://app.example/return/below",
+        "https://app.example/under/../other",
+        "https://app.example/under/%2e%2e/other",
+        "https://app.example/under/..",
+        "https://app.example\\@evil.example/return",
+        "https://app.example:8443/return",
+        "http://app.example/return",
+        "//app.example/return",
+        "/return",
+        "javascript:alert(1)",
+        "https://app.example/return#fragment",
+        "https://app.example/return\r\nSet-Cookie: a=b",
+        "https://[app.example/return",
+        "https://app.example/return?" + "a" * 2000,
+        "",
+    ],
+)
+def test_nobody_is_returned_to_an_address_that_is_not_listed(world: World, return_to: str) -> None:
+    assert not authorize.listed(return_to, world.linking.return_to_allow_list)
+
+
+@pytest.mark.parametrize(
+    "return_to",
+    [
+        "https://app.example/return",
+        "https://app.example/return?step=2",
+        "https://app.example/under/",
+        "https://app.example/under/the/bridge?x=1",
+    ],
+)
+def test_a_listed_address_is_returned_to(world: World, return_to: str) -> None:
+    assert authorize.listed(return_to, world.linking.return_to_allow_list)
+
+
+# ── coming back ──────────────────────────────────────────────────────────────────────────────────
+
+
+def test_the_finishing_browser_alone_gets_the_confirmation(world: World) -> None:
+    begun = world.begin()
+    address = world.consent(world.open(begun))
+    elsewhere = world.open(begun)
+    state = parse_qs(urlsplit(elsewhere).query)["state"][0]
+
+    went = world.come_back(address)
+    other = world.come_back(f"https://broker.example/callback?state={state}&code=another")
+
+    assert went.confirmation is not None
+    assert went.location().startswith(f"{RETURN_TO}?connection_id=")
+    assert (other.result, other.confirmation) == (went.result, None)
+    assert world.sends("authorization_code") == 1
+
+
+def test_a_reloaded_redirect_is_told_the_same_outcome_and_sends_nothing(world: World) -> None:
+    address = world.consent(world.open(world.begin()))
+    first = world.come_back(address)
+
+    for _ in range(3):
+        assert world.come_back(address).location() == first.location()
+    assert world.sends("authorization_code") == 1
+
+
+def test_a_redirect_delivered_while_it_is_being_exchanged_waits_for_the_outcome(
+    world: World,
+) -> None:
+    address = world.consent(world.open(world.begin()))
+    told: list[type[Exception]] = []
+
+    def again(request: requests.PreparedRequest) -> None:
+        if "grant_type=authorization_code" in str(request.body):
+            with pytest.raises(ExchangeInProgress) as waiting:
+                world.come_back(address)
+            told.append(waiting.type)
+
+    world.http.before = again
+    assert world.come_back(address).result.status == "pending_confirmation"
+    assert told == [ExchangeInProgress]
+    assert world.sends("authorization_code") == 1
+
+
+def test_a_redirect_without_the_browsers_cookie_consumes_nothing(world: World) -> None:
+    address = world.consent(world.open(world.begin()))
+
+    for cookies in ({}, dict.fromkeys(world.browser, SecretText("guess"))):
+        with pytest.raises(StateInvalid):
+            world.come_back(address, cookies=cookies)
+
+    assert world.sends("authorization_code") == 0
+    assert world.come_back(address).result.status == "pending_confirmation"
+
+
+@pytest.mark.parametrize(
+    "query", ["code=c", "state=&code=c", "state=odd&code=c", f"state={'0' * 64}.x&code=c"]
+)
+def test_a_state_that_is_not_ours_is_refused(world: World, query: str) -> None:
+    world.open(world.begin())
+
+    with pytest.raises(StateInvalid):
+        world.come_back(f"https://broker.example/callback?{query}")
+
+
+def test_a_cancelled_consent_is_told_as_declined_and_leaves_nothing(world: World) -> None:
+    url = world.open(world.begin())
+    state = parse_qs(urlsplit(url).query)["state"][0]
+
+    went = world.come_back(f"https://broker.example/callback?error=access_denied&state={state}")
+
+    assert (went.result.status, went.result.error) == ("declined", "access_denied")
+    assert went.confirmation is None
+    with pytest.raises(ConnectionNotFound):
+        world.row(went.result.connection_id)
+
+
+def test_an_error_the_bank_made_up_is_not_passed_on(world: World) -> None:
+    url = world.open(world.begin())
+    state = parse_qs(urlsplit(url).query)["state"][0]
+
+    went = world.come_back(f"https://broker.example/callback?error=<script>&state={state}")
+
+    assert (went.result.status, went.result.error) == ("failed", "server_error")
+
+
+def test_an_error_without_a_state_says_what_to_do(world: World) -> None:
+    with pytest.raises(RequestRejected) as told:
+        world.come_back("https://broker.example/callback?error=access_denied")
+    assert "start again" in told.value.description
+
+
+def test_a_redirect_that_comes_too_late_is_told_so_and_sends_nothing(world: World) -> None:
+    address = world.consent(world.open(world.begin()))
+    world.clock.advance(900)
+
+    went = world.come_back(address)
+
+    assert (went.result.status, went.result.error) == ("failed", "expired")
+    assert world.sends("authorization_code") == 0
+
+
+def test_what_fails_before_the_send_leaves_the_code_good_for_another_delivery(
+    world: World,
+) -> None:
+    address = world.consent(world.open(world.begin()))
+    world.time_left = 5
+    with pytest.raises(UpstreamUnavailable):
+        world.come_back(address)
+
+    world.time_left = 60
+    assert world.come_back(address).result.status == "pending_confirmation"
+
+
+@pytest.mark.parametrize("status", [429, 503])
+def test_a_provider_that_does_not_take_the_code_ends_in_a_told_state(
+    world: World, status: int
+) -> None:
+    address = world.consent(world.open(world.begin()))
+    world.http.before = lambda request: (
+        http_response(status) if "authorization_code" in str(request.body) else None
+    )
+
+    if status == 429:  # nothing was used up: the same redirect may come again
+        with pytest.raises(UpstreamUnavailable):
+            world.come_back(address)
+        world.http.before = None
+        assert world.come_back(address).result.status == "pending_confirmation"
+        return
+    went = world.come_back(address)
+    assert (went.result.status, went.result.error) == ("failed", "server_error")
+    with pytest.raises(ConnectionNotFound):
+        world.row(went.result.connection_id)
+
+
+def test_a_foreign_nonce_is_an_injected_code_and_connects_nobody(world: World) -> None:
+    mine = world.consent(world.open(world.begin()))
+    theirs = world.consent(world.open(world.begin("eve")), "mikomo_2")
+    code = parse_qs(urlsplit(theirs).query)["code"][0]
+    state = parse_qs(urlsplit(mine).query)["state"][0]
+
+    went = world.come_back(f"https://broker.example/callback?state={state}&code={code}")
+
+    assert went.result.status == "failed"
+
+
+def test_an_answer_without_a_refresh_token_connects_nobody(world: World) -> None:
+    address = world.consent(world.open(world.begin()))
+    world.provider.arm({"fault": "refresh_token_missing", "on": ["exchange"], "times": 1})
+
+    went = world.come_back(address)
+
+    assert (went.result.status, went.result.error) == ("failed", "invalid_scope")
+
+
+# ── confirming ───────────────────────────────────────────────────────────────────────────────────
+
+
+def test_a_forwarded_link_does_not_connect_the_sender(world: World) -> None:
+    went = world.come_back(world.consent(world.open(world.begin("eve"))))
+
+    with pytest.raises(ConfirmationInvalid):
+        world.confirm(went, "ada")
+    assert world.row(went.result.connection_id).status is Status.PENDING_CONFIRMATION
+
+
+def test_an_unconfirmed_connection_is_revoked_and_erased_after_its_time(world: World) -> None:
+    went = world.come_back(world.consent(world.open(world.begin())))
+    world.clock.advance(900)
+    world.run_schedule()
+
+    with pytest.raises(ConnectionNotFound):
+        world.row(went.result.connection_id)
+    assert all(grant.get("ended") for grant in world.provider.grants())
+
+
+def test_without_confirmation_a_connection_is_active_at_once(world: World) -> None:
+    import dataclasses  # noqa: PLC0415
+
+    world.finishing = dataclasses.replace(world.finishing, require_confirmation=False)
+    went = world.come_back(world.consent(world.open(world.begin())))
+
+    assert (went.result.status, went.confirmation) == ("active", None)
+    assert world.hand_out(went.result.connection_id).generation == 1
+
+
+# ── renewing ─────────────────────────────────────────────────────────────────────────────────────
+
+
+def test_a_renewed_consent_keeps_the_connection_and_needs_no_confirmation(world: World) -> None:
+    connection = world.connect()
+
+    went = world.come_back(world.consent(world.open(world.begin(connection_id=connection.id))))
+
+    assert (went.result.status, went.result.connection_id) == ("active", connection.id)
+    assert world.hand_out(connection.id).generation == 2
+    assert [one.id for one in world.on.connections.of_subject("ada")] == [connection.id]
+
+
+def test_a_renewal_with_another_login_leaves_the_old_one_alone_and_says_so(world: World) -> None:
+    connection = world.connect()
+    begun = world.begin(connection_id=connection.id)
+
+    went = world.come_back(world.consent(world.open(begun), "mikomo_2"))
+
+    assert went.result.status == "pending_confirmation"
+    assert went.result.previous_connection_id == connection.id
+    assert went.result.connection_id != connection.id
+    row = world.row(connection.id)
+    assert (row.status, row.generation, row.lease, row.due_at) == (
+        Status.ACTIVE,
+        1,
+        None,
+        connection.due_at,
+    )
+    assert world.hand_out(world.confirm(went).id).generation == 1
+
+
+def test_only_its_own_subject_renews_a_connection(world: World) -> None:
+    connection = world.connect()
+
+    with pytest.raises(ConnectionNotFound):
+        world.begin("eve", connection_id=connection.id)

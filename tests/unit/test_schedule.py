@@ -1,0 +1,254 @@
+"""The schedule: what is due, what an incident is, and what ends a connection."""
+
+from __future__ import annotations
+
+import pytest
+import requests
+
+from tests.world import World, http_response
+from token_broker.domain.connection import Connection, Reason, Status
+from token_broker.domain.errors import ReauthorizationRequired
+
+
+def several(world: World, count: int) -> list[Connection]:
+    """Connect so many people, each with a login of their own, and make them all due."""
+    made = [world.connect(f"person-{n}", f"mikomo_{n}") for n in range(1, count + 1)]
+    world.clock.now = float(max(one.due_at or 0 for one in made))
+    return made
+
+
+def refuse_all(world: World) -> None:
+    """Kill every refresh token at Akoya."""
+    world.provider.expire("refresh_token")
+
+
+def pass_a_minute(world: World, minutes: int = 1) -> None:
+    for _ in range(minutes):
+        world.clock.advance(61)
+        world.run_schedule()
+
+
+# ── one grant ends ───────────────────────────────────────────────────────────────────────────────
+
+
+def test_a_refused_grant_is_suspect_first_and_ended_by_the_second_refusal(world: World) -> None:
+    (one,) = several(world, 1)
+    refuse_all(world)
+
+    world.run_schedule()
+    row = world.row(one.id)
+    assert row.status is Status.ACTIVE
+    assert row.suspected is not None
+    assert row.suspected.reason is Reason.GRANT_DEAD
+
+    pass_a_minute(world)
+    row = world.row(one.id)
+    assert (row.status, row.reason) == (Status.REAUTH_REQUIRED, Reason.GRANT_DEAD)
+    assert world.sends() == 2
+    with pytest.raises(ReauthorizationRequired):
+        world.hand_out(one.id)
+
+
+def test_a_grant_refused_after_a_lost_answer_is_named_a_lost_rotation(world: World) -> None:
+    (one,) = several(world, 1)
+    world.provider.arm({"fault": "lost_after_commit", "times": 3})
+    world.run_schedule()
+
+    pass_a_minute(world, 4)
+
+    row = world.row(one.id)
+    assert (row.status, row.reason) == (Status.REAUTH_REQUIRED, Reason.ROTATION_LOST)
+    assert world.recorded("rotation_lost")
+
+
+def test_an_ended_connection_keeps_its_sealed_set_for_the_quarantine_and_then_erases_it(
+    world: World,
+) -> None:
+    (one,) = several(world, 1)
+    refuse_all(world)
+    world.run_schedule()
+    pass_a_minute(world)
+    assert world.row(one.id).sealed is not None
+
+    world.clock.advance(7 * 86_400)
+    world.run_schedule()
+
+    row = world.row(one.id)
+    assert (row.status, row.sealed) == (Status.REAUTH_REQUIRED, None)
+
+
+def test_a_new_consent_brings_an_ended_connection_back(world: World) -> None:
+    one = world.connect()
+    world.make_due(one.id)
+    refuse_all(world)
+    world.run_schedule()
+    pass_a_minute(world)
+
+    went = world.come_back(world.consent(world.open(world.begin(connection_id=one.id))))
+
+    row = world.row(one.id)
+    assert (went.result.status, row.status, row.reason) == ("active", Status.ACTIVE, None)
+    assert world.hand_out(one.id).generation == 2
+
+
+# ── incidents ────────────────────────────────────────────────────────────────────────────────────
+
+
+def test_mass_refusals_end_nothing_until_the_operator_says_so(world: World) -> None:
+    made = several(world, 8)
+    refuse_all(world)
+
+    world.run_schedule()
+    pass_a_minute(world, 5)
+
+    assert {world.row(one.id).status for one in made} == {Status.ACTIVE}
+    assert world.recorded("guard_tripped")
+
+    world.aws.dynamodb.delete_item(TableName=f"{world.prefix}-control", Key={"id": {"S": "guard"}})
+    world.clock.advance(7200)
+    world.run_schedule()
+    assert {world.row(one.id).status for one in made} == {Status.REAUTH_REQUIRED}
+
+
+def test_an_incident_that_trickles_in_trips_the_guard_as_well(world: World) -> None:
+    made = [world.connect(f"person-{n}", f"mikomo_{n}") for n in range(1, 9)]
+    refuse_all(world)
+    base = max(one.due_at or 0 for one in made)
+    for place, one in enumerate(made):
+        world.on.connections.postpone(one.id, due_at=base + 20 * place)
+    world.clock.now = float(base)
+
+    for _ in range(12):
+        world.run_schedule()
+        world.clock.advance(20)
+
+    statuses = [world.row(one.id).status for one in made]
+    assert world.recorded("guard_tripped")
+    assert statuses.count(Status.REAUTH_REQUIRED) <= 5
+
+
+def test_a_refused_secret_stops_the_run_at_the_canary_and_touches_no_connection(
+    world: World,
+) -> None:
+    made = several(world, 6)
+    world.provider.change_client_secret("another")
+
+    world.run_schedule()
+
+    assert world.sends() == 1
+    assert {world.row(one.id).failures for one in made} == {0}
+    assert len(world.recorded("breaker_opened")) == 1
+
+
+def test_service_is_back_by_itself_once_the_secret_is_right(world: World) -> None:
+    made = several(world, 6)
+    world.provider.change_client_secret("another")
+    world.run_schedule()
+    pass_a_minute(world, 3)
+    assert world.sends() == 4  # one canary a minute
+    world.provider.change_client_secret(world.on.client_secret.read().client_secret.reveal())
+
+    pass_a_minute(world, 3)
+
+    assert {world.row(one.id).generation for one in made} == {2}
+    assert world.recorded("breaker_closed")
+
+
+def test_a_page_in_place_of_the_token_endpoint_opens_the_breaker(world: World) -> None:
+    made = several(world, 3)
+    world.http.before = lambda _: http_response(302, b"<html>", {"Location": "https://x.example"})
+
+    world.run_schedule()
+
+    assert world.sends() == 1
+    assert {world.row(one.id).status for one in made} == {Status.ACTIVE}
+    assert world.on.control.breaker() is not None
+
+
+def test_a_provider_away_for_an_hour_costs_no_connection(world: World) -> None:
+    made = several(world, 4)
+
+    def away(_: requests.PreparedRequest) -> None:
+        raise requests.ConnectTimeout
+
+    world.http.before = away
+    pass_a_minute(world, 60)
+    world.http.before = None
+    pass_a_minute(world, 16)
+
+    assert {world.row(one.id).status for one in made} == {Status.ACTIVE}
+    assert all(world.hand_out(one.id).generation > 1 for one in made)
+
+
+# ── rows that make no sense ──────────────────────────────────────────────────────────────────────
+
+
+def test_a_row_that_makes_no_sense_is_reported_and_does_not_block_the_others(
+    world: World,
+) -> None:
+    broken, *others = several(world, 3)
+    world.aws.dynamodb.update_item(
+        TableName=f"{world.prefix}-connections",
+        Key={"id": {"S": broken.id}},
+        UpdateExpression="SET #status = :odd, due_at = :long_ago",
+        ExpressionAttributeNames={"#status": "status"},
+        ExpressionAttributeValues={":odd": {"S": "ODD"}, ":long_ago": {"N": "1"}},
+    )
+
+    for _ in range(2):
+        world.run_schedule()
+        world.clock.advance(61)
+
+    assert {world.row(one.id).generation for one in others} == {2}
+    assert world.recorded("row_unreadable")
+
+
+def test_a_token_set_moved_to_another_row_is_reported_and_not_sent(world: World) -> None:
+    one, other = several(world, 2)
+    stolen = world.row(one.id).sealed
+    world.aws.dynamodb.update_item(
+        TableName=f"{world.prefix}-connections",
+        Key={"id": {"S": other.id}},
+        UpdateExpression="SET token_set = :stolen",
+        ExpressionAttributeValues={":stolen": {"B": stolen}},
+    )
+
+    world.run_schedule()
+
+    assert [fields["connection_id"] for fields in world.recorded("row_unreadable")][:1] == [
+        other.id
+    ]
+    assert world.sends() == 1
+
+
+# ── due ──────────────────────────────────────────────────────────────────────────────────────────
+
+
+def test_a_connection_nobody_asks_for_is_only_kept_alive(world: World) -> None:
+    one = world.connect()
+    for _ in range(400):
+        due_at = world.row(one.id).due_at
+        assert due_at is not None
+        if due_at - world.clock() > 86_400:
+            break
+        world.clock.now = float(due_at)
+        world.run_schedule()
+    else:
+        pytest.fail("still refreshed for every bearer")
+
+    assert world.clock() - (one.asked_at or 0) >= 3 * 86_400
+    generation = world.row(one.id).generation
+    assert world.hand_out(one.id).generation == generation + 1
+    row = world.row(one.id)
+    assert row.due_at is not None
+    assert row.due_at - world.clock() < 900
+
+
+def test_a_run_ends_before_its_deadline_and_leaves_the_rest_to_the_next(world: World) -> None:
+    made = several(world, 3)
+    world.time_left = 30
+
+    world.run_schedule()
+
+    assert world.sends() == 0
+    assert all((world.row(one.id).lease, world.row(one.id).failures) == (None, 0) for one in made)

@@ -1,0 +1,296 @@
+"""Handing out the bearer: what each state and wish is answered with, and what it costs Akoya."""
+
+from __future__ import annotations
+
+import pytest
+import requests
+
+from tests.world import World, http_response
+from token_broker.domain.connection import Connection, Lease, Reason, Status
+from token_broker.domain.errors import (
+    BrokerMisconfigured,
+    ConnectionGone,
+    ConnectionNotFound,
+    NotConfirmed,
+    ReauthorizationRequired,
+    RefreshInProgress,
+    RequestRejected,
+    UpstreamUnavailable,
+)
+from token_broker.domain.token_set import Verdict
+
+LIFE = 899  # what the sandbox states of its id_tokens, a second less than they live
+
+
+@pytest.fixture
+def connection(world: World) -> Connection:
+    return world.connect()
+
+
+def away(_: requests.PreparedRequest) -> requests.Response:
+    """Answer as a provider that is down."""
+    return http_response(503)
+
+
+def test_a_fresh_bearer_is_handed_out_without_asking_akoya(
+    world: World, connection: Connection
+) -> None:
+    for _ in range(3):
+        assert world.hand_out(connection.id).generation == 1
+    assert world.sends() == 0
+
+
+def test_a_stale_bearer_is_refreshed_first(world: World, connection: Connection) -> None:
+    world.clock.advance(LIFE - 60)
+
+    bearer = world.hand_out(connection.id)
+
+    assert (bearer.generation, bearer.expires_at) == (2, world.clock() + LIFE)
+
+
+def test_the_caller_may_wish_for_a_longer_validity_up_to_half_a_life(
+    world: World, connection: Connection
+) -> None:
+    world.clock.advance(LIFE - 200)
+    assert world.hand_out(connection.id, min_validity=199).generation == 1
+    assert world.hand_out(connection.id, min_validity=200).generation == 2
+
+    # However much is asked for, a bearer with more than half its life left is served as it is.
+    for _ in range(3):
+        assert world.hand_out(connection.id, min_validity=86_400).generation == 2
+    assert world.sends() == 1
+
+
+def test_a_bearer_that_cannot_be_renewed_is_served_with_its_true_expiry(
+    world: World, connection: Connection
+) -> None:
+    world.clock.advance(LIFE - 30)
+    world.http.before = away
+
+    bearer = world.hand_out(connection.id)
+
+    assert (bearer.generation, bearer.expires_at - world.clock()) == (1, 30)
+
+
+def test_an_expired_bearer_that_cannot_be_renewed_is_not_served(
+    world: World, connection: Connection
+) -> None:
+    world.clock.advance(LIFE)
+    world.http.before = away
+
+    with pytest.raises(UpstreamUnavailable) as refused:
+        world.hand_out(connection.id)
+    assert refused.value.retry_after
+
+
+def test_callers_do_not_hammer_akoya_while_a_connection_rests(
+    world: World, connection: Connection
+) -> None:
+    world.clock.advance(LIFE)
+    world.http.before = away
+    for _ in range(5):
+        with pytest.raises(UpstreamUnavailable):
+            world.hand_out(connection.id)
+
+    assert world.sends() == 3  # one send and its two prompt repeats
+
+    world.http.before = None
+    world.clock.advance(60)
+    assert world.hand_out(connection.id).generation == 2
+
+
+def test_while_another_attempt_holds_the_lease_the_caller_is_told_to_come_again(
+    world: World, connection: Connection
+) -> None:
+    world.clock.advance(LIFE)
+    world.on.connections.claim(
+        connection.id,
+        lease=Lease(id="other", until=world.clock() + 95),
+        now=world.clock(),
+        due_at=world.clock() + 155,
+        statuses={Status.ACTIVE},
+        generation=1,
+    )
+
+    with pytest.raises(RefreshInProgress) as told:
+        world.hand_out(connection.id)
+    assert told.value.retry_after
+    assert world.sends() == 0
+
+
+# ── rejected ─────────────────────────────────────────────────────────────────────────────────────
+
+
+def test_a_rejected_bearer_is_replaced_once_and_never_served_again(
+    world: World, connection: Connection
+) -> None:
+    assert world.hand_out(connection.id, rejected=1).generation == 2
+    assert world.hand_out(connection.id, rejected=1).generation == 2
+    assert world.sends() == 1
+
+    world.http.before = away
+    with pytest.raises(UpstreamUnavailable):
+        world.hand_out(connection.id, rejected=2)
+
+
+def test_two_rejected_in_a_row_end_the_connection_without_another_refresh(
+    world: World, connection: Connection
+) -> None:
+    world.hand_out(connection.id, rejected=1)
+    with pytest.raises(UpstreamUnavailable):
+        world.hand_out(connection.id, rejected=2)
+    assert world.sends() == 1
+
+    world.run_schedule()
+
+    row = world.row(connection.id)
+    assert (row.status, row.reason) == (Status.REAUTH_REQUIRED, Reason.CONSENT_REVOKED)
+    assert world.sends() == 1
+    with pytest.raises(ReauthorizationRequired):
+        world.hand_out(connection.id)
+
+
+def test_a_rejection_long_after_another_is_not_in_a_row(
+    world: World, connection: Connection
+) -> None:
+    world.hand_out(connection.id, rejected=1)
+    world.clock.advance(LIFE)
+    assert world.hand_out(connection.id).generation == 3
+
+    assert world.hand_out(connection.id, rejected=3).generation == 4
+
+
+def test_a_generation_that_never_was_cannot_be_rejected(
+    world: World, connection: Connection
+) -> None:
+    with pytest.raises(RequestRejected):
+        world.hand_out(connection.id, rejected=2)
+    assert world.sends() == 0
+
+
+# ── states ───────────────────────────────────────────────────────────────────────────────────────
+
+
+def test_nothing_is_handed_out_before_the_confirmation(world: World) -> None:
+    went = world.come_back(world.consent(world.open(world.begin())))
+
+    with pytest.raises(NotConfirmed):
+        world.hand_out(went.result.connection_id)
+
+
+def test_nothing_is_handed_out_once_a_disconnect_is_asked_for(
+    world: World, connection: Connection
+) -> None:
+    world.on.connections.ask_revoke(connection.id, now=world.clock())
+
+    with pytest.raises(ConnectionGone):
+        world.hand_out(connection.id)
+
+
+def test_an_unknown_connection_is_not_found(world: World) -> None:
+    with pytest.raises(ConnectionNotFound):
+        world.hand_out("0" * 32)
+
+
+# ── what cannot be verified ──────────────────────────────────────────────────────────────────────
+
+
+def test_a_bearer_that_did_not_verify_is_not_served_and_not_refreshed_at_each_call(
+    world: World, connection: Connection
+) -> None:
+    world.on.connections.judge(world.row(connection.id), Verdict.BAD)
+
+    for _ in range(3):
+        with pytest.raises(UpstreamUnavailable):
+            world.hand_out(connection.id)
+    assert world.sends() == 0
+
+
+def test_a_rotation_without_a_bearer_keeps_the_connection_and_is_retried_by_the_schedule(
+    world: World, connection: Connection
+) -> None:
+    world.provider.arm({"fault": "id_token_missing", "times": 1})
+    world.clock.advance(LIFE)
+    with pytest.raises(UpstreamUnavailable):
+        world.hand_out(connection.id)
+    assert world.row(connection.id).generation == 2
+
+    world.make_due(connection.id)
+    world.run_schedule()
+
+    assert world.hand_out(connection.id).generation == 3
+
+
+def test_the_tokens_of_another_login_are_kept_but_never_handed_out(
+    world: World, connection: Connection
+) -> None:
+    world.provider.arm({"fault": "sub_changed", "times": 1})
+    world.clock.advance(LIFE)
+
+    with pytest.raises(UpstreamUnavailable):
+        world.hand_out(connection.id)
+    world.clock.advance(1)
+    world.run_schedule()
+
+    row = world.row(connection.id)
+    assert (row.status, row.reason) == (Status.REAUTH_REQUIRED, Reason.LOGIN_CHANGED)
+    assert world.recorded("subject_changed")
+
+
+# ── ours, not theirs ─────────────────────────────────────────────────────────────────────────────
+
+
+def test_a_refused_client_secret_is_read_again_once_and_then_stops_all_sends(
+    world: World, connection: Connection
+) -> None:
+    world.provider.change_client_secret("changed at Akoya, not here")
+    world.clock.advance(LIFE)
+
+    with pytest.raises(BrokerMisconfigured):
+        world.hand_out(connection.id)
+    with pytest.raises(UpstreamUnavailable):
+        world.hand_out(connection.id)
+
+    assert world.sends() == 1
+    assert world.row(connection.id).status is Status.ACTIVE
+    assert world.recorded("breaker_opened")
+
+
+def test_a_secret_changed_in_secrets_manager_is_taken_up_at_the_first_refusal(
+    world: World, connection: Connection
+) -> None:
+    world.provider.change_client_secret("changed-on-both-sides")
+    world.aws.secretsmanager.put_secret_value(
+        SecretId=f"{world.prefix}-client-secret",
+        SecretString='{"client_id":"f0a7c1de-client","client_secret":"changed-on-both-sides"}',
+    )
+    world.clock.advance(200)  # the old secret is still cached
+    world.clock.now = float(connection.expires_at or 0)
+
+    assert world.hand_out(connection.id).generation == 2
+    assert not world.recorded("breaker_opened")
+
+
+def test_a_bearer_that_still_lives_is_served_while_the_breaker_is_open(
+    world: World, connection: Connection
+) -> None:
+    world.on.control.open_breaker(reason="client_auth", until=world.clock() + 60)
+    world.clock.advance(LIFE - 30)
+
+    assert world.hand_out(connection.id).generation == 1
+    assert world.sends() == 0
+
+
+def test_nothing_is_sent_from_a_table_that_is_a_copy(world: World, connection: Connection) -> None:
+    world.clock.advance(LIFE)
+    world.aws.dynamodb.put_item(
+        TableName=f"{world.prefix}-connections",
+        Item={"id": {"S": "identity"}, "identity": {"S": "sandbox/client/of-the-original"}},
+    )
+
+    with pytest.raises(BrokerMisconfigured):
+        world.hand_out(connection.id)
+    with pytest.raises(BrokerMisconfigured):
+        world.run_schedule()
+    assert world.sends() == 0
+    assert world.row(connection.id).status is Status.ACTIVE
