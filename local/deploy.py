@@ -34,7 +34,7 @@ def deploy(built: Path, port: int, parameters: dict[str, str]) -> dict[str, str]
     )
     (stack,) = cloudformation.describe_stacks(StackName=STACK)["Stacks"]
     outputs = {one["OutputKey"]: one["OutputValue"] for one in stack["Outputs"]}
-    _complete(outputs, port)
+    _complete(template, outputs, port)
     return outputs
 
 
@@ -62,8 +62,9 @@ def _zipped(folder: Path) -> bytes:
     return body.getvalue()
 
 
-def _complete(outputs: dict[str, str], port: int) -> None:
+def _complete(template: dict[str, Any], outputs: dict[str, str], port: int) -> None:
     """Set what the template says and the embedded AWS's CloudFormation overlooks."""
+    resources = template["Resources"]
     dynamodb = client("dynamodb", port)
     dynamodb.update_time_to_live(
         TableName=outputs["AuthorizationsTableName"],
@@ -74,7 +75,34 @@ def _complete(outputs: dict[str, str], port: int) -> None:
             TableName=outputs[table],
             PointInTimeRecoverySpecification={"PointInTimeRecoveryEnabled": True},
         )
-    client("apigateway", port).create_deployment(restApiId=outputs["ApiId"], stageName="v1")
+    lifecycle = resources["EscrowBucket"]["Properties"]["LifecycleConfiguration"]
+    client("s3", port).put_bucket_lifecycle_configuration(
+        Bucket=outputs["EscrowBucketName"],
+        LifecycleConfiguration={
+            "Rules": [
+                {
+                    "ID": rule["Id"],
+                    "Status": rule["Status"],
+                    "Filter": {"Prefix": ""},
+                    "Expiration": {"Days": rule["ExpirationInDays"]},
+                }
+                for rule in lifecycle["Rules"]
+            ]
+        },
+    )
+    apigateway = client("apigateway", port)
+    for kind, answer in resources["Api"]["Properties"]["GatewayResponses"].items():
+        headers = answer["ResponseParameters"]["Headers"]
+        apigateway.put_gateway_response(
+            restApiId=outputs["ApiId"],
+            responseType=kind,
+            responseParameters={
+                f"gatewayresponse.header.{name}": value for name, value in headers.items()
+            },
+            responseTemplates=answer["ResponseTemplates"],
+            **({"statusCode": answer["StatusCode"]} if "StatusCode" in answer else {}),
+        )
+    apigateway.create_deployment(restApiId=outputs["ApiId"], stageName="v1")
 
 
 def put_client_secret(
