@@ -7,6 +7,7 @@ own software (gen2).
 from __future__ import annotations
 
 import json
+import ssl
 from collections.abc import Callable
 from itertools import product
 from typing import Any
@@ -54,6 +55,13 @@ UNSENT = requests.ConnectionError(
         ),
     )
 )
+UNTRUSTED = requests.exceptions.SSLError(
+    urllib3.exceptions.MaxRetryError(
+        urllib3.connectionpool.HTTPSConnectionPool("localhost"),
+        "/token",
+        urllib3.exceptions.SSLError(ssl.SSLCertVerificationError("CERTIFICATE_VERIFY_FAILED")),
+    )
+)
 CUT = requests.ConnectionError(urllib3.exceptions.ProtocolError("Connection aborted."))
 
 # (outcome, dialects, grants, what comes back): a wire form, or what the transport raises.
@@ -93,9 +101,10 @@ CASES: list[tuple[Outcome, tuple[Dialect, ...], tuple[Grant, ...], Wire | Except
     (Outcome.UPSTREAM, EITHER, (CODE, REFRESH, REVOKE), Wire(503, HTML)),
     (Outcome.UPSTREAM, (GEN2,), (REFRESH,), error(400, "invalid_request", "concurrent requests")),
     (Outcome.UPSTREAM, EITHER, (CODE, REFRESH, REVOKE), CUT),
+    (Outcome.UPSTREAM, EITHER, (CODE, REFRESH, REVOKE), requests.exceptions.SSLError("EOF")),
     (Outcome.TIMEOUT, EITHER, (CODE, REFRESH, REVOKE), requests.ReadTimeout()),
     (Outcome.UNREACHABLE, EITHER, (CODE, REFRESH, REVOKE), requests.ConnectTimeout()),
-    (Outcome.UNREACHABLE, EITHER, (CODE, REFRESH, REVOKE), requests.exceptions.SSLError()),
+    (Outcome.UNREACHABLE, EITHER, (CODE, REFRESH, REVOKE), UNTRUSTED),
     (Outcome.UNREACHABLE, EITHER, (CODE, REFRESH, REVOKE), UNSENT),
     (Outcome.EDGE, EITHER, (CODE, REFRESH, REVOKE), Wire(302, HTML)),
     (Outcome.EDGE, EITHER, (CODE, REFRESH, REVOKE), Wire(403, HTML)),

@@ -7,6 +7,7 @@ the whole exchange, a bounded body. Akoya: token-akoya, revoke-akoya, token-erro
 from __future__ import annotations
 
 import json
+import ssl
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -84,6 +85,9 @@ REFUSALS: tuple[Refusal, ...] = (
 )
 
 
+LOGGABLE_ERRORS = frozenset({form.error for form in REFUSALS} | {"server_error"})
+
+
 @dataclass(frozen=True, slots=True)
 class Wire:
     """An answer as it came: enough to classify it, never logged."""
@@ -150,14 +154,11 @@ class AkoyaTokenEndpoint:
         import urllib3  # noqa: PLC0415
 
         deadline = self._monotonic() + SEND_DEADLINE
+        request = requests.Request("POST", url, headers=headers, data=form).prepare()
         try:
-            with self._session.post(
-                url,
-                data=form,
-                headers=headers,
-                timeout=(CONNECT_TIMEOUT, READ_TIMEOUT),
-                allow_redirects=False,
-                stream=True,
+            # The adapter itself: no redirects, cookies, proxies or .netrc, which a session adds.
+            with self._session.get_adapter(url).send(
+                request, stream=True, timeout=(CONNECT_TIMEOUT, READ_TIMEOUT), verify=True
             ) as response:
                 body = b""
                 for chunk in response.raw.stream(16_384, decode_content=True):
@@ -169,8 +170,6 @@ class AkoyaTokenEndpoint:
             return Answer(outcome=Outcome.UNREACHABLE, detail="connect timeout")
         except (requests.Timeout, urllib3.exceptions.ReadTimeoutError):
             return Answer(outcome=Outcome.TIMEOUT, detail="read timeout")
-        except (requests.exceptions.SSLError, requests.exceptions.ProxyError) as exc:
-            return Answer(outcome=Outcome.UNREACHABLE, detail=type(exc).__name__)
         except requests.ConnectionError as exc:
             if _never_sent(exc):
                 return Answer(outcome=Outcome.UNREACHABLE, detail="no connection")
@@ -180,11 +179,13 @@ class AkoyaTokenEndpoint:
 
 
 def _never_sent(exc: requests.ConnectionError) -> bool:
-    """Tell whether the failure came before any byte of the request left (DNS, connect)."""
+    """Tell whether the failure came before any byte left: no name, no connection, no trust."""
     import urllib3  # noqa: PLC0415
 
     cause = exc.args[0] if exc.args else None
     reason = getattr(cause, "reason", cause)
+    if isinstance(reason, urllib3.exceptions.SSLError):
+        return bool(reason.args) and isinstance(reason.args[0], ssl.SSLCertVerificationError)
     return isinstance(
         reason, (urllib3.exceptions.NewConnectionError, urllib3.exceptions.NameResolutionError)
     )
@@ -194,7 +195,7 @@ def classify(grant: Grant, wire: Wire) -> Answer:
     """Return what an answer means for a well-formed request of this grant."""
     content = _json_object(wire.body)
     error = content.get("error") if content else None
-    detail = f"{wire.status} {error if isinstance(error, str) and error.isidentifier() else '-'}"
+    detail = f"{wire.status} {error if error in LOGGABLE_ERRORS else '-'}"
     if wire.status // 100 == HTTPStatus.OK // 100:
         return _success(grant, content, detail)
     if wire.status == HTTPStatus.TOO_MANY_REQUESTS:
