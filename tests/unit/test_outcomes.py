@@ -111,6 +111,7 @@ CASES: list[tuple[Outcome, tuple[Dialect, ...], tuple[Grant, ...], Wire | Except
     (Outcome.EDGE, EITHER, (CODE, REFRESH, REVOKE), Wire(404, b'{"message":"no route"}')),
     (Outcome.EDGE, EITHER, (CODE, REFRESH, REVOKE), Wire(401, HTML)),
     (Outcome.EDGE, EITHER, (CODE, REFRESH, REVOKE), Wire(400, HTML)),
+    (Outcome.EDGE, EITHER, (CODE, REFRESH, REVOKE), Wire(400, b'{"error":{"code":7}}')),
 ]
 SPREAD = [
     (outcome, dialect, grant, back)
@@ -135,7 +136,7 @@ def test_every_refusal_the_code_knows_has_a_case() -> None:
     cases = {
         (grant, back.status, json.loads(back.body)["error"])
         for _, _, grant, back in SPREAD
-        if isinstance(back, Wire) and back.body.startswith(b'{"error"')
+        if isinstance(back, Wire) and back.body.startswith(b'{"error": "')
     }
     known = {(form.grant, form.status, form.error) for form in REFUSALS}
     assert known <= cases

@@ -194,7 +194,8 @@ def _never_sent(exc: requests.ConnectionError) -> bool:
 def classify(grant: Grant, wire: Wire) -> Answer:
     """Return what an answer means for a well-formed request of this grant."""
     content = _json_object(wire.body)
-    error = content.get("error") if content else None
+    said = content.get("error") if content else None
+    error = said if isinstance(said, str) else None
     detail = f"{wire.status} {error if error in LOGGABLE_ERRORS else '-'}"
     if wire.status // 100 == HTTPStatus.OK // 100:
         return _success(grant, content, detail)
@@ -206,11 +207,11 @@ def classify(grant: Grant, wire: Wire) -> Answer:
         return Answer(
             outcome=Outcome.UPSTREAM, detail=detail, retry_after=_seconds(wire.retry_after)
         )
-    if isinstance(error, str):
-        said = str((content or {}).get("error_description", "")).lower()
+    if error is not None:
+        hints = str((content or {}).get("error_description", "")).lower()
         for form in REFUSALS:
             if (form.grant, form.status, form.error) == (grant, wire.status, error) and (
-                form.hint in said
+                form.hint in hints
             ):
                 return Answer(outcome=form.outcome, detail=detail, dialect=form.dialect)
         if wire.status == HTTPStatus.BAD_REQUEST:
