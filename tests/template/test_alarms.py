@@ -1,0 +1,86 @@
+"""What wakes somebody is counted by the code, reaches them, and says what to do."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from tests.template.deployed import Deployed, deployed
+from token_broker.runtime.observability import ALARMING, GAUGES
+
+TOPIC = "arn:aws:sns:us-east-1:123456789012:on-call"
+
+
+@pytest.fixture(scope="module")
+def alarms() -> dict[str, dict[str, Any]]:
+    return deployed(AlarmTopicArn=TOPIC).of_type("AWS::CloudWatch::Alarm")
+
+
+def ours(alarms: dict[str, dict[str, Any]]) -> dict[str, dict[str, Any]]:
+    """Return the alarms on our own metrics, by metric."""
+    return {
+        alarm["MetricName"]: alarm
+        for alarm in alarms.values()
+        if alarm["Namespace"] == "AkoyaTokenBroker"
+    }
+
+
+def test_whatever_the_code_calls_alarming_has_an_alarm(alarms: dict[str, dict[str, Any]]) -> None:
+    assert set(ours(alarms)) == ALARMING | GAUGES
+
+
+def test_an_alarm_looks_where_the_functions_count(
+    stack: Deployed, alarms: dict[str, dict[str, Any]]
+) -> None:
+    for function in stack.of_type("AWS::Lambda::Function").values():
+        variables = function["Environment"]["Variables"]
+        for alarm in ours(alarms).values():
+            assert alarm["Namespace"] == variables["POWERTOOLS_METRICS_NAMESPACE"]
+            assert alarm["Dimensions"] == [
+                {"Name": "service", "Value": variables["POWERTOOLS_SERVICE_NAME"]}
+            ]
+
+
+def test_an_alarm_reaches_the_topic_and_says_what_to_do(alarms: dict[str, dict[str, Any]]) -> None:
+    for name, alarm in alarms.items():
+        assert alarm["AlarmActions"] == [TOPIC], name
+        assert len(alarm["AlarmDescription"]) > 60, name
+        assert alarm["AlarmDescription"].endswith((".", "?")), name
+
+
+def test_without_a_topic_alarms_only_change_their_state(stack: Deployed) -> None:
+    for alarm in stack.of_type("AWS::CloudWatch::Alarm").values():
+        assert "AlarmActions" not in alarm
+
+
+def test_silence_is_no_alarm_but_for_the_run_that_must_report_each_minute(
+    alarms: dict[str, dict[str, Any]],
+) -> None:
+    missing = {name: alarm["TreatMissingData"] for name, alarm in alarms.items()}
+    assert missing.pop("RefreshLagAlarm") == "breaching"
+    assert set(missing.values()) == {"notBreaching"}
+
+
+def test_a_quarter_of_an_hour_of_lag_three_times_in_a_row_is_an_alarm(
+    alarms: dict[str, dict[str, Any]],
+) -> None:
+    lag = ours(alarms)["oldest_due_seconds"]
+    assert (lag["Statistic"], lag["Threshold"]) == ("Maximum", 900)
+    assert (lag["Period"], lag["EvaluationPeriods"]) == (60, 3)
+
+
+def test_failed_runs_a_full_failure_queue_and_5xx_are_alarms(
+    stack: Deployed, alarms: dict[str, dict[str, Any]]
+) -> None:
+    watched = {
+        (alarm["Namespace"], alarm["MetricName"], alarm["Dimensions"][0]["Value"])
+        for alarm in alarms.values()
+        if alarm["Namespace"] != "AkoyaTokenBroker"
+    }
+    assert watched == {
+        ("AWS/Lambda", "Errors", "RefreshFunction"),
+        ("AWS/SQS", "ApproximateNumberOfMessagesVisible", "RefreshFailures.QueueName"),
+        # CloudWatch knows a REST API by its name, which is the title of its definition.
+        ("AWS/ApiGateway", "5XXError", stack.properties("Api")["Body"]["info"]["title"]),
+    }

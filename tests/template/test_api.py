@@ -1,0 +1,112 @@
+"""Who may reach which route, what API Gateway itself says, and what it never writes down."""
+
+from __future__ import annotations
+
+import json
+import re
+from typing import Any
+
+import pytest
+
+from tests.template.deployed import Deployed
+
+PUBLIC_ROUTES = {("GET", "/start/{ticket}"), ("GET", "/callback")}
+IAM_ROUTES = {
+    ("POST", "/connections"),
+    ("GET", "/connections"),
+    ("GET", "/connections/{id}"),
+    ("DELETE", "/connections/{id}"),
+    ("POST", "/connections/{id}/confirm"),
+    ("POST", "/connections/{id}/token"),
+}
+
+
+def operations(stack: Deployed) -> dict[tuple[str, str], dict[str, Any]]:
+    """Return what the API does, by method and path."""
+    paths = stack.properties("Api")["Body"]["paths"]
+    return {
+        (method.upper(), path): operation
+        for path, methods in paths.items()
+        for method, operation in methods.items()
+    }
+
+
+def test_two_routes_are_public_and_every_other_one_needs_a_signature(stack: Deployed) -> None:
+    security = {route: found["security"] for route, found in operations(stack).items()}
+    public = {route for route, schemes in security.items() if schemes == [{"NONE": []}]}
+    signed = {route for route, schemes in security.items() if schemes == [{"AWS_IAM": []}]}
+    assert public == PUBLIC_ROUTES
+    assert signed == IAM_ROUTES
+    assert security.keys() == public | signed
+
+
+def test_a_callers_right_to_the_api_suffices(stack: Deployed) -> None:
+    """With SAM's default the caller's own credentials invoke the function, and need the right."""
+    for operation in operations(stack).values():
+        assert "credentials" not in operation["x-amazon-apigateway-integration"]
+
+
+def test_the_caller_policy_allows_exactly_the_signed_routes(stack: Deployed) -> None:
+    (statement,) = stack.properties("CallerPolicy")["PolicyDocument"]["Statement"]
+    assert statement["Action"] == "execute-api:Invoke"
+    assert set(statement["Resource"]) == {
+        f"arn:aws:execute-api:us-east-1:123456789012:Api/v1/{method}{path.replace('{id}', '*')}"
+        for method, path in IAM_ROUTES
+    }
+
+
+def test_the_api_is_regional(stack: Deployed) -> None:
+    assert stack.properties("Api")["EndpointConfiguration"] == {"Types": ["REGIONAL"]}
+
+
+def test_the_access_log_holds_the_route_never_the_path_or_the_query(stack: Deployed) -> None:
+    setting = stack.properties("Apiv1Stage")["AccessLogSetting"]
+    assert setting["DestinationArn"] == "ApiAccessLogGroup.Arn"
+    assert set(re.findall(r"\$context\.([\w.]+)", setting["Format"])) == {
+        "requestId",
+        "requestTime",
+        "httpMethod",
+        "resourcePath",
+        "status",
+        "responseLatency",
+        "identity.sourceIp",
+        "identity.userArn",
+    }
+    json.loads(setting["Format"])
+
+
+def test_requests_are_throttled_and_their_content_is_not_logged(stack: Deployed) -> None:
+    (setting,) = stack.properties("Apiv1Stage")["MethodSettings"]
+    assert (setting["ResourcePath"], setting["HttpMethod"]) == ("/*", "*")
+    assert setting["ThrottlingRateLimit"] > 0
+    assert setting["ThrottlingBurstLimit"] >= setting["ThrottlingRateLimit"]
+    assert setting["LoggingLevel"] == "OFF"
+    assert setting["DataTraceEnabled"] is False
+    assert not stack.properties("Apiv1Stage").get("TracingEnabled")
+
+
+@pytest.mark.parametrize("kind", ["DEFAULT_4XX", "DEFAULT_5XX", "INTEGRATION_TIMEOUT"])
+def test_what_the_gateway_answers_itself_has_the_brokers_form(stack: Deployed, kind: str) -> None:
+    answer = stack.properties("Api")["Body"]["x-amazon-apigateway-gateway-responses"][kind]
+    headers = answer["responseParameters"]
+    assert headers["gatewayresponse.header.Cache-Control"] == "'no-store'"
+    assert headers["gatewayresponse.header.Referrer-Policy"] == "'no-referrer'"
+    template = answer["responseTemplates"]["application/json"]
+    body = json.loads(template.replace("$context.error.messageString", '"Forbidden"'))
+    assert set(body) == {"error", "error_description"}
+
+
+def test_a_cut_answer_tells_to_ask_again(stack: Deployed) -> None:
+    answer = stack.properties("Api")["Body"]["x-amazon-apigateway-gateway-responses"][
+        "INTEGRATION_TIMEOUT"
+    ]
+    assert str(answer["statusCode"]) == "504"
+    assert answer["responseParameters"]["gatewayresponse.header.Retry-After"] == "'5'"
+    body = json.loads(answer["responseTemplates"]["application/json"])
+    assert body["error"] == "temporarily_unavailable"
+    assert "Repeat the request, or reload this page" in body["error_description"]
+
+
+def test_the_answers_of_the_gateway_are_deployed_with_the_api(stack: Deployed) -> None:
+    """One resource of its own each would take effect only with some later deployment."""
+    assert not stack.of_type("AWS::ApiGateway::GatewayResponse")

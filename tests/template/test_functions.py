@@ -1,0 +1,116 @@
+"""What every function runs on, how long it may, where it logs, and who learns of its failure."""
+
+from __future__ import annotations
+
+import pytest
+
+from tests.template.deployed import ROOT, Deployed, source
+from token_broker.domain.refresh_policy import LEASE, SEND_BUDGET
+
+API_GATEWAY_TIMEOUT = 29
+FUNCTIONS = ("Authorize", "Callback", "Connections", "Token", "Refresh")
+
+
+@pytest.fixture(params=FUNCTIONS)
+def function(request: pytest.FixtureRequest) -> str:
+    return str(request.param)
+
+
+def test_a_function_is_one_file_on_the_two_layers(stack: Deployed, function: str) -> None:
+    properties = stack.properties(f"{function}Function")
+    assert properties["Handler"] == "app.lambda_handler"
+    assert properties["Runtime"] == "python3.13"
+    assert properties["Architectures"] == ["arm64"]
+    dependencies, broker = properties["Layers"]
+    assert dependencies.startswith("DependenciesLayer")
+    assert broker.startswith("TokenBrokerLayer")
+    folder = ROOT / "functions" / function.lower()
+    assert properties["Code"]["S3Key"] == f"functions/{folder.name}"
+    assert [path.name for path in folder.iterdir() if path.name != "__pycache__"] == ["app.py"]
+
+
+def test_a_function_logs_json_into_a_group_with_an_end(stack: Deployed, function: str) -> None:
+    group = stack.properties(f"{function}LogGroup")
+    assert group["LogGroupName"] == f"/aws/lambda/{function}Function"
+    assert int(group["RetentionInDays"]) == 90
+    assert stack.properties(f"{function}Function")["LoggingConfig"] == {"LogFormat": "JSON"}
+
+
+def test_a_functions_log_group_follows_it_in_the_template(function: str) -> None:
+    names = list(source()["Resources"])
+    assert names[names.index(f"{function}Function") + 1] == f"{function}LogGroup"
+
+
+def test_the_lease_outlives_every_function_by_five_seconds(stack: Deployed) -> None:
+    timeouts = [found["Timeout"] for found in stack.of_type("AWS::Lambda::Function").values()]
+    assert max(timeouts) + 5 <= LEASE
+
+
+@pytest.mark.parametrize("sender", ["Callback", "Token", "Refresh"])
+def test_who_sends_lives_to_keep_a_late_answer(stack: Deployed, sender: str) -> None:
+    timeout = stack.properties(f"{sender}Function")["Timeout"]
+    assert timeout > API_GATEWAY_TIMEOUT
+    assert timeout > SEND_BUDGET
+
+
+@pytest.mark.parametrize("quick", ["Authorize", "Connections"])
+def test_who_does_not_send_ends_before_the_gateway_gives_up(stack: Deployed, quick: str) -> None:
+    assert stack.properties(f"{quick}Function")["Timeout"] < API_GATEWAY_TIMEOUT
+
+
+def test_refresh_is_started_every_minute_and_a_failure_is_kept_not_repeated(
+    stack: Deployed,
+) -> None:
+    rule = stack.properties("RefreshFunctionEveryMinute")
+    assert rule["ScheduleExpression"] == "rate(1 minute)"
+    assert rule["State"] == "ENABLED"
+    (target,) = rule["Targets"]
+    assert target["Arn"] == "RefreshFunction.Arn"
+    assert target["RetryPolicy"]["MaximumRetryAttempts"] == 0
+    assert target["DeadLetterConfig"] == {"Arn": "RefreshFailures.Arn"}
+    invoke = stack.properties("RefreshFunctionEventInvokeConfig")
+    assert invoke["MaximumRetryAttempts"] == 0
+    assert invoke["DestinationConfig"]["OnFailure"]["Destination"] == "RefreshFailures.Arn"
+    assert stack.properties("RefreshFailures")["SqsManagedSseEnabled"] is True
+
+
+def test_only_the_schedule_starts_refresh_and_only_the_api_the_others(stack: Deployed) -> None:
+    principals: dict[str, set[str]] = {}
+    for permission in stack.of_type("AWS::Lambda::Permission").values():
+        assert permission["SourceArn"]
+        principals.setdefault(permission["FunctionName"], set()).add(permission["Principal"])
+    assert principals.pop("RefreshFunction") == {"events.amazonaws.com"}
+    assert principals == {
+        f"{function}Function": {"apigateway.amazonaws.com"}
+        for function in FUNCTIONS
+        if function != "Refresh"
+    }
+
+
+@pytest.mark.parametrize("layer", ["DependenciesLayer", "TokenBrokerLayer"])
+def test_a_layer_is_built_for_what_the_functions_run_on(layer: str) -> None:
+    """Without BuildArchitecture the build takes this machine's binaries and says it succeeded."""
+    template = source()
+    everywhere = template["Globals"]["Function"]
+    described = template["Resources"][layer]
+    assert [described["Metadata"]["BuildArchitecture"]] == everywhere["Architectures"]
+    assert described["Metadata"]["BuildMethod"] == everywhere["Runtime"]
+    assert described["Properties"]["CompatibleArchitectures"] == everywhere["Architectures"]
+    assert described["Properties"]["CompatibleRuntimes"] == [everywhere["Runtime"]]
+
+
+def test_nothing_is_traced(stack: Deployed) -> None:
+    """A trace keeps addresses, and ours carry tickets, codes and states."""
+    assert not any(
+        "TracingConfig" in one for one in stack.of_type("AWS::Lambda::Function").values()
+    )
+
+
+def test_the_layer_roots_are_bare() -> None:
+    """What lies in a layer's root ships."""
+    roots = {layer: list((ROOT / "layers" / layer).iterdir()) for layer in LAYER_ROOTS}
+    found = {layer: {path.name for path in paths} for layer, paths in roots.items()}
+    assert found == LAYER_ROOTS
+
+
+LAYER_ROOTS = {"dependencies": {"requirements.txt"}, "token_broker": {"token_broker"}}

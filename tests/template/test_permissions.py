@@ -1,0 +1,185 @@
+"""Each function may do what it must, named by action and resource, and nothing else."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from tests.template.deployed import ROOT, Deployed, deployed
+from token_broker.adapters.connection_table import PUBLIC
+
+FUNCTIONS = ("Authorize", "Callback", "Connections", "Token", "Refresh")
+
+# What a role may do, by resource. A line added here is a right somebody has to have asked for.
+RIGHTS: dict[str, dict[str, set[str]]] = {
+    "Authorize": {
+        "AuthorizationsTable.Arn": {"dynamodb:GetItem", "dynamodb:PutItem", "dynamodb:UpdateItem"},
+        "ConnectionsTable.Arn": {"dynamodb:GetItem"},
+    },
+    "Callback": {
+        "AuthorizationsTable.Arn": {"dynamodb:GetItem", "dynamodb:UpdateItem"},
+        "ConnectionsTable.Arn": {
+            "dynamodb:DeleteItem",
+            "dynamodb:DescribeTable",
+            "dynamodb:GetItem",
+            "dynamodb:PutItem",
+            "dynamodb:UpdateItem",
+        },
+        "ControlTable.Arn": {"dynamodb:GetItem", "dynamodb:PutItem"},
+        "TokenKey.Arn": {"kms:GenerateDataKey"},
+        "ClientSecret.Id": {"secretsmanager:GetSecretValue"},
+        "EscrowBucket.Arn/*": {"s3:PutObject"},
+    },
+    "Connections": {
+        "ConnectionsTable.Arn": {"dynamodb:GetItem", "dynamodb:UpdateItem"},
+        "ConnectionsTable.Arn/index/subject": {"dynamodb:Query"},
+    },
+    "Token": {
+        "ConnectionsTable.Arn": {
+            "dynamodb:DescribeTable",
+            "dynamodb:GetItem",
+            "dynamodb:PutItem",
+            "dynamodb:UpdateItem",
+        },
+        "ControlTable.Arn": {"dynamodb:GetItem", "dynamodb:PutItem"},
+        "TokenKey.Arn": {"kms:Decrypt", "kms:GenerateDataKey"},
+        "ClientSecret.Id": {"secretsmanager:GetSecretValue"},
+        "EscrowBucket.Arn": {"s3:ListBucket"},
+        "EscrowBucket.Arn/*": {"s3:DeleteObject", "s3:GetObject", "s3:PutObject"},
+    },
+    "Refresh": {
+        "ConnectionsTable.Arn": {
+            "dynamodb:DeleteItem",
+            "dynamodb:DescribeTable",
+            "dynamodb:GetItem",
+            "dynamodb:PutItem",
+            "dynamodb:UpdateItem",
+        },
+        "ConnectionsTable.Arn/index/due": {"dynamodb:Query"},
+        "ControlTable.Arn": {
+            "dynamodb:DeleteItem",
+            "dynamodb:GetItem",
+            "dynamodb:PutItem",
+            "dynamodb:UpdateItem",
+        },
+        "TokenKey.Arn": {"kms:Decrypt", "kms:GenerateDataKey"},
+        "ClientSecret.Id": {"secretsmanager:GetSecretValue"},
+        "EscrowBucket.Arn": {"s3:ListBucket"},
+        "EscrowBucket.Arn/*": {"s3:DeleteObject", "s3:GetObject", "s3:PutObject"},
+        "RefreshFailures.Arn": {"sqs:SendMessage"},  # its own failure destination
+    },
+}
+
+
+def statements(stack: Deployed, function: str) -> list[dict[str, Any]]:
+    """Return what a function's role allows, statement by statement."""
+    policies = stack.properties(f"{function}FunctionRole")["Policies"]
+    return [found for policy in policies for found in policy["PolicyDocument"]["Statement"]]
+
+
+def as_list(value: str | list[str]) -> list[str]:
+    return [value] if isinstance(value, str) else value
+
+
+@pytest.mark.parametrize("function", FUNCTIONS)
+def test_a_function_has_exactly_the_rights_it_needs(stack: Deployed, function: str) -> None:
+    rights: dict[str, set[str]] = {}
+    for statement in statements(stack, function):
+        assert statement["Effect"] == "Allow"
+        for resource in as_list(statement["Resource"]):
+            rights.setdefault(resource, set()).update(as_list(statement["Action"]))
+    assert rights == RIGHTS[function]
+
+
+def test_every_function_of_the_stack_is_in_the_list_of_rights(stack: Deployed) -> None:
+    functions = stack.of_type("AWS::Lambda::Function")
+    assert set(functions) == {f"{function}Function" for function in RIGHTS}
+    folders = {path.parent.name.title() for path in ROOT.glob("functions/*/app.py")}
+    assert folders == set(RIGHTS)
+
+
+def test_no_role_is_shared_and_none_is_given_more_by_a_managed_policy(stack: Deployed) -> None:
+    logs_only = "arn:aws:iam::aws:policy/service-role/AWSLambdaBasicExecutionRole"
+    roles = stack.of_type("AWS::IAM::Role")
+    assert set(roles) == {f"{function}FunctionRole" for function in FUNCTIONS}
+    assert all(role["ManagedPolicyArns"] == [logs_only] for role in roles.values())
+    for function in FUNCTIONS:
+        role = stack.properties(f"{function}Function")["Role"]
+        assert role == f"{function}FunctionRole.Arn"
+
+
+def test_no_action_is_a_wildcard(stack: Deployed) -> None:
+    actions = {
+        action
+        for function in FUNCTIONS
+        for statement in statements(stack, function)
+        for action in as_list(statement["Action"])
+    }
+    assert not {action for action in actions if "*" in action}
+
+
+def test_the_functions_reached_without_a_key_cannot_open_a_token_set(stack: Deployed) -> None:
+    for function in ("Authorize", "Callback", "Connections"):
+        for statement in statements(stack, function):
+            assert "kms:Decrypt" not in as_list(statement["Action"])
+
+
+def test_authorize_reads_of_a_connection_what_is_public_and_must_say_so(stack: Deployed) -> None:
+    (condition,) = (
+        statement["Condition"]
+        for statement in statements(stack, "Authorize")
+        if statement["Resource"] == "ConnectionsTable.Arn"
+    )
+    readable = condition["ForAllValues:StringEquals"]["dynamodb:Attributes"]
+    assert sorted(readable) == sorted(PUBLIC)
+    assert not {"token_set", "confirmation_hash"} & set(readable)
+    # Without naming attributes a read would return all of them.
+    assert condition["StringEqualsIfExists"] == {"dynamodb:Select": "SPECIFIC_ATTRIBUTES"}
+
+
+@pytest.mark.parametrize("environment", ["sandbox", "production"])
+def test_the_token_key_serves_the_stacks_own_environment_only(environment: str) -> None:
+    stack = deployed(Environment=environment)
+    for function in ("Callback", "Token", "Refresh"):
+        (condition,) = (
+            statement["Condition"]
+            for statement in statements(stack, function)
+            if statement["Resource"] == "TokenKey.Arn"
+        )
+        assert condition == {
+            "StringEquals": {"kms:EncryptionContext:environment": environment},
+        }
+
+
+def test_a_secret_of_the_operators_own_is_the_only_one_read() -> None:
+    arn = "arn:aws:secretsmanager:us-east-1:123456789012:secret:akoya-AbCdEf"
+    stack = deployed(ClientSecretArn=arn)
+    assert "ClientSecret" not in stack.resources
+    for function in ("Callback", "Token", "Refresh"):
+        readable = [
+            statement["Resource"]
+            for statement in statements(stack, function)
+            if statement["Action"] == "secretsmanager:GetSecretValue"
+        ]
+        assert readable == [arn]
+        variables = stack.properties(f"{function}Function")["Environment"]["Variables"]
+        assert variables["CLIENT_SECRET_ID"] == arn
+
+
+def test_a_permissions_boundary_bounds_every_role() -> None:
+    arn = "arn:aws:iam::123456789012:policy/boundary"
+    bounded = deployed(PermissionsBoundaryArn=arn).of_type("AWS::IAM::Role")
+    assert {role["PermissionsBoundary"] for role in bounded.values()} == {arn}
+    unbounded = deployed().of_type("AWS::IAM::Role")
+    assert not any("PermissionsBoundary" in role for role in unbounded.values())
+
+
+def test_the_failure_queue_takes_messages_from_this_accounts_rules_only(stack: Deployed) -> None:
+    document = stack.properties("RefreshFailuresPolicy")["PolicyDocument"]
+    (statement,) = document["Statement"]
+    assert statement["Principal"] == {"Service": "events.amazonaws.com"}
+    assert statement["Action"] == "sqs:SendMessage"
+    assert statement["Resource"] == "RefreshFailures.Arn"
+    source = statement["Condition"]["ArnLike"]["aws:SourceArn"]
+    assert source.startswith("arn:aws:events:us-east-1:123456789012:rule/")

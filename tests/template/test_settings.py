@@ -1,0 +1,129 @@
+"""The template sets what the code reads, no more and no less, within the bounds the code checks."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from typing import Any
+
+import pytest
+
+from tests.template.deployed import Deployed, deployed, source
+from token_broker.domain.errors import BrokerMisconfigured
+from token_broker.runtime import bootstrap, settings
+
+POWERTOOLS = {"POWERTOOLS_SERVICE_NAME", "POWERTOOLS_METRICS_NAMESPACE", "POWERTOOLS_LOG_LEVEL"}
+
+BUILDERS: dict[str, Callable[[Mapping[str, str]], Any]] = {
+    "Authorize": bootstrap.linking,
+    "Callback": bootstrap.finishing,
+    "Connections": bootstrap.tending_by_hand,
+    "Token": bootstrap.sending,
+    "Refresh": bootstrap.tending,
+}
+
+
+class Recorded(Mapping[str, str]):
+    """An environment that remembers which of its variables were read."""
+
+    def __init__(self, variables: Mapping[str, str]) -> None:
+        self._variables = variables
+        self.read: set[str] = set()
+
+    def __getitem__(self, name: str) -> str:
+        self.read.add(name)
+        return self._variables[name]
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._variables)
+
+    def __len__(self) -> int:
+        return len(self._variables)
+
+
+def variables(stack: Deployed, function: str) -> dict[str, str]:
+    found = stack.properties(f"{function}Function")["Environment"]["Variables"]
+    return {name: str(value) for name, value in found.items()}
+
+
+@pytest.mark.parametrize("function", BUILDERS)
+def test_a_function_is_set_what_it_reads_and_reads_what_it_is_set(
+    stack: Deployed, function: str
+) -> None:
+    given = Recorded(variables(stack, function))
+    BUILDERS[function](given)
+    assert given.read == set(given) - POWERTOOLS
+
+
+def test_every_function_logs_and_counts_under_the_same_name(stack: Deployed) -> None:
+    for function in BUILDERS:
+        given = variables(stack, function)
+        assert {name: given[name] for name in POWERTOOLS} == {
+            "POWERTOOLS_SERVICE_NAME": "akoya-token-broker",
+            "POWERTOOLS_METRICS_NAMESPACE": "AkoyaTokenBroker",
+            "POWERTOOLS_LOG_LEVEL": "INFO",
+        }
+
+
+NUMBERS: dict[str, Callable[[Mapping[str, str]], int]] = {
+    "RefreshMarginSeconds": settings.refresh_margin,
+    "KeepAliveDays": settings.keep_alive,
+    "QuarantineDays": settings.quarantine,
+    "RateLimitPerSecond": settings.rate_limit,
+}
+
+
+@pytest.mark.parametrize("parameter", NUMBERS)
+def test_template_and_code_agree_on_the_bounds_of_a_number(parameter: str) -> None:
+    bounds = source()["Parameters"][parameter]
+    low, high = int(bounds["MinValue"]), int(bounds["MaxValue"])
+
+    def read(value: int) -> int:
+        stack = deployed(**{parameter: str(value)})
+        return NUMBERS[parameter](variables(stack, "Refresh"))
+
+    assert read(low) < read(high)
+    for beyond in (low - 1, high + 1):
+        with pytest.raises(BrokerMisconfigured):
+            read(beyond)
+
+
+@pytest.mark.parametrize(
+    ("parameter", "accepted"),
+    [
+        ("Environment", set(settings.IDENTITY_PROVIDER_URLS)),
+        ("IdTokenVerification", set(settings.IdTokenVerification)),
+        ("SendPkce", {"true", "false"}),
+        ("RequireConfirmation", {"true", "false"}),
+    ],
+)
+def test_template_and_code_agree_on_the_words_of_a_choice(
+    parameter: str, accepted: set[str]
+) -> None:
+    assert set(source()["Parameters"][parameter]["AllowedValues"]) == accepted
+    for value in accepted:
+        BUILDERS["Callback"](variables(deployed(**{parameter: value}), "Callback"))
+
+
+def test_every_parameter_is_described_and_bounded_or_free_for_a_reason() -> None:
+    for name, parameter in source()["Parameters"].items():
+        assert parameter["Description"].endswith((".", ")")), name
+        bounded = {"AllowedValues", "AllowedPattern", "MinValue"} & parameter.keys()
+        assert bounded or name in FREE, name
+
+
+# CloudFormation refuses a wrong ARN by itself; hosts are a list the code compares with.
+FREE = {"AlarmTopicArn", "PermissionsBoundaryArn", "IdentityProviderAllowedHosts"}
+
+
+def test_a_deploy_is_told_what_it_needs(stack: Deployed) -> None:
+    outputs = {name: output["Value"] for name, output in stack.outputs.items()}
+    own = "https://Api.execute-api.us-east-1.amazonaws.com/v1"
+    assert outputs["ApiUrl"] == own
+    assert outputs["CallbackUrl"] == f"{own}/callback"
+    assert outputs["CallerPolicyArn"] == "CallerPolicy"
+    assert outputs["ClientSecretId"] == "ClientSecret.Id"
+
+
+def test_the_callback_lies_under_the_public_base_url() -> None:
+    stack = deployed(PublicBaseUrl="https://connect.example")
+    assert stack.outputs["CallbackUrl"]["Value"] == "https://connect.example/callback"

@@ -1,0 +1,120 @@
+"""Where tokens are kept: encrypted, restorable, hard to delete, and without more than is needed."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from tests.tables import Aws, create_storage
+from tests.template.deployed import Deployed, source
+from token_broker.adapters.connection_table import PUBLIC
+
+TABLES = ("ConnectionsTable", "AuthorizationsTable", "ControlTable")
+KEPT = ("ConnectionsTable", "ControlTable", "EscrowBucket", "TokenKey", "ClientSecret")
+
+
+@pytest.mark.parametrize("name", KEPT)
+def test_deleting_or_replacing_the_stack_leaves_what_cannot_be_made_again(name: str) -> None:
+    resource = source()["Resources"][name]
+    assert resource["DeletionPolicy"] == "Retain"
+    assert resource["UpdateReplacePolicy"] == "Retain"
+
+
+@pytest.mark.parametrize("name", TABLES)
+def test_a_table_is_encrypted_restorable_and_paid_by_request(stack: Deployed, name: str) -> None:
+    table = stack.properties(name)
+    assert table["SSESpecification"] == {"SSEEnabled": True}
+    assert table["PointInTimeRecoverySpecification"] == {"PointInTimeRecoveryEnabled": True}
+    assert table["BillingMode"] == "PAY_PER_REQUEST"
+
+
+def test_the_connections_table_cannot_be_deleted_by_a_slip(stack: Deployed) -> None:
+    assert stack.properties("ConnectionsTable")["DeletionProtectionEnabled"] is True
+
+
+def test_only_attempts_to_connect_are_forgotten_by_time(stack: Deployed) -> None:
+    forgetting = {
+        name: stack.properties(name)["TimeToLiveSpecification"]
+        for name in TABLES
+        if "TimeToLiveSpecification" in stack.properties(name)
+    }
+    assert forgetting == {
+        "AuthorizationsTable": {"AttributeName": "expires_at", "Enabled": True},
+    }
+
+
+def test_the_due_index_holds_keys_only(stack: Deployed) -> None:
+    index = indexes(stack)["due"]
+    assert index["Projection"] == {"ProjectionType": "KEYS_ONLY"}
+
+
+def test_the_subject_index_holds_no_token_set(stack: Deployed) -> None:
+    projected = set(indexes(stack)["subject"]["Projection"]["NonKeyAttributes"])
+    assert projected < set(PUBLIC)
+    assert not {"token_set", "login", "confirmation_hash"} & projected
+
+
+def indexes(stack: Deployed) -> dict[str, dict[str, Any]]:
+    found = stack.properties("ConnectionsTable")["GlobalSecondaryIndexes"]
+    return {index["IndexName"]: index for index in found}
+
+
+@pytest.mark.parametrize("name", TABLES)
+def test_tests_run_on_tables_of_the_same_keys_and_indexes(
+    stack: Deployed, aws: Aws, name: str
+) -> None:
+    prefix = name.lower()
+    create_storage(aws, prefix, client_id="client-1", client_secret="-")
+    suffix = name.removesuffix("Table").lower()
+    made = aws.dynamodb.describe_table(TableName=f"{prefix}-{suffix}")["Table"]
+    declared = stack.properties(name)
+    assert made["KeySchema"] == declared["KeySchema"]
+    assert sorted(map(repr, made["AttributeDefinitions"])) == sorted(
+        map(repr, declared["AttributeDefinitions"])
+    )
+    for index in declared.get("GlobalSecondaryIndexes", []):
+        (twin,) = (
+            found
+            for found in made["GlobalSecondaryIndexes"]
+            if found["IndexName"] == index["IndexName"]
+        )
+        assert twin["KeySchema"] == index["KeySchema"]
+        assert twin["Projection"] == index["Projection"]
+
+
+def test_the_token_key_rotates_and_only_iam_of_this_account_governs_it(stack: Deployed) -> None:
+    key = stack.properties("TokenKey")
+    assert key["EnableKeyRotation"] is True
+    (statement,) = key["KeyPolicy"]["Statement"]
+    assert statement["Principal"] == {"AWS": "arn:aws:iam::123456789012:root"}
+    assert stack.properties("TokenKeyAlias")["TargetKeyId"] == "TokenKey"
+
+
+def test_the_escrow_bucket_is_private_and_forgets(stack: Deployed) -> None:
+    bucket = stack.properties("EscrowBucket")
+    assert set(bucket["PublicAccessBlockConfiguration"].values()) == {True}
+    assert bucket["OwnershipControls"]["Rules"] == [{"ObjectOwnership": "BucketOwnerEnforced"}]
+    assert bucket["BucketEncryption"]["ServerSideEncryptionConfiguration"]
+    (rule,) = bucket["LifecycleConfiguration"]["Rules"]
+    assert rule["Status"] == "Enabled"
+    assert rule["ExpirationInDays"] == 30
+    assert "VersioningConfiguration" not in bucket, "an old version would outlive its removal"
+
+
+def test_the_escrow_bucket_refuses_plain_http(stack: Deployed) -> None:
+    policy = stack.properties("EscrowBucketPolicy")
+    assert policy["Bucket"] == "EscrowBucket"
+    (statement,) = policy["PolicyDocument"]["Statement"]
+    assert statement["Effect"] == "Deny"
+    assert (statement["Principal"], statement["Action"]) == ("*", "s3:*")
+    assert statement["Resource"] == ["EscrowBucket.Arn", "EscrowBucket.Arn/*"]
+    assert statement["Condition"] == {"Bool": {"aws:SecureTransport": "false"}}
+
+
+def test_the_template_holds_no_secret_and_says_the_shape_of_the_one_to_put(
+    stack: Deployed,
+) -> None:
+    secret = stack.properties("ClientSecret")
+    assert not {"SecretString", "GenerateSecretString"} & secret.keys()
+    assert '{"client_id": "...", "client_secret": "..."}' in secret["Description"]
