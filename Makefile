@@ -60,7 +60,7 @@ deploy: build ## Deploy to the AWS account of your credentials (asks before it c
 demo: setup ## The whole stack on this machine, in the foreground; Ctrl-C ends it
 	.venv/bin/python -m local demo
 
-up: setup ## The same in the background; addresses in local/.run/up/stack.json
+up: setup ## The same in the background; addresses in local/.run/stack.json
 	.venv/bin/python -m local up
 
 down: ## End what `up` started

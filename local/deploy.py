@@ -8,9 +8,11 @@ import zipfile
 from pathlib import Path
 from typing import Any
 
+from botocore.exceptions import WaiterError
 from samtranslator.yaml_helper import yaml_parse
 
 from local.embedded_aws import client
+from local.processes import NotStartedError
 
 STACK = "akoya-token-broker"
 ARTIFACTS = "artifacts"
@@ -18,7 +20,7 @@ CODE = {"AWS::Serverless::Function": "CodeUri", "AWS::Serverless::LayerVersion":
 
 
 def deploy(built: Path, port: int, parameters: dict[str, str]) -> dict[str, str]:
-    """Create the stack and return its outputs; raises RuntimeError with the events of a failure."""
+    """Create the stack and return its outputs; raise NotStartedError saying what failed."""
     template = _uploaded(built, port)
     cloudformation = client("cloudformation", port)
     cloudformation.create_stack(
@@ -29,13 +31,27 @@ def deploy(built: Path, port: int, parameters: dict[str, str]) -> dict[str, str]
         ],
         Capabilities=["CAPABILITY_IAM", "CAPABILITY_AUTO_EXPAND"],
     )
-    cloudformation.get_waiter("stack_create_complete").wait(
-        StackName=STACK, WaiterConfig={"Delay": 1, "MaxAttempts": 120}
-    )
+    try:
+        cloudformation.get_waiter("stack_create_complete").wait(
+            StackName=STACK, WaiterConfig={"Delay": 1, "MaxAttempts": 120}
+        )
+    except WaiterError:
+        raise NotStartedError(
+            f"the template does not deploy:\n{_failures(cloudformation)}"
+        ) from None
     (stack,) = cloudformation.describe_stacks(StackName=STACK)["Stacks"]
     outputs = {one["OutputKey"]: one["OutputValue"] for one in stack["Outputs"]}
     _complete(template, outputs, port)
     return outputs
+
+
+def _failures(cloudformation: Any) -> str:
+    events = cloudformation.describe_stack_events(StackName=STACK)["StackEvents"]
+    return "\n".join(
+        f"{event['LogicalResourceId']}: {event.get('ResourceStatusReason', '')}"
+        for event in events
+        if event["ResourceStatus"].endswith("_FAILED")
+    )
 
 
 def _uploaded(built: Path, port: int) -> dict[str, Any]:

@@ -43,16 +43,42 @@ def start(
             env=dict(environment),
             start_new_session=True,
         )
+    try:
+        _wait_until_listening(process, port, within)
+    except NotStartedError as error:
+        end([process.pid])
+        said = log.read_text(errors="replace")[-2000:]
+        raise NotStartedError(f"{error}; it said:\n{said}") from None
+    except BaseException:  # Ctrl-C: nobody else knows of this process yet
+        end([process.pid])
+        raise
+    return process.pid
+
+
+def _wait_until_listening(process: subprocess.Popen[bytes], port: int, within: float) -> None:
+    name = " ".join(map(str, process.args[:3])) if isinstance(process.args, list) else ""
     until = time.monotonic() + within
     while time.monotonic() < until:
         if process.poll() is not None:
-            raise NotStartedError(f"{command[0]} ended at once; its log is {log}")
+            raise NotStartedError(f"{name} ended at once")
         with socket.socket() as probe:
             if probe.connect_ex(("127.0.0.1", port)) == 0:
-                return process.pid
+                return
         time.sleep(0.05)
-    end([process.pid])
-    raise NotStartedError(f"{command[0]} does not listen on port {port}; its log is {log}")
+    raise NotStartedError(f"{name} does not listen on port {port}")
+
+
+def ours(pid: int, root: Path) -> bool:
+    """Tell whether a process runs from this checkout: a noted id may be another's by now."""
+    if Path("/proc/self").exists():
+        try:
+            command = Path(f"/proc/{pid}/cmdline").read_text(errors="replace")
+        except (FileNotFoundError, ProcessLookupError):
+            return False
+    else:
+        asked = ["ps", "-o", "command=", "-p", str(pid)]
+        command = subprocess.run(asked, capture_output=True, text=True, check=False).stdout
+    return str(root) in command
 
 
 def end(pids: Sequence[int], *, within: float = 5) -> None:

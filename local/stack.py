@@ -11,6 +11,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 from local import deploy, processes
 from local.build import ROOT, RUN, build
@@ -120,13 +121,15 @@ class Stack:
             self._write(description, pids)
         except BaseException:
             processes.end(pids)
+            shutil.rmtree(self.folder, ignore_errors=True)
             raise
         return description
 
     def stop(self) -> None:
         """End everything and leave nothing behind."""
         if self.description.exists():
-            processes.end(json.loads(self.description.read_text())["pids"])
+            pids = json.loads(self.description.read_text())["pids"]
+            processes.end([pid for pid in pids if processes.ours(pid, ROOT)])
         shutil.rmtree(self.folder, ignore_errors=True)
 
     def _ensure_ports_free(self) -> None:
@@ -146,7 +149,7 @@ class Stack:
                 "PublicBaseUrl": f"http://localhost:{ports.public}",
                 "ReturnToAllowList": f"http://localhost:{ports.demo}/",
                 "IdentityProviderUrl": provider.url,
-                "IdentityProviderAllowedHosts": provider.url.partition("://")[2].partition("/")[0],
+                "IdentityProviderAllowedHosts": urlsplit(provider.url).hostname or "",
                 "EmbeddedAws": "true",
                 "SendPkce": "true" if provider.is_ours else "false",
                 "IdTokenVerification": "strict" if provider.is_ours else "warn",
