@@ -5,6 +5,10 @@ PYTHON ?= python3
 PYTHON_RUNTIME ?= $(shell command -v python3.13 >/dev/null 2>&1 && python3.13 -c 'import sys; print(sys.executable)' 2>/dev/null \
 	|| ls "$${PYENV_ROOT:-$$HOME/.pyenv}"/versions/3.13*/bin/python3.13 2>/dev/null | tail -n 1)
 RUN = PYTHONPATH=layers/token_broker .venv/bin
+PIP = -m pip install --quiet --disable-pip-version-check --cache-dir .build/pip --require-hashes --no-deps
+# SAM keeps notes in its user's home; ours stay in the checkout.
+SAM = mkdir -p .build/home && HOME=$(CURDIR)/.build/home SAM_CLI_TELEMETRY=0 AWS_DEFAULT_REGION=us-east-1 \
+	PATH="$(if $(PYTHON_RUNTIME),$(dir $(PYTHON_RUNTIME)):)$$PATH" .venv-sam/bin/sam
 
 .PHONY: help setup check test test-all build deploy demo up down smoke invoke
 help: ## Show this list
@@ -15,18 +19,19 @@ help: ## Show this list
 setup: .venv/.ready .venv-sam/.ready .venv-aws/.ready ## Make the three virtual environments
 
 .venv/.ready: requirements/dev.txt
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Python 3.11 or newer is needed: make PYTHON=...")'
 	$(PYTHON) -m venv --clear .venv
-	.venv/bin/python -m pip install --quiet --disable-pip-version-check --require-hashes --no-deps -r $<
+	.venv/bin/python $(PIP) -r $<
 	@touch $@
 
 .venv-sam/.ready: requirements/sam.txt
 	$(PYTHON) -m venv --clear .venv-sam
-	.venv-sam/bin/python -m pip install --quiet --disable-pip-version-check --require-hashes --no-deps -r $<
+	.venv-sam/bin/python $(PIP) -r $<
 	@touch $@
 
 .venv-aws/.ready: requirements/aws.txt
 	$(or $(PYTHON_RUNTIME),$(PYTHON)) -m venv --clear .venv-aws
-	.venv-aws/bin/python -m pip install --quiet --disable-pip-version-check --require-hashes --no-deps -r $<
+	.venv-aws/bin/python $(PIP) -r $<
 	@touch $@
 
 # ── checks ───────────────────────────────────────────────────────────────────────────────────────
@@ -37,7 +42,7 @@ check: .venv/.ready .venv-sam/.ready ## Lint, types, directions, template, secur
 	.venv/bin/mypy
 	$(RUN)/lint-imports --no-cache
 	.venv/bin/cfn-lint -t template.yaml -a cfn_lint_serverless.rules
-	AWS_DEFAULT_REGION=us-east-1 SAM_CLI_TELEMETRY=0 .venv-sam/bin/sam validate --lint
+	$(SAM) validate --lint
 	.venv/bin/bandit -q -r functions layers local -c pyproject.toml
 
 test: .venv/.ready ## Every test that needs nothing but Python
@@ -49,7 +54,8 @@ test-all: setup ## Every test; a skipped one fails
 # ── AWS ──────────────────────────────────────────────────────────────────────────────────────────
 
 build: .venv-sam/.ready ## Build what ships into .aws-sam/build
-	SAM_CLI_TELEMETRY=0 PATH="$(dir $(PYTHON_RUNTIME)):$$PATH" .venv-sam/bin/sam build
+	@test -n "$(PYTHON_RUNTIME)" || { echo "Python 3.13, the Lambda runtime's, is needed to build what ships" >&2; exit 1; }
+	$(SAM) build
 	$(PYTHON_RUNTIME) -m compileall -q --invalidation-mode unchecked-hash .aws-sam/build
 
 deploy: build ## Deploy to the AWS account of your credentials (asks before it changes anything)
@@ -68,3 +74,6 @@ down: ## End what `up` started
 
 smoke: setup ## Drive the main job over HTTP on a stack of its own
 	.venv/bin/python -m local smoke
+
+invoke: ## Feed an event to a function of the stack `up` started: make invoke F=callback E=...
+	.venv/bin/python -m local.invoke "$(F)" "$(E)"
