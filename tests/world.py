@@ -23,6 +23,9 @@ from moto import mock_aws
 from local.akoya_sandbox.id_tokens import shared_signing_key
 from local.akoya_sandbox.provider import AkoyaProvider
 from local.akoya_sandbox.registration import Registration
+from tests.fakes.authorization_table import MemoryAuthorizationTable
+from tests.fakes.connection_table import MemoryConnectionTable
+from tests.fakes.vault import MemoryClientSecret, MemoryControl, MemoryEscrow, MemorySeal
 from tests.tables import Aws, create_storage
 from token_broker.adapters.akoya import AkoyaTokenEndpoint
 from token_broker.adapters.authorization_table import DynamoAuthorizationTable
@@ -34,7 +37,16 @@ from token_broker.adapters.id_token import OpenIdTokens, SigningKeys
 from token_broker.adapters.seal import KmsSeal
 from token_broker.domain.authorization import Redirect
 from token_broker.domain.connection import Connection
-from token_broker.domain.ports import Sending
+from token_broker.domain.ports import (
+    AuthorizationTable,
+    ClientCredentials,
+    ClientSecret,
+    ConnectionTable,
+    Control,
+    EscrowedSets,
+    Seal,
+    Sending,
+)
 from token_broker.domain.refresh_policy import RefreshPolicy
 from token_broker.domain.secret_text import SecretText
 from token_broker.use_cases import authorize, callback, connections, schedule, token
@@ -130,12 +142,18 @@ class World:
     on: Sending
     finishing: callback.Finishing
     linking: authorize.Linking
-    aws: Aws
-    prefix: str
-    events: list[tuple[str, dict[str, Any]]] = field(default_factory=list)
+    events: list[tuple[str, dict[str, Any]]]
     browser: dict[str, SecretText] = field(default_factory=dict)
     time_left: float = FUNCTION_TIMEOUT
     address: str = ""  # a redirect kept for redelivery
+    _aws: Aws | None = None
+    prefix: str = ""
+
+    @property
+    def aws(self) -> Aws:
+        """The in-memory AWS this world's storage is on."""
+        assert self._aws is not None
+        return self._aws
 
     @classmethod
     @contextmanager
@@ -147,7 +165,40 @@ class World:
     @classmethod
     def on_aws(cls, aws: Aws) -> World:
         """Create a world with storage of its own on an AWS that others use too."""
-        return _create(cls, aws)
+        prefix = f"world{next(_worlds)}"
+        create_storage(aws, prefix, client_id=CLIENT_ID, client_secret=CLIENT_SECRET)
+        clock = FixedClock()
+        world = _create(
+            cls,
+            clock,
+            connections=DynamoConnectionTable(aws.dynamodb, f"{prefix}-connections", clock=clock),
+            authorizations=DynamoAuthorizationTable(aws.dynamodb, f"{prefix}-authorizations"),
+            escrow=S3Escrow(aws.s3, f"{prefix}-escrow"),
+            control=DynamoControl(aws.dynamodb, f"{prefix}-control", clock=clock),
+            seal=KmsSeal(aws.kms, aws.key_arn, environment="sandbox"),
+            client_secret=SecretsManagerClientSecret(
+                aws.secretsmanager, f"{prefix}-client-secret", client_id=CLIENT_ID, clock=clock
+            ),
+        )
+        world._aws, world.prefix = aws, prefix
+        return world
+
+    @classmethod
+    def in_memory(cls) -> World:
+        """Create a world on fakes, fast enough to be made thousands of times."""
+        credentials = ClientCredentials(
+            client_id=CLIENT_ID, client_secret=SecretText(CLIENT_SECRET)
+        )
+        return _create(
+            cls,
+            FixedClock(),
+            connections=MemoryConnectionTable(),
+            authorizations=MemoryAuthorizationTable(),
+            escrow=MemoryEscrow(),
+            control=MemoryControl(),
+            seal=MemorySeal(),
+            client_secret=MemoryClientSecret(credentials),
+        )
 
     # ── what the parties do ──────────────────────────────────────────────────────────────────────
 
@@ -249,9 +300,17 @@ class World:
 _worlds = itertools.count(1)
 
 
-def _create(cls: type[World], aws: Aws) -> World:
-    prefix = f"world{next(_worlds)}"
-    clock = FixedClock()
+def _create(
+    cls: type[World],
+    clock: FixedClock,
+    *,
+    connections: ConnectionTable,
+    authorizations: AuthorizationTable,
+    escrow: EscrowedSets,
+    control: Control,
+    seal: Seal,
+    client_secret: ClientSecret,
+) -> World:
     provider = AkoyaProvider(
         issuer=f"{IDP}/",
         registration=Registration(CLIENT_ID, CLIENT_SECRET, (f"{BROKER}/callback",)),
@@ -262,13 +321,11 @@ def _create(cls: type[World], aws: Aws) -> World:
     http = Loopback(provider)
     session = requests.Session()
     session.mount("http://", http)
-    create_storage(aws, prefix, client_id=CLIENT_ID, client_secret=CLIENT_SECRET)
     events: list[tuple[str, dict[str, Any]]] = []
+    numbers = itertools.count(1)
 
     def record(event: str, *, value: int = 1, **fields: Any) -> None:
         events.append((event, fields | {"value": value}))
-
-    numbers = iter(range(1, 1_000_000))
 
     def new_id() -> str:
         return f"{next(numbers):032x}"
@@ -276,18 +333,14 @@ def _create(cls: type[World], aws: Aws) -> World:
     def new_secret() -> SecretText:
         return SecretText(f"{next(numbers):043d}")
 
-    table = DynamoConnectionTable(aws.dynamodb, f"{prefix}-connections", clock=clock)
-    authorizations = DynamoAuthorizationTable(aws.dynamodb, f"{prefix}-authorizations")
     on = Sending(
         environment="sandbox",
         client_id=CLIENT_ID,
-        connections=table,
-        escrow=S3Escrow(aws.s3, f"{prefix}-escrow"),
-        control=DynamoControl(aws.dynamodb, f"{prefix}-control", clock=clock),
-        seal=KmsSeal(aws.kms, aws.key_arn, environment="sandbox"),
-        client_secret=SecretsManagerClientSecret(
-            aws.secretsmanager, f"{prefix}-client-secret", client_id=CLIENT_ID, clock=clock
-        ),
+        connections=connections,
+        escrow=escrow,
+        control=control,
+        seal=seal,
+        client_secret=client_secret,
         token_endpoint=AkoyaTokenEndpoint(
             session,
             token_endpoint=f"{IDP}/token",
@@ -310,7 +363,7 @@ def _create(cls: type[World], aws: Aws) -> World:
     )
     linking = authorize.Linking(
         authorizations=authorizations,
-        connections=table,
+        connections=connections,
         authorization_endpoint=f"{IDP}/auth",
         client_id=CLIENT_ID,
         scopes=("openid", "profile", "offline_access"),
@@ -331,7 +384,5 @@ def _create(cls: type[World], aws: Aws) -> World:
         on=on,
         finishing=finishing,
         linking=linking,
-        aws=aws,
-        prefix=prefix,
         events=events,
     )

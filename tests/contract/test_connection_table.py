@@ -28,8 +28,11 @@ ID = "c" * 32
 LIVE = frozenset(Status) - {Status.REVOKED}
 
 
-@pytest.fixture
-def table(world: World) -> ConnectionTable:
+@pytest.fixture(params=["dynamodb", "memory"])
+def table(request: pytest.FixtureRequest) -> ConnectionTable:
+    if request.param == "memory":
+        return World.in_memory().on.connections
+    world: World = request.getfixturevalue("world")
     return world.on.connections
 
 

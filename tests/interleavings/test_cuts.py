@@ -12,7 +12,6 @@ from typing import Any
 import pytest
 
 from tests.interleavings.cuts import Fault, Flow, cut, steps_of
-from tests.tables import Aws
 from tests.world import World
 from token_broker.domain.connection import Reason, Status
 from token_broker.domain.errors import (
@@ -65,8 +64,8 @@ UNRECOVERABLE = {
 }
 
 
-def cells(aws: Aws, case: Case) -> Iterator[tuple[int, Fault]]:
-    world = World.on_aws(aws)
+def cells(case: Case) -> Iterator[tuple[int, Fault]]:
+    world = World.in_memory()
     for at in range(len(steps_of(world, case.prepare(world)))):
         for fault in Fault:
             yield at, fault
@@ -110,10 +109,10 @@ def only_connection(world: World) -> str:
 @pytest.mark.parametrize("dialect", DIALECTS)
 @pytest.mark.parametrize("case", REFRESHES, ids=lambda case: case.name)
 def test_a_refresh_cut_anywhere_keeps_the_connection_unless_nobody_could(
-    aws: Aws, case: Case, dialect: str
+    case: Case, dialect: str
 ) -> None:
-    for at, fault in cells(aws, case):
-        world = World.on_aws(aws)
+    for at, fault in cells(case):
+        world = World.in_memory()
         world.provider.change_settings({"dialect": dialect})
         flow = case.prepare(world)
 
@@ -142,10 +141,10 @@ def redirect(world: World) -> Flow:
 
 @pytest.mark.parametrize("dialect", DIALECTS)
 def test_an_exchange_cut_anywhere_sends_the_code_once_and_ends_in_a_told_state(
-    aws: Aws, dialect: str
+    dialect: str,
 ) -> None:
-    for at, fault in cells(aws, Case("exchange", redirect)):
-        world = World.on_aws(aws)
+    for at, fault in cells(Case("exchange", redirect)):
+        world = World.in_memory()
         world.provider.change_settings({"dialect": dialect})
         flow = redirect(world)
 
@@ -185,9 +184,9 @@ def disconnect(world: World) -> Flow:
     return flow
 
 
-def test_a_disconnect_cut_anywhere_ends_in_a_tombstone_and_no_live_consent(aws: Aws) -> None:
-    for at, fault in cells(aws, Case("disconnect", disconnect)):
-        world = World.on_aws(aws)
+def test_a_disconnect_cut_anywhere_ends_in_a_tombstone_and_no_live_consent() -> None:
+    for at, fault in cells(Case("disconnect", disconnect)):
+        world = World.in_memory()
         flow = disconnect(world)
 
         step = cut(world, flow, at, fault)

@@ -1,0 +1,91 @@
+"""What every table of attempts to connect must do: single use is a conditional write."""
+
+from __future__ import annotations
+
+import pytest
+
+from tests.world import World
+from token_broker.domain.authorization import Authorization, Progress, Result
+from token_broker.domain.connection import Lease
+from token_broker.domain.ports import AuthorizationTable
+
+NOW = 1_800_000_000
+ROW = Authorization(
+    id="f" * 64,
+    connection_id="c" * 32,
+    subject="ada",
+    connector="mikomo",
+    return_to="https://app.example/return",
+    redirect_uri="https://broker.example/callback",
+    expires_at=NOW + 900,
+    openings={},
+)
+FIRST, SECOND = Lease(id="first", until=NOW + 95), Lease(id="second", until=NOW + 95)
+DECLINED = Result(status="declined", connection_id="c" * 32, error="access_denied")
+
+
+@pytest.fixture(params=["dynamodb", "memory"])
+def table(request: pytest.FixtureRequest) -> AuthorizationTable:
+    world = World.in_memory() if request.param == "memory" else request.getfixturevalue("world")
+    table: AuthorizationTable = world.finishing.authorizations
+    table.create(ROW)
+    return table
+
+
+def test_a_row_reads_as_it_was_written(table: AuthorizationTable) -> None:
+    assert table.get(ROW.id) == ROW
+    assert table.get("0" * 64) is None
+
+
+def test_openings_are_added_while_open_in_time_and_below_the_most(
+    table: AuthorizationTable,
+) -> None:
+    def opened(state: str, *, now: int = NOW) -> bool:
+        return table.add_opening(ROW.id, state_hash=state, cookie_hash="c", now=now, most=2)
+
+    assert not opened("late", now=NOW + 900)
+    assert opened("one")
+    assert opened("two")
+    assert not opened("three")
+    row = table.get(ROW.id)
+    assert row is not None
+    assert row.openings == {"one": "c", "two": "c"}
+
+
+def test_an_unknown_row_is_not_opened_into_being(table: AuthorizationTable) -> None:
+    assert not table.add_opening("0" * 64, state_hash="s", cookie_hash="c", now=NOW, most=2)
+    assert table.get("0" * 64) is None
+
+
+def test_one_attempt_wins_the_exchange(table: AuthorizationTable) -> None:
+    assert table.begin_exchange(ROW.id, attempt=FIRST, now=NOW)
+    assert not table.begin_exchange(ROW.id, attempt=SECOND, now=NOW)
+    assert table.begin_exchange(ROW.id, attempt=FIRST, now=NOW)  # the same, delivered twice
+    assert not table.add_opening(ROW.id, state_hash="s", cookie_hash="c", now=NOW, most=2)
+
+
+def test_nobody_exchanges_when_the_time_is_over(table: AuthorizationTable) -> None:
+    assert not table.begin_exchange(ROW.id, attempt=FIRST, now=NOW + 900)
+
+
+def test_only_the_winner_reopens(table: AuthorizationTable) -> None:
+    table.begin_exchange(ROW.id, attempt=FIRST, now=NOW)
+
+    table.reopen(ROW.id, attempt=SECOND)
+    assert not table.begin_exchange(ROW.id, attempt=SECOND, now=NOW)
+
+    table.reopen(ROW.id, attempt=FIRST)
+    assert table.begin_exchange(ROW.id, attempt=SECOND, now=NOW)
+
+
+def test_the_first_result_stands(table: AuthorizationTable) -> None:
+    table.begin_exchange(ROW.id, attempt=FIRST, now=NOW)
+    active = Result(status="active", connection_id="c" * 32, previous_connection_id="d" * 32)
+
+    assert table.finish(ROW.id, result=active, finished_by="one") == active
+    assert table.finish(ROW.id, result=DECLINED, finished_by="two") == active
+
+    row = table.get(ROW.id)
+    assert row is not None
+    assert (row.progress, row.result, row.finished_by) == (Progress.DONE, active, "one")
+    assert not table.begin_exchange(ROW.id, attempt=FIRST, now=NOW)

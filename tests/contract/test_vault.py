@@ -1,0 +1,98 @@
+"""What every control table, escrow, seal and client secret must do."""
+
+from __future__ import annotations
+
+import dataclasses
+
+import pytest
+
+from tests.world import World
+from token_broker.domain.connection import Connection, Landing, Reason, Status, Suspect
+from token_broker.domain.errors import RowUnreadable
+from token_broker.domain.ports import Sending
+from token_broker.domain.secret_text import SecretText
+from token_broker.domain.token_set import TokenSet, Verdict
+
+NOW = 1_800_000_000
+LANDING = Landing(
+    connection_id="c" * 32,
+    generation=7,
+    attempt_id="attempt",
+    sealed=b"\x00sealed",
+    login="login",
+    issued_at=NOW,
+    expires_at=NOW + 900,
+    verdict=Verdict.BAD,
+    iat=NOW - 3,
+    suspect=Suspect(generation=7, reason=Reason.LOGIN_CHANGED),
+)
+ROW = Connection(
+    id="c" * 32,
+    subject="ada",
+    connector="mikomo",
+    status=Status.ACTIVE,
+    linked_at=NOW,
+    updated_at=NOW,
+    generation=3,
+)
+TOKENS = TokenSet(refresh_token=SecretText("rt"), id_token=SecretText("it"))
+
+
+@pytest.fixture(params=["aws", "memory"])
+def on(request: pytest.FixtureRequest) -> Sending:
+    world: World = (
+        World.in_memory() if request.param == "memory" else request.getfixturevalue("world")
+    )
+    return world.on
+
+
+def test_escrow_gives_back_what_it_was_given_for_that_generation_alone(on: Sending) -> None:
+    on.escrow.put(LANDING)
+
+    assert on.escrow.find(LANDING.connection_id, 7) == LANDING
+    assert on.escrow.find(LANDING.connection_id, 8) is None
+    assert on.escrow.find("d" * 32, 7) is None
+
+    on.escrow.discard(LANDING)
+    assert on.escrow.find(LANDING.connection_id, 7) is None
+    on.escrow.discard(LANDING)
+
+
+def test_the_breaker_is_closed_until_it_opens_and_after_it_closes(on: Sending) -> None:
+    assert on.control.breaker() is None
+    on.control.open_breaker(reason="client_auth", until=NOW + 60)
+    assert on.control.breaker() == NOW + 60
+    on.control.close_breaker()
+    assert on.control.breaker() is None
+
+
+def test_the_guard_trips_over_five_and_a_tenth_and_stays_tripped(on: Sending) -> None:
+    assert not on.control.guard(attempts=5, dead=5, now=NOW)
+    assert not on.control.guard(attempts=60, dead=1, now=NOW)  # 6 of 65
+    assert on.control.guard(attempts=1, dead=1, now=NOW)  # 7 of 66
+    assert on.control.guard(attempts=100, dead=0, now=NOW + 7_200)
+
+
+def test_the_guard_judges_each_hour_afresh(on: Sending) -> None:
+    assert not on.control.guard(attempts=5, dead=5, now=NOW)
+    assert not on.control.guard(attempts=5, dead=5, now=NOW + 3_600)
+
+
+def test_a_set_opens_where_and_as_what_it_was_sealed(on: Sending) -> None:
+    sealed = on.seal.prepare(ROW.id).seal(TOKENS, generation=3)
+    row = dataclasses.replace(ROW, sealed=sealed)
+    assert on.seal.open(row) == TOKENS
+
+    for other in ({"generation": 4}, {"id": "d" * 32}, {"sealed": None}):
+        with pytest.raises(RowUnreadable):
+            on.seal.open(dataclasses.replace(row, **other))
+
+
+def test_a_set_without_a_bearer_opens_as_one(on: Sending) -> None:
+    tokens = TokenSet(refresh_token=SecretText("rt"), id_token=None)
+    sealed = on.seal.prepare(ROW.id).seal(tokens, generation=3)
+    assert on.seal.open(dataclasses.replace(ROW, sealed=sealed)) == tokens
+
+
+def test_the_client_secret_is_the_same_read_and_read_again(on: Sending) -> None:
+    assert on.client_secret.read() == on.client_secret.reread()

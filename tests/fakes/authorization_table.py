@@ -1,0 +1,73 @@
+"""The table of attempts to connect, in memory."""
+
+from __future__ import annotations
+
+import threading
+from dataclasses import replace
+from typing import Any
+
+from token_broker.domain.authorization import Authorization, Progress, Result
+from token_broker.domain.connection import Lease
+from token_broker.domain.errors import StaleGeneration
+
+
+class MemoryAuthorizationTable:
+    """Rows in a dict, behind one mutex."""
+
+    def __init__(self) -> None:
+        self.rows: dict[str, Authorization] = {}
+        self._mutex = threading.RLock()
+
+    def create(self, authorization: Authorization) -> None:
+        self.rows.setdefault(authorization.id, replace(authorization, openings={}))
+
+    def get(self, authorization_id: str) -> Authorization | None:
+        return self.rows.get(authorization_id)
+
+    def add_opening(
+        self, authorization_id: str, *, state_hash: str, cookie_hash: str, now: int, most: int
+    ) -> bool:
+        with self._mutex:
+            row = self.rows.get(authorization_id)
+            if row is None or row.progress is not Progress.OPEN or row.expires_at <= now:
+                return False
+            openings = dict(row.openings or {})
+            if len(openings) >= most:
+                return False
+            return self._put(row, openings=openings | {state_hash: cookie_hash})
+
+    def begin_exchange(self, authorization_id: str, *, attempt: Lease, now: int) -> bool:
+        with self._mutex:
+            row = self.rows.get(authorization_id)
+            if row and row.progress is Progress.OPEN and row.expires_at > now:
+                return self._put(row, progress=Progress.EXCHANGING, attempt=attempt)
+            return self._is_of(row, attempt)
+
+    def reopen(self, authorization_id: str, *, attempt: Lease) -> None:
+        with self._mutex:
+            row = self.rows.get(authorization_id)
+            if row and self._is_of(row, attempt):
+                self._put(row, progress=Progress.OPEN, attempt=None)
+
+    def finish(self, authorization_id: str, *, result: Result, finished_by: str) -> Result:
+        with self._mutex:
+            row = self.rows.get(authorization_id)
+            if row is None:
+                raise StaleGeneration
+            if row.result is None:
+                self._put(row, progress=Progress.DONE, result=result, finished_by=finished_by)
+                return result
+            return row.result
+
+    def _put(self, row: Authorization, **changes: Any) -> bool:
+        self.rows[row.id] = replace(row, **changes)
+        return True
+
+    @staticmethod
+    def _is_of(row: Authorization | None, attempt: Lease) -> bool:
+        return (
+            row is not None
+            and row.progress is Progress.EXCHANGING
+            and row.attempt is not None
+            and row.attempt.id == attempt.id
+        )

@@ -1,0 +1,324 @@
+"""The connections table in memory: each method one atomic step, as conditional writes are."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Collection
+from dataclasses import replace
+from typing import Any
+
+from token_broker.domain.connection import (
+    MOVES,
+    Connection,
+    Landing,
+    Lease,
+    Reason,
+    Status,
+    Suspect,
+)
+from token_broker.domain.errors import (
+    ConfirmationInvalid,
+    ConnectionGone,
+    ConnectionNotFound,
+    NotConfirmed,
+    RefreshInProgress,
+    StaleGeneration,
+    UpstreamUnavailable,
+)
+from token_broker.domain.token_set import Verdict
+
+NOT_SHOWN = {"sealed": None, "confirmation_hash": None}
+
+
+class MemoryConnectionTable:
+    """Rows in a dict, behind one mutex."""
+
+    def __init__(self) -> None:
+        self.rows: dict[str, Connection] = {}
+        self.table_id = "table-1"
+        self._recorded: str | None = None
+        self._mutex = threading.RLock()
+
+    # ── reading ──────────────────────────────────────────────────────────────────────────────────
+
+    def create(self, connection: Connection) -> None:
+        with self._mutex:
+            there = self.rows.get(connection.id)
+            if there and not (
+                there.status is Status.LINKING
+                and there.generation == 0
+                and there.confirmation_hash == connection.confirmation_hash
+            ):
+                raise StaleGeneration
+            self.rows[connection.id] = connection
+
+    def get(self, connection_id: str) -> Connection:
+        with self._mutex:
+            if connection_id not in self.rows:
+                raise ConnectionNotFound
+            return self.rows[connection_id]
+
+    def look(self, connection_id: str) -> Connection:
+        return replace(self.get(connection_id), **NOT_SHOWN)  # type: ignore[arg-type]
+
+    def of_subject(self, subject: str) -> list[Connection]:
+        with self._mutex:
+            found = [row for row in self.rows.values() if row.subject == subject]
+        found.sort(key=lambda row: row.linked_at, reverse=True)
+        return [replace(row, **NOT_SHOWN) for row in found]  # type: ignore[arg-type]
+
+    def due(self, *, now: int, limit: int) -> list[tuple[str, int]]:
+        with self._mutex:
+            found = [
+                (row.id, row.due_at)
+                for row in self.rows.values()
+                if row.due_at is not None and row.due_at <= now
+            ]
+        return sorted(found, key=lambda entry: entry[1])[:limit]
+
+    # ── one attempt ──────────────────────────────────────────────────────────────────────────────
+
+    def claim(
+        self,
+        connection_id: str,
+        *,
+        lease: Lease,
+        now: int,
+        due_at: int,
+        statuses: Collection[Status],
+        generation: int | None = None,
+        rejected: bool = False,
+        even_resting: bool = False,
+    ) -> Connection:
+        with self._mutex:
+            row = self.get(connection_id)
+            is_due = row.due_at is not None and row.due_at <= now
+            rested = row.failures == 0 or is_due or even_resting
+            wanted = is_due if generation is None else row.generation == generation
+            if row.lease and row.lease.id == lease.id:
+                return row
+            if row.leased(now):
+                raise RefreshInProgress(retry_after=1)
+            if row.status not in statuses or not wanted:
+                raise StaleGeneration
+            if generation is not None and not rested:
+                raise UpstreamUnavailable(retry_after=max(1, (row.due_at or now) - now))
+            return self._put(
+                row,
+                lease=lease,
+                due_at=due_at,
+                unsettled=row.unsettled + 1,
+                rejected=generation if rejected else row.rejected,
+            )
+
+    def land(self, landing: Landing, *, lease_id: str, status: Status, due_at: int) -> Connection:
+        with self._mutex:
+            row = self.get(landing.connection_id)
+            if row.attempt_id == landing.attempt_id and row.generation >= landing.generation:
+                return row
+            if row.generation != landing.generation - 1:
+                raise StaleGeneration
+            the_set = {
+                "sealed": landing.sealed,
+                "login": landing.login,
+                "issued_at": landing.issued_at,
+                "iat": landing.iat,
+                "expires_at": landing.expires_at,
+                "verdict": landing.verdict,
+                "attempt_id": landing.attempt_id,
+                "generation": landing.generation,
+                "updated_at": landing.issued_at,
+                "unsettled": 0,
+                "failures": 0,
+                "suspect": landing.suspect,
+                "last_event": "token_refreshed" if landing.generation > 1 else "token_received",
+            }
+            may_move = row.status is status or status in MOVES[row.status]
+            if row.lease and row.lease.id == lease_id and may_move:
+                moved: dict[str, Any] = {"status": status, "due_at": due_at, "lease": None}
+                if status is Status.ACTIVE:
+                    moved["reason"] = None
+                return self._put(row, **the_set, **moved)
+            if row.status is Status.REVOKED:
+                the_set |= {"status": Status.REVOKE_PENDING, "due_at": landing.issued_at}
+            return self._put(row, **the_set)
+
+    def settle(
+        self,
+        held: Connection,
+        *,
+        due_at: int,
+        settled: bool,
+        failures: int,
+        event: str,
+        now: int,
+        suspect: Suspect | None = None,
+    ) -> None:
+        def change(row: Connection) -> dict[str, Any]:
+            return {
+                "lease": None,
+                "due_at": due_at if row.status is held.status else row.due_at,
+                "failures": failures,
+                "last_event": event,
+                "updated_at": now,
+                "unsettled": max(0, held.unsettled - 1) if settled else held.unsettled,
+                "suspect": suspect or row.suspect,
+            }
+
+        with self._mutex:
+            row = self.rows.get(held.id)
+            if row and self._holds(held, row):
+                self._put(row, **change(row))
+
+    def judge(self, landed: Connection, verdict: Verdict) -> None:
+        self._if_generation(landed, lambda _: {"verdict": verdict})
+
+    def suspect(self, seen: Connection, *, reason: Reason, now: int) -> None:
+        self._if_generation(
+            seen,
+            lambda row: {
+                "suspect": Suspect(generation=row.generation, reason=reason),
+                "due_at": now,
+                "last_event": "consent_suspected",
+                "updated_at": now,
+            },
+        )
+
+    def note_asked(self, seen: Connection, *, now: int, due_at: int) -> None:
+        def change(row: Connection) -> dict[str, Any]:
+            brought_forward = (
+                seen.due_at is not None
+                and row.due_at is not None
+                and due_at < row.due_at
+                and row.lease is None
+                and row.status is Status.ACTIVE
+            )
+            return {"asked_at": now} | ({"due_at": due_at} if brought_forward else {})
+
+        self._if_generation(seen, change)
+
+    # ── moves ────────────────────────────────────────────────────────────────────────────────────
+
+    def end(self, held: Connection, *, reason: Reason, due_at: int, now: int) -> None:
+        with self._mutex:
+            row = self._held(held)
+            if row.status is not Status.ACTIVE or row.generation != held.generation:
+                raise StaleGeneration
+            self._put(
+                row,
+                status=Status.REAUTH_REQUIRED,
+                reason=reason,
+                due_at=due_at,
+                lease=None,
+                unsettled=0,
+                failures=0,
+                last_event="reauthorization_required",
+                updated_at=now,
+            )
+
+    def confirm(
+        self, connection_id: str, *, subject: str, confirmation_hash: str, due_at: int, now: int
+    ) -> Connection:
+        with self._mutex:
+            row = self.get(connection_id)
+            if row.subject != subject or row.confirmation_hash != confirmation_hash:
+                raise ConfirmationInvalid
+            match row.status:
+                case Status.ACTIVE:
+                    return row
+                case Status.LINKING:
+                    raise NotConfirmed
+                case Status.PENDING_CONFIRMATION:
+                    return self._put(
+                        row,
+                        status=Status.ACTIVE,
+                        due_at=due_at,
+                        asked_at=now,
+                        last_event="confirmed",
+                        updated_at=now,
+                    )
+                case _:
+                    raise ConnectionGone
+
+    def ask_revoke(self, connection_id: str, *, now: int) -> Connection:
+        with self._mutex:
+            row = self.get(connection_id)
+            if row.status in {Status.REVOKE_PENDING, Status.REVOKED}:
+                return row
+            return self._put(
+                row,
+                status=Status.REVOKE_PENDING,
+                due_at=now,
+                last_event="disconnect_asked",
+                updated_at=now,
+            )
+
+    def entomb(self, held: Connection, *, now: int) -> None:
+        with self._mutex:
+            row = self._held(held)
+            self.rows[held.id] = Connection(
+                id=row.id,
+                subject=row.subject,
+                connector=row.connector,
+                status=Status.REVOKED,
+                generation=row.generation,
+                linked_at=row.linked_at,
+                updated_at=now,
+                last_event="revoked",
+            )
+
+    def erase_token_set(self, held: Connection, *, due_at: int, now: int) -> None:
+        with self._mutex:
+            self._put(
+                self._held(held),
+                sealed=None,
+                lease=None,
+                due_at=due_at,
+                unsettled=0,
+                last_event="token_set_erased",
+                updated_at=now,
+            )
+
+    def delete(self, held: Connection) -> None:
+        with self._mutex:
+            row = self.rows.get(held.id)
+            if row and self._holds(held, row) and row.generation == held.generation:
+                del self.rows[held.id]
+
+    def postpone(self, connection_id: str, *, due_at: int) -> None:
+        with self._mutex:
+            row = self.rows.get(connection_id)
+            if row and row.due_at is not None and row.due_at < due_at:
+                self._put(row, due_at=due_at)
+
+    def identity(self) -> str:
+        return self.table_id
+
+    def recorded_identity(self, identity: str) -> str:
+        with self._mutex:
+            self._recorded = self._recorded or identity
+            return self._recorded
+
+    # ── how a write is made ──────────────────────────────────────────────────────────────────────
+
+    def _put(self, row: Connection, **changes: Any) -> Connection:
+        self.rows[row.id] = replace(row, **changes)
+        return self.rows[row.id]
+
+    def _held(self, held: Connection) -> Connection:
+        row = self.rows.get(held.id)
+        if row is None or not self._holds(held, row):
+            raise StaleGeneration
+        return row
+
+    @staticmethod
+    def _holds(held: Connection, row: Connection) -> bool:
+        return row.lease is not None and held.lease is not None and row.lease.id == held.lease.id
+
+    def _if_generation(
+        self, seen: Connection, change: Callable[[Connection], dict[str, Any]]
+    ) -> None:
+        with self._mutex:
+            row = self.rows.get(seen.id)
+            if row and row.generation == seen.generation:
+                self._put(row, **change(row))

@@ -1,0 +1,103 @@
+"""Escrow, control, seal and client secret, in memory."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+
+from token_broker.domain.connection import Connection, Landing
+from token_broker.domain.errors import RowUnreadable
+from token_broker.domain.ports import ClientCredentials
+from token_broker.domain.refresh_policy import mass_failure
+from token_broker.domain.secret_text import SecretText
+from token_broker.domain.token_set import TokenSet
+
+
+class MemoryEscrow:
+    """Sets by connection and generation."""
+
+    def __init__(self) -> None:
+        self.kept: dict[tuple[str, int], Landing] = {}
+
+    def put(self, landing: Landing) -> None:
+        self.kept[landing.connection_id, landing.generation] = landing
+
+    def find(self, connection_id: str, generation: int) -> Landing | None:
+        return self.kept.get((connection_id, generation))
+
+    def discard(self, landing: Landing) -> None:
+        self.kept.pop((landing.connection_id, landing.generation), None)
+
+
+class MemoryControl:
+    """Breaker, guard and the hour's figures."""
+
+    def __init__(self) -> None:
+        self.open_until: int | None = None
+        self.tripped = False
+        self._hour = -1
+        self._attempts = self._dead = 0
+
+    def breaker(self) -> int | None:
+        return self.open_until
+
+    def open_breaker(self, *, reason: str, until: int) -> None:
+        del reason
+        self.open_until = until
+
+    def close_breaker(self) -> None:
+        self.open_until = None
+
+    def guard(self, *, attempts: int, dead: int, now: int) -> bool:
+        if now // 3_600 != self._hour:
+            self._hour, self._attempts, self._dead = now // 3_600, 0, 0
+        self._attempts += attempts
+        self._dead += dead
+        if mass_failure(attempts=self._attempts, dead=self._dead):
+            self.tripped = True
+        return self.tripped
+
+
+@dataclass(frozen=True)
+class MemorySealer:
+    """Seals for one connection."""
+
+    connection_id: str
+
+    def seal(self, tokens: TokenSet, *, generation: int) -> bytes:
+        id_token = tokens.id_token.reveal() if tokens.id_token else None
+        bound = [self.connection_id, generation, tokens.refresh_token.reveal(), id_token]
+        return json.dumps(bound).encode()
+
+
+class MemorySeal:
+    """A seal that hides nothing but is bound as the real one."""
+
+    def prepare(self, connection_id: str) -> MemorySealer:
+        return MemorySealer(connection_id)
+
+    def open(self, connection: Connection) -> TokenSet:
+        if connection.sealed is None:
+            raise RowUnreadable
+        of, generation, refresh_token, id_token = json.loads(connection.sealed)
+        if (of, generation) != (connection.id, connection.generation):
+            raise RowUnreadable
+        return TokenSet(
+            refresh_token=SecretText(refresh_token),
+            id_token=SecretText(id_token) if id_token else None,
+        )
+
+
+class MemoryClientSecret:
+    """A secret that is read as it stands."""
+
+    def __init__(self, credentials: ClientCredentials) -> None:
+        self.credentials = credentials
+        self._cached = credentials
+
+    def read(self) -> ClientCredentials:
+        return self._cached
+
+    def reread(self) -> ClientCredentials:
+        self._cached = self.credentials
+        return self._cached
