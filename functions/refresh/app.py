@@ -6,7 +6,7 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 from token_broker.runtime import bootstrap
-from token_broker.runtime.observability import metrics, record_failure
+from token_broker.runtime.observability import publish_metrics, record_failure
 from token_broker.use_cases import schedule
 
 on, tending = bootstrap.tending()
@@ -31,5 +31,5 @@ def lambda_handler(_event: dict[str, Any], context: Any) -> dict[str, int]:
         record_failure(exc)
         raise RunFailedError("see the log line before this one") from None
     finally:
-        metrics.flush_metrics()
+        publish_metrics()
     return {"tended": len(run.tended), "failed": len(run.failed), "ended": len(run.ended)}

@@ -11,6 +11,7 @@ from __future__ import annotations
 import hmac
 import json
 from typing import TYPE_CHECKING, Any
+from urllib.parse import urlsplit
 
 import jwt
 
@@ -64,7 +65,9 @@ class SigningKeys:
     def _look_up(self) -> None:
         self._looked_up_at = self._clock()
         try:
-            jwks_uri = self._document(self._discovery_url)["jwks_uri"]
+            jwks_uri = str(self._document(self._discovery_url)["jwks_uri"])
+            if urlsplit(jwks_uri).netloc != urlsplit(self._discovery_url).netloc:
+                return  # keys of another host vouch for nothing
             keys = jwt.PyJWKSet.from_dict(self._document(jwks_uri)).keys
         except Exception:  # noqa: BLE001 - whatever it is, there are no keys; the mode decides
             return

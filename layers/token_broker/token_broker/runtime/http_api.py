@@ -30,7 +30,7 @@ from token_broker.domain.errors import (
     UpstreamUnavailable,
 )
 from token_broker.domain.secret_text import SecretText
-from token_broker.runtime.observability import metrics, record_failure
+from token_broker.runtime.observability import publish_metrics, record_failure
 
 Event = Mapping[str, Any]
 Response = dict[str, Any]
@@ -87,8 +87,7 @@ def json_body(
         raise RequestRejected("The body is not valid JSON.") from None
     if not isinstance(content, dict):
         raise RequestRejected("The body must be a JSON object.")
-    if unknown := content.keys() - known.keys():
-        del unknown
+    if content.keys() - known.keys():
         raise RequestRejected(f"The body may have only these members: {', '.join(sorted(known))}.")
     if missing := required - content.keys():
         raise RequestRejected(f"The body lacks: {', '.join(sorted(missing))}.")
@@ -212,7 +211,7 @@ def _guarded(
             record_failure(exc)
             return failed(TokenBrokerError())
         finally:
-            metrics.flush_metrics()
+            publish_metrics()
 
     return handler
 

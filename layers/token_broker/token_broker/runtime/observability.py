@@ -6,6 +6,7 @@ the places it passed through, never by its text, which may quote what it choked 
 
 from __future__ import annotations
 
+import threading
 import traceback
 
 from aws_lambda_powertools import Logger, Metrics
@@ -34,6 +35,7 @@ GAUGES = frozenset({"oldest_due_seconds"})
 
 logger = Logger()
 metrics = Metrics()
+_mutex = threading.Lock()  # a run of the schedule counts from many threads
 
 
 def record(event: str, *, value: int = 1, **fields: str | int | None) -> None:
@@ -42,7 +44,14 @@ def record(event: str, *, value: int = 1, **fields: str | int | None) -> None:
     level = logger.error if event in ALARMING else logger.info
     level(event, extra={"event": event, "value": value, **known})
     unit = MetricUnit.Seconds if event in GAUGES else MetricUnit.Count
-    metrics.add_metric(name=event, unit=unit, value=value)
+    with _mutex:
+        metrics.add_metric(name=event, unit=unit, value=value)
+
+
+def publish_metrics() -> None:
+    """Print what was counted in this invocation, in CloudWatch's embedded metric format."""
+    if metrics.metric_set:
+        metrics.flush_metrics()
 
 
 def record_failure(exc: Exception) -> None:
