@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from tests.template.deployed import Deployed
+from tests.template.deployed import Deployed, deployed
 
 PUBLIC_ROUTES = {("GET", "/start/{ticket}"), ("GET", "/callback")}
 IAM_ROUTES = {
@@ -110,3 +110,12 @@ def test_a_cut_answer_tells_to_ask_again(stack: Deployed) -> None:
 def test_the_answers_of_the_gateway_are_deployed_with_the_api(stack: Deployed) -> None:
     """One resource of its own each would take effect only with some later deployment."""
     assert not stack.of_type("AWS::ApiGateway::GatewayResponse")
+
+
+def test_the_accounts_log_role_is_created_only_when_asked_for_and_before_the_api() -> None:
+    assert not {"ApiAccount", "ApiLogRole"} & deployed().resources.keys()
+    stack = deployed(CreateApiLogRole="true")
+    assert stack.properties("ApiAccount")["CloudWatchRoleArn"] == "ApiLogRole.Arn"
+    for name in ("ApiAccount", "ApiLogRole"):
+        assert stack.resources[name]["DeletionPolicy"] == "Retain"
+    assert stack.resources["Api"]["DependsOn"] == "ApiAccount"  # and so does its stage

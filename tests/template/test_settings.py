@@ -54,11 +54,11 @@ def test_a_function_is_set_what_it_reads_and_reads_what_it_is_set(
     assert given.read == set(given) - POWERTOOLS
 
 
-def test_every_function_logs_and_counts_under_the_same_name(stack: Deployed) -> None:
+def test_every_function_logs_and_counts_under_the_stacks_name(stack: Deployed) -> None:
     for function in BUILDERS:
         given = variables(stack, function)
         assert {name: given[name] for name in POWERTOOLS} == {
-            "POWERTOOLS_SERVICE_NAME": "akoya-token-broker",
+            "POWERTOOLS_SERVICE_NAME": "broker",
             "POWERTOOLS_METRICS_NAMESPACE": "AkoyaTokenBroker",
             "POWERTOOLS_LOG_LEVEL": "INFO",
         }
