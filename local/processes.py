@@ -52,6 +52,7 @@ def start(
     except BaseException:  # Ctrl-C: nobody else knows of this process yet
         end([process.pid])
         raise
+    process.returncode = 0  # it outlives this object, which must not mind: `end` goes by the id
     return process.pid
 
 
