@@ -45,8 +45,8 @@ check: .venv/.ready .venv-sam/.ready ## Lint, types, directions, template, secur
 	$(SAM) validate --lint
 	.venv/bin/bandit -q -r functions layers local -c pyproject.toml
 
-test: .venv/.ready ## Every test that needs nothing but Python
-	.venv/bin/python -m pytest -m "not stack and not browser"
+test: .venv/.ready ## Every test; one that needs more than is there is skipped with its reason
+	.venv/bin/python -m pytest
 
 test-all: setup ## Every test; a skipped one fails
 	REQUIRE_ALL=1 .venv/bin/python -m pytest

@@ -69,7 +69,7 @@ class Smoke:
         """Run every step; returns the exit status."""
         started = time.monotonic()
         try:
-            connection_id = self._step("connect", self._connect)
+            connection_id = self._step("connect", self.connect)
             self._step("hand out", lambda: self._hand_out(connection_id, generation=1))
             self._step("rejected", lambda: self._rejected(connection_id))
             self._step("refresh", lambda: self._refreshed(connection_id, after=2))
@@ -89,7 +89,8 @@ class Smoke:
 
     # ── steps: each returns what the next ones need and what it saw ──────────────────────────────
 
-    def _connect(self) -> tuple[str, str]:
+    def connect(self) -> tuple[str, str]:
+        """Connect a bank from start to confirmation; returns the connection's id."""
         browser, consent = self._at_consent()
         accounts = re.findall(r'name="account"[^>]*value="([^"]+)"', consent.text)
         back = browser.submit(consent, decision="allow", account=accounts)

@@ -4,13 +4,18 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator
+from typing import Any
 
 import pytest
 import pytest_socket
 from moto import mock_aws
 
+from local.build import EMBEDDED_PYTHON, SAM
+from local.stack import Stack
 from tests.tables import Aws
 from tests.world import World
+
+STACK_PORTS = 9100
 
 # Nothing a developer has configured may reach, or be reached by, a test.
 for name in [name for name in os.environ if name.startswith(("AWS_", "AKOYA_", "POWERTOOLS_"))]:
@@ -52,3 +57,15 @@ def aws() -> Iterator[Aws]:
 def world(aws: Aws) -> World:
     """A whole broker in one process: in-memory AWS, the Akoya sandbox, a clock of its own."""
     return World.on_aws(aws)
+
+
+@pytest.fixture(scope="session")
+def stack() -> Iterator[dict[str, Any]]:
+    """The whole product deployed on this machine, for the tests of a session."""
+    if not (SAM.exists() and EMBEDDED_PYTHON.exists()):
+        pytest.skip("needs the local stack's environments: make setup")
+    running = Stack("tests", STACK_PORTS)
+    try:
+        yield running.start(os.environ, say=lambda _: None)
+    finally:
+        running.stop()

@@ -1,8 +1,7 @@
-"""A stack of the tests' own and a headless Chromium that looks at it as a person does."""
+"""A headless Chromium in front of the deployed stack."""
 
 from __future__ import annotations
 
-import os
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
@@ -11,11 +10,9 @@ from typing import Any
 import pytest
 import requests
 
-from local.build import RUN, SAM
-from local.stack import Stack
+from local.build import RUN
 from tests.browser.person import Person
 
-PORT_BASE = 9100
 SCREENSHOTS = RUN / "screenshots"
 FLAGS = [
     "--no-sandbox",
@@ -36,19 +33,6 @@ def chromium() -> str:
     return found
 
 
-@pytest.fixture(scope="session")
-def stack(chromium: str) -> Iterator[dict[str, Any]]:
-    """Run a whole local stack for the session."""
-    del chromium
-    if not SAM.exists():
-        pytest.skip("needs the local stack's environments (make setup)")
-    running = Stack("browser-tests", PORT_BASE)
-    try:
-        yield running.start(os.environ, say=lambda _: None)
-    finally:
-        running.stop()
-
-
 @pytest.fixture
 def sandbox(stack: dict[str, Any]) -> str:
     """Return the sandbox's address, with all its people and faults as at the start."""
@@ -59,7 +43,7 @@ def sandbox(stack: dict[str, Any]) -> str:
 
 @pytest.fixture(params=[1280, 390], ids=["wide", "narrow"])
 def person(
-    request: pytest.FixtureRequest, chromium: str, stack: dict[str, Any], sandbox: str
+    request: pytest.FixtureRequest, chromium: str, sandbox: str, stack: dict[str, Any]
 ) -> Iterator[Person]:
     """Sit a person down in front of a fresh browser; at the end nothing may have gone wrong."""
     from playwright.sync_api import sync_playwright  # noqa: PLC0415 - only where Chromium is

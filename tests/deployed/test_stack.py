@@ -1,0 +1,116 @@
+"""The deployed stack: who is let in, and what real processes racing for one token do."""
+
+from __future__ import annotations
+
+import json
+import time
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlsplit
+
+import boto3
+import pytest
+import requests
+from botocore.credentials import Credentials
+from botocore.exceptions import ClientError
+
+from local.broker_client import BrokerClient
+from local.embedded_aws import client
+from local.smoke import Smoke
+
+pytestmark = pytest.mark.stack
+
+CALLERS = 20
+
+
+def port(stack: dict[str, Any]) -> int:
+    found: int | None = urlsplit(stack["aws_endpoint_url"]).port
+    assert found is not None
+    return found
+
+
+@pytest.fixture
+def smoke(stack: dict[str, Any]) -> Smoke:
+    """A person and a backend in front of the stack; the sandbox as at the start."""
+    requests.post(f"{stack['identity_provider']['url']}/admin/reset", timeout=10)
+    return Smoke(stack)
+
+
+def refreshes(stack: dict[str, Any]) -> list[dict[str, Any]]:
+    ledger = requests.get(f"{stack['identity_provider']['url']}/admin/ledger", timeout=10).json()
+    return [one for one in ledger["requests"] if one.get("grant_type") == "refresh_token"]
+
+
+@pytest.mark.parametrize(
+    ("method", "path"),
+    [
+        ("POST", "/connections"),
+        ("GET", "/connections?subject=ada"),
+        ("GET", f"/connections/{'0' * 32}"),
+        ("DELETE", f"/connections/{'0' * 32}"),
+        ("POST", f"/connections/{'0' * 32}/confirm"),
+        ("POST", f"/connections/{'0' * 32}/token"),
+    ],
+)
+def test_a_backend_route_refuses_who_does_not_sign(
+    stack: dict[str, Any], method: str, path: str
+) -> None:
+    plain = requests.request(method, stack["api_url"] + path, timeout=30)
+    bearer = requests.request(
+        method, stack["api_url"] + path, headers={"Authorization": "Bearer x"}, timeout=30
+    )
+
+    assert (plain.status_code, bearer.status_code) == (403, 403)
+
+
+def test_a_backend_with_another_key_is_refused(stack: dict[str, Any]) -> None:
+    key = json.loads(Path(stack["backend_credentials_file"]).read_text())
+    wrong = Credentials(key["aws_access_key_id"], "not the secret key")
+
+    answer = BrokerClient(stack["api_url"], stack["region"], wrong).connections_of("ada")
+
+    assert answer.status == 403
+
+
+def test_the_callers_policy_opens_the_api_and_nothing_behind_it(stack: dict[str, Any]) -> None:
+    key = json.loads(Path(stack["backend_credentials_file"]).read_text())
+    mine = {"endpoint_url": stack["aws_endpoint_url"], "region_name": stack["region"], **key}
+
+    assert BrokerClient.of_stack(stack).connections_of("ada").status == 200
+    with pytest.raises(ClientError, match="AccessDenied"):
+        boto3.client("dynamodb", **mine).get_item(
+            TableName=stack["tables"]["connections"], Key={"id": {"S": "identity"}}
+        )
+    with pytest.raises(ClientError, match="AccessDenied"):
+        boto3.client("secretsmanager", **mine).get_secret_value(SecretId=stack["client_secret_id"])
+
+
+def test_many_callers_and_two_runs_of_the_schedule_refresh_a_stale_bearer_once(
+    stack: dict[str, Any], smoke: Smoke
+) -> None:
+    connection_id = smoke.connect()[0]
+    now = int(time.time())
+    client("dynamodb", port(stack)).update_item(
+        TableName=stack["tables"]["connections"],
+        Key={"id": {"S": connection_id}},
+        UpdateExpression="SET expires_at = :now, due_at = :now",
+        ExpressionAttributeValues={":now": {"N": str(now)}},
+    )
+    broker = BrokerClient.of_stack(stack)
+    lambda_ = client("lambda", port(stack))
+
+    with ThreadPoolExecutor(CALLERS + 2) as pool:
+        answers = [pool.submit(broker.token, connection_id) for _ in range(CALLERS)]
+        runs = [
+            pool.submit(lambda_.invoke, FunctionName=stack["functions"]["refresh"], Payload=b"{}")
+            for _ in range(2)
+        ]
+        statuses = {answer.result().status for answer in answers}
+        for run in runs:
+            assert "FunctionError" not in run.result()
+
+    assert statuses <= {200, 503}
+    assert [one["status"] for one in refreshes(stack)] == [200]
+    settled = broker.token(connection_id)
+    assert (settled.status, settled.content["generation"]) == (200, 2)
