@@ -412,7 +412,7 @@ def test_only_its_subject_with_its_confirmation_confirms_a_connection(
 ) -> None:
     def confirm(**wrong: str) -> Connection:
         right = {"subject": "ada", "confirmation_hash": "hash"}
-        return table.confirm(ID, due_at=NOW + 60, now=NOW + 1, **right | wrong)
+        return table.confirm(ID, owner=None, due_at=NOW + 60, now=NOW + 1, **right | wrong)
 
     table.create(linking())
     with pytest.raises(NotConfirmed):
@@ -532,6 +532,107 @@ def test_a_deleted_row_is_gone(table: ConnectionTable) -> None:
 
     with pytest.raises(ConnectionNotFound):
         table.get(ID)
+
+
+# ── the owner of a login ─────────────────────────────────────────────────────────────────────────
+
+
+OTHER = "d" * 32
+
+
+def two_links_of_one_login(table: ConnectionTable) -> Connection:
+    """Let ID own the login, and OTHER await its confirmation."""
+    first = active(table)
+    table.take_over(first, owner=None, now=NOW)
+    table.create(linking(id=OTHER))
+    return table.land(
+        landing(connection_id=OTHER),
+        lease_id="first",
+        status=Status.PENDING_CONFIRMATION,
+        due_at=NOW + 900,
+    )
+
+
+def confirm_other(table: ConnectionTable, *, owner: str | None) -> Connection:
+    return table.confirm(
+        OTHER, subject="ada", confirmation_hash="hash", owner=owner, due_at=NOW + 60, now=NOW + 1
+    )
+
+
+def test_a_login_has_the_owner_that_took_it_over(table: ConnectionTable) -> None:
+    assert table.owner_of("login") is None
+    row = active(table)
+
+    table.take_over(row, owner=None, now=NOW)
+    table.take_over(row, owner=ID, now=NOW)
+
+    assert table.owner_of("login") == ID
+    assert table.get(ID).status is Status.ACTIVE
+
+
+def test_a_confirmation_takes_the_login_and_supersedes_its_owner(table: ConnectionTable) -> None:
+    two_links_of_one_login(table)
+
+    assert confirm_other(table, owner=ID).status is Status.ACTIVE
+
+    loser = table.get(ID)
+    assert (loser.status, loser.sealed, loser.lease) == (Status.SUPERSEDED, None, None)
+    assert loser.due_at is not None
+    assert table.owner_of("login") == OTHER
+    assert confirm_other(table, owner=OTHER).status is Status.ACTIVE
+
+
+def test_nothing_moves_when_the_owner_is_another_by_now(table: ConnectionTable) -> None:
+    two_links_of_one_login(table)
+
+    with pytest.raises(StaleGeneration):
+        confirm_other(table, owner=None)
+
+    assert table.owner_of("login") == ID
+    assert table.get(ID).status is Status.ACTIVE
+    assert table.get(OTHER).status is Status.PENDING_CONFIRMATION
+
+
+def test_a_set_that_lands_in_a_superseded_row_does_not_bring_it_back(
+    table: ConnectionTable,
+) -> None:
+    two_links_of_one_login(table)
+    claim(table)
+    confirm_other(table, owner=ID)
+
+    landed = table.land(landing(2), lease_id="second", status=Status.ACTIVE, due_at=NOW)
+
+    assert (landed.status, landed.generation) == (Status.SUPERSEDED, 2)
+
+
+def test_a_row_on_hold_is_not_claimed_but_for_a_renewal(table: ConnectionTable) -> None:
+    active(table)
+    table.hold(ID, until=NOW + 700)
+    assert table.get(ID).due_at == NOW + 700
+
+    with pytest.raises(UpstreamUnavailable) as told:
+        claim(table, generation=1)
+    assert told.value.retry_after == 100
+    assert claim(table, "renewal", generation=1, even_resting=True).lease is not None
+    assert claim(table, "later", now=NOW + 760).lease is not None
+
+
+def test_only_an_active_row_is_put_on_hold(table: ConnectionTable) -> None:
+    active(table)
+    table.ask_revoke(ID, now=NOW)
+
+    table.hold(ID, until=NOW + 700)
+
+    assert (table.get(ID).hold_until, table.get(ID).due_at) == (None, NOW)
+
+
+def test_only_its_owner_forgets_a_login(table: ConnectionTable) -> None:
+    other = two_links_of_one_login(table)
+
+    table.forget_login(other)
+    assert table.owner_of("login") == ID
+    table.forget_login(table.get(ID))
+    assert table.owner_of("login") is None
 
 
 # ── what makes no sense ──────────────────────────────────────────────────────────────────────────

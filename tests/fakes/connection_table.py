@@ -25,6 +25,7 @@ from token_broker.domain.errors import (
     StaleGeneration,
     UpstreamUnavailable,
 )
+from token_broker.domain.refresh_policy import FORGET_AFTER
 from token_broker.domain.token_set import Verdict
 
 NOT_SHOWN = {"sealed": None, "confirmation_hash": None}
@@ -36,6 +37,7 @@ class MemoryConnectionTable:
     def __init__(self) -> None:
         self.rows: dict[str, Connection] = {}
         self.table_id = "table-1"
+        self.owners: dict[str, str] = {}
         self._recorded: str | None = None
         self._mutex = threading.RLock()
 
@@ -99,8 +101,11 @@ class MemoryConnectionTable:
                 return row
             if row.leased(now):
                 raise RefreshInProgress(retry_after=1)
-            if row.status not in statuses or not wanted:
+            held = (row.hold_until or 0) > now and not even_resting
+            if row.status not in statuses or not wanted or (held and generation is None):
                 raise StaleGeneration
+            if held:
+                raise UpstreamUnavailable(retry_after=(row.hold_until or 0) - now)
             if generation is not None and not rested:
                 raise UpstreamUnavailable(retry_after=max(1, (row.due_at or now) - now))
             return self._put(
@@ -217,7 +222,14 @@ class MemoryConnectionTable:
             )
 
     def confirm(
-        self, connection_id: str, *, subject: str, confirmation_hash: str, due_at: int, now: int
+        self,
+        connection_id: str,
+        *,
+        subject: str,
+        confirmation_hash: str,
+        owner: str | None,
+        due_at: int,
+        now: int,
     ) -> Connection:
         with self._mutex:
             row = self.get(connection_id)
@@ -229,6 +241,7 @@ class MemoryConnectionTable:
                 case Status.LINKING:
                     raise NotConfirmed
                 case Status.PENDING_CONFIRMATION:
+                    self._own(row, owner, now=now)
                     return self._put(
                         row,
                         status=Status.ACTIVE,
@@ -239,6 +252,54 @@ class MemoryConnectionTable:
                     )
                 case _:
                     raise ConnectionGone
+
+    # ── the owner of a login ─────────────────────────────────────────────────────────────────────
+
+    def owner_of(self, login: str) -> str | None:
+        return self.owners.get(login)
+
+    def hold(self, connection_id: str, *, until: int) -> None:
+        with self._mutex:
+            row = self.rows.get(connection_id)
+            if row and row.status is Status.ACTIVE:
+                self._put(row, hold_until=until, due_at=until)
+
+    def take_over(self, connection: Connection, *, owner: str | None, now: int) -> None:
+        with self._mutex:
+            row = self.get(connection.id)
+            if connection.login is None or owner == connection.id:
+                return
+            if row.status is not Status.ACTIVE or row.generation != connection.generation:
+                raise StaleGeneration
+            self._own(connection, owner, now=now)
+            self._put(row, updated_at=now)
+
+    def forget_login(self, connection: Connection) -> None:
+        with self._mutex:
+            if connection.login and self.owners.get(connection.login) == connection.id:
+                del self.owners[connection.login]
+
+    def _own(self, winner: Connection, owner: str | None, *, now: int) -> None:
+        if winner.login is None or owner == winner.id:
+            return
+        if self.owners.get(winner.login) != owner:
+            raise StaleGeneration
+        self.owners[winner.login] = winner.id
+        loser = self.rows.get(owner or "")
+        if loser and loser.status in {Status.ACTIVE, Status.REAUTH_REQUIRED}:
+            self._put(
+                loser,
+                status=Status.SUPERSEDED,
+                sealed=None,
+                hold_until=None,
+                reason=None,
+                lease=None,
+                suspect=None,
+                rejected=None,
+                due_at=now + FORGET_AFTER,
+                last_event="superseded",
+                updated_at=now,
+            )
 
     def ask_revoke(self, connection_id: str, *, now: int) -> Connection:
         with self._mutex:

@@ -45,6 +45,7 @@ from token_broker.domain.errors import (
     UpstreamUnavailable,
 )
 from token_broker.domain.ports import Clock
+from token_broker.domain.refresh_policy import FORGET_AFTER
 from token_broker.domain.token_set import Verdict
 
 if TYPE_CHECKING:
@@ -78,6 +79,7 @@ PUBLIC = (
     "suspect_reason",
     "rejected",
     "login",
+    "hold_until",
     "last_event",
 )
 OF_THE_SET = ("token_set", "login", "issued_at", "iat", "expires_at", "verdict", "attempt_id")
@@ -211,6 +213,8 @@ class DynamoConnectionTable:
             if not even_resting:
                 is_due += f" AND ({is_rested})"
         is_free = "(attribute_not_exists(lease_until) OR lease_until <= :now)"
+        if not even_resting:
+            is_free += " AND (attribute_not_exists(hold_until) OR hold_until <= :now)"
         wanted = {f":status{n}": status.value for n, status in enumerate(sorted(statuses))}
         is_live = f"#status IN ({', '.join(wanted)})"
         values = {
@@ -238,6 +242,11 @@ class DynamoConnectionTable:
             return row  # an earlier delivery of this very claim
         if row.leased(now) and row.lease:
             raise RefreshInProgress(retry_after=_soon(row.lease.until - now))
+        if generation is not None and (row.hold_until or 0) > now:
+            raise UpstreamUnavailable(
+                detail="on hold while the same login is linked again",
+                retry_after=(row.hold_until or 0) - now,
+            )
         if row.status in statuses and row.generation == generation and row.due_at:
             raise UpstreamUnavailable(
                 detail="resting after a failed attempt", retry_after=max(1, row.due_at - now)
@@ -391,29 +400,29 @@ class DynamoConnectionTable:
         )
 
     def confirm(
-        self, connection_id: str, *, subject: str, confirmation_hash: str, due_at: int, now: int
+        self,
+        connection_id: str,
+        *,
+        subject: str,
+        confirmation_hash: str,
+        owner: str | None,
+        due_at: int,
+        now: int,
     ) -> Connection:
-        """Make a pending connection ACTIVE; the same confirmation may be repeated."""
-        try:
-            return self._set(
-                connection_id,
-                {
-                    "status": Status.ACTIVE.value,
-                    "due_at": due_at,
-                    "asked_at": now,
-                    "last_event": "confirmed",
-                    "updated_at": now,
-                },
-                condition="#status = :pending AND subject = :subject AND "
-                "confirmation_hash = :confirmation",
-                values={
-                    ":pending": Status.PENDING_CONFIRMATION.value,
-                    ":subject": subject,
-                    ":confirmation": confirmation_hash,
-                },
-            )
-        except Refused as said_no:
-            row = _found(said_no)
+        """Make a pending connection ACTIVE and the owner of its login, in one transaction."""
+        changes = {
+            "status": Status.ACTIVE.value,
+            "due_at": due_at,
+            "asked_at": now,
+            "last_event": "confirmed",
+            "updated_at": now,
+        }
+        expected = {
+            "status": Status.PENDING_CONFIRMATION.value,
+            "subject": subject,
+            "confirmation_hash": confirmation_hash,
+        }
+        row = self.get(connection_id)
         if row.subject != subject or row.confirmation_hash != confirmation_hash:
             raise ConfirmationInvalid
         match row.status:
@@ -421,8 +430,118 @@ class DynamoConnectionTable:
                 return row
             case Status.LINKING:
                 raise NotConfirmed
+            case Status.PENDING_CONFIRMATION:
+                winner = self._change(connection_id, changes, expected=expected)
+                self._transact(winner, *self._ownership(row, owner, now=now))
+                return self.get(connection_id)
             case _:
                 raise ConnectionGone
+
+    # ── the owner of a login ─────────────────────────────────────────────────────────────────────
+
+    def owner_of(self, login: str) -> str | None:
+        """Return the connection that owns a login."""
+        try:
+            answer = self._client.get_item(
+                TableName=self._table, Key=key(_pointer(login)), ConsistentRead=True
+            )
+        except (ClientError, BotoCoreError) as exc:
+            raise unavailable(exc) from None
+        return str(from_wire(answer["Item"])["owner"]) if "Item" in answer else None
+
+    def hold(self, connection_id: str, *, until: int) -> None:
+        """Let no refresh token of an ACTIVE connection be sent until then."""
+        with suppress(Refused):
+            self._set(
+                connection_id,
+                {"hold_until": until, "due_at": until},
+                condition="#status = :active",
+                values={":active": Status.ACTIVE.value},
+            )
+
+    def take_over(self, connection: Connection, *, owner: str | None, now: int) -> None:
+        """Make an ACTIVE connection the owner of its login, in one transaction."""
+        if items := self._ownership(connection, owner, now=now):
+            still = {"status": Status.ACTIVE.value, "generation": connection.generation}
+            self._transact(self._change(connection.id, {"updated_at": now}, expected=still), *items)
+
+    def forget_login(self, connection: Connection) -> None:
+        """Remove the pointer of a login this connection owns."""
+        if connection.login is None:
+            return
+        try:
+            self._client.delete_item(
+                TableName=self._table,
+                Key=key(_pointer(connection.login)),
+                ConditionExpression="#owner = :me",
+                ExpressionAttributeNames={"#owner": "owner"},
+                ExpressionAttributeValues=to_wire({":me": connection.id}),
+            )
+        except (ClientError, BotoCoreError) as exc:
+            if not refused(exc):
+                raise unavailable(exc) from None
+
+    def _ownership(
+        self, winner: Connection, owner: str | None, *, now: int
+    ) -> list[dict[str, Any]]:
+        """Return the writes that move a login's pointer and supersede who had it."""
+        if winner.login is None or owner == winner.id:
+            return []
+        pointer = self._change(
+            _pointer(winner.login),
+            {"owner": winner.id, "schema": SCHEMA},
+            expected={"owner": owner},
+        )
+        if owner is None:
+            return [pointer]
+        try:
+            loser = self.look(owner)
+        except ConnectionNotFound:
+            return [pointer]
+        if loser.status not in {Status.ACTIVE, Status.REAUTH_REQUIRED}:
+            return [pointer]
+        gone = dict.fromkeys(("token_set", "hold_until", "reason", *OF_AN_ATTEMPT))
+        superseded = {
+            "status": Status.SUPERSEDED.value,
+            "due_at": now + FORGET_AFTER,
+            "last_event": "superseded",
+            "updated_at": now,
+        }
+        return [
+            pointer,
+            self._change(owner, gone | superseded, expected={"status": loser.status.value}),
+        ]
+
+    def _transact(self, *writes: dict[str, Any]) -> None:
+        try:
+            self._client.transact_write_items(
+                TransactItems=[{"Update": write} for write in writes]  # type: ignore[typeddict-item]
+            )
+        except (ClientError, BotoCoreError) as exc:
+            if isinstance(exc, self._client.exceptions.TransactionCanceledException):
+                raise StaleGeneration from None
+            raise unavailable(exc) from None
+
+    def _change(self, row_id: str, changes: Row, *, expected: Row) -> dict[str, Any]:
+        """Return one write of a transaction; an expected None means the attribute is absent."""
+        kept = {name: value for name, value in changes.items() if value is not None}
+        gone = [name for name, value in changes.items() if value is None]
+        terms = [
+            f"attribute_not_exists(#{name})" if value is None else f"#{name} = :was_{name}"
+            for name, value in expected.items()
+        ]
+        values = {f":{name}": value for name, value in kept.items()}
+        values |= {f":was_{name}": value for name, value in expected.items() if value is not None}
+        return {
+            "TableName": self._table,
+            "Key": key(row_id),
+            "UpdateExpression": "SET "
+            + ", ".join(f"#{name} = :{name}" for name in kept)
+            + (" REMOVE " + ", ".join(f"#{name}" for name in gone) if gone else ""),
+            "ConditionExpression": " AND ".join(terms),
+            "ExpressionAttributeNames": {f"#{name}": name for name in {*changes, *expected}},
+            "ExpressionAttributeValues": to_wire(values),
+        }
 
     def ask_revoke(self, connection_id: str, *, now: int) -> Connection:
         """Make the row REVOKE_PENDING and due now; a tombstone stays one."""
@@ -455,6 +574,7 @@ class DynamoConnectionTable:
                 "asked_at",
                 "reason",
                 "confirmation_hash",
+                "hold_until",
             )
         )
         self._under_lease(
@@ -641,6 +761,11 @@ class DynamoConnectionTable:
         return _connection(from_wire(answer["Attributes"]))
 
 
+def _pointer(login: str) -> str:
+    """Return the id of the row that says which connection owns a login."""
+    return f"login#{login}"
+
+
 def _found(said_no: Refused) -> Connection:
     """Read the row that refused a write; raise ConnectionNotFound if there is none."""
     if not said_no.row:
@@ -682,6 +807,7 @@ def _row(connection: Connection) -> Row:
         "suspect_generation": suspect.generation if suspect else None,
         "suspect_reason": suspect.reason.value if suspect else None,
         "rejected": connection.rejected,
+        "hold_until": connection.hold_until,
         "confirmation_hash": connection.confirmation_hash,
         "last_event": connection.last_event,
     }
@@ -700,6 +826,7 @@ def _connection(row: Row) -> Connection:
             generation=int(row["generation"]),
             sealed=bytes(row["token_set"]) if "token_set" in row else None,
             login=row.get("login"),
+            hold_until=_whole(row, "hold_until"),
             issued_at=_whole(row, "issued_at"),
             iat=_whole(row, "iat"),
             expires_at=_whole(row, "expires_at"),

@@ -73,7 +73,7 @@ class Connection:
     sealed: bytes | None = None
     login: str | None = None
     issued_at: int | None = None
-    iat: int | None = None  # Akoya's own time of issue
+    iat: int | None = None  # Akoya's time of the consent: the later of two links of a login wins
     expires_at: int | None = None
     verdict: Verdict = Verdict.UNVERIFIED
     reason: Reason | None = None
@@ -86,6 +86,7 @@ class Connection:
     suspect: Suspect | None = None
     rejected: int | None = None  # the generation whose rejection forced the latest refresh
     confirmation_hash: str | None = None
+    hold_until: int | None = None  # the same login is being linked again: no send until then
     last_event: str | None = None
 
     @property
@@ -118,7 +119,7 @@ class Landing:
     issued_at: int  # the moment before the send, on our clock
     expires_at: int  # issued_at plus the bearer's life
     verdict: Verdict  # BAD: kept for its refresh token, its bearer is never handed out
-    iat: int | None = None  # when Akoya says it was issued; orders two links of one login
+    iat: int | None = None  # Akoya's time of the consent
     suspect: Suspect | None = None
 
 

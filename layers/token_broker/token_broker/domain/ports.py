@@ -124,12 +124,33 @@ class ConnectionTable(Protocol):
         """Suspect the set that was seen and make the row due, if it is still held."""
 
     def confirm(
-        self, connection_id: str, *, subject: str, confirmation_hash: str, due_at: int, now: int
+        self,
+        connection_id: str,
+        *,
+        subject: str,
+        confirmation_hash: str,
+        owner: str | None,
+        due_at: int,
+        now: int,
     ) -> Connection:
-        """Make a pending connection ACTIVE; the same confirmation may be repeated.
+        """Make a pending connection ACTIVE and the owner of its login; may be repeated.
 
-        Raises ConfirmationInvalid, NotConfirmed (still LINKING), ConnectionGone.
+        `owner` is who owned the login when it was looked up; it becomes SUPERSEDED in the same
+        transaction and its set is erased. Raises ConfirmationInvalid, NotConfirmed (LINKING),
+        ConnectionGone, StaleGeneration (another owner by now).
         """
+
+    def owner_of(self, login: str) -> str | None:
+        """Return the connection that owns a login, strongly consistent."""
+
+    def hold(self, connection_id: str, *, until: int) -> None:
+        """Let no refresh token of an ACTIVE connection be sent until then."""
+
+    def take_over(self, connection: Connection, *, owner: str | None, now: int) -> None:
+        """Make an ACTIVE connection the owner of its login, as `confirm` does; StaleGeneration."""
+
+    def forget_login(self, connection: Connection) -> None:
+        """Remove the pointer of a login this connection owns."""
 
     def note_asked(self, seen: Connection, *, now: int, due_at: int) -> None:
         """Note that the bearer was asked for, and make the row due no later than `due_at`."""

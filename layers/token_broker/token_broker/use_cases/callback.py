@@ -171,9 +171,23 @@ def _recovered(on: Sending, row: Authorization) -> Result:
         except ConnectionNotFound:
             continue
         if found.attempt_id == row.attempt.id:
+            settle_login(on, found)
             return _success(found)
     on.record("exchange_lost", connection_id=_known_as(row))
     return Result(status="failed", connection_id=_known_as(row), error="server_error")
+
+
+def settle_login(on: Sending, linked: Connection) -> None:
+    """Settle who may use a bank login that was linked before; may be repeated.
+
+    An unconfirmed link only puts the older connection on hold; an active one takes over.
+    """
+    owner = on.connections.owner_of(linked.login) if linked.login else None
+    if linked.status is Status.ACTIVE:
+        on.connections.take_over(linked, owner=owner, now=on.clock())
+    elif owner and owner != linked.id:
+        on.connections.hold(owner, until=linked.due_at or on.clock())
+        on.record("login_on_hold", connection_id=owner)
 
 
 def _success(connection: Connection) -> Result:
@@ -327,6 +341,7 @@ class _Exchange:
         if landed.verdict is Verdict.BAD:
             on.connections.ask_revoke(landed.id, now=on.clock())
             return self._failed("server_error")
+        settle_login(on, landed)
         on.record("connection_established", connection_id=landed.id, connector=landed.connector)
         if renewed and target is prepared.linking:
             on.record("login_changed", connection_id=renewed.id)

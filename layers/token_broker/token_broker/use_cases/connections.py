@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from token_broker.domain import authorization as link
-from token_broker.domain.connection import Connection
-from token_broker.domain.errors import ConfirmationInvalid
+from token_broker.domain.connection import Connection, Status
+from token_broker.domain.errors import ConfirmationInvalid, ReauthorizationRequired
 from token_broker.domain.ports import Clock, ConnectionTable, Record
 from token_broker.domain.refresh_policy import RefreshPolicy
 from token_broker.domain.secret_text import SecretText
@@ -32,15 +32,20 @@ def confirm(
 ) -> Connection:
     """Vouch that the person who came back is the subject who left; may be repeated.
 
-    Raises ConfirmationInvalid, NotConfirmed, ConnectionNotFound, ConnectionGone.
+    Another connection of the same bank login is superseded by it. Raises ConfirmationInvalid,
+    NotConfirmed, ConnectionNotFound, ConnectionGone, ReauthorizationRequired, StaleGeneration.
     """
     seen, now = connections.look(connection_id), clock()
     if seen.issued_at is None or seen.expires_at is None:
         raise ConfirmationInvalid
+    owner = connections.owner_of(seen.login) if seen.login else None
+    if owner and owner != seen.id:
+        _ensure_later(seen, connections.look(owner))
     confirmed = connections.confirm(
         connection_id,
         subject=subject,
         confirmation_hash=link.fingerprint(confirmation),
+        owner=owner,
         due_at=policy.due_at(
             connection_id=seen.id,
             generation=seen.generation,
@@ -62,3 +67,12 @@ def disconnect(
     asked = connections.ask_revoke(connection_id, now=clock())
     record("disconnect_asked", connection_id=connection_id)
     return asked
+
+
+def _ensure_later(linked: Connection, owner: Connection) -> None:
+    """Of two consents to one bank login the later one wins; the earlier one's tokens are dead."""
+    is_newer = owner.iat is not None and linked.iat is not None and owner.iat > linked.iat
+    if owner.status is Status.ACTIVE and is_newer:
+        raise ReauthorizationRequired(
+            "This bank login was connected again elsewhere meanwhile. Start again."
+        )

@@ -101,6 +101,7 @@ def claim(
     statuses: frozenset[Status],
     generation: int | None = None,
     rejected: bool = False,
+    even_resting: bool = False,
 ) -> Connection:
     """Take the lease of a row that is due, or that still holds the generation given."""
     now = on.clock()
@@ -113,6 +114,7 @@ def claim(
         statuses=statuses,
         generation=generation,
         rejected=rejected,
+        even_resting=even_resting,
     )
 
 
@@ -146,6 +148,7 @@ def refresh_held(on: Sending, held: Connection, remaining: Remaining) -> Connect
             sent_at=sent_at,
             sealer=ready.sealer,
             login=held.login,
+            iat=held.iat,
         )
         landed = persist(
             on,
@@ -261,8 +264,9 @@ def landing_of(
     sent_at: int,
     sealer: Sealer,
     login: str | None,
+    iat: int | None = None,
 ) -> Landing:
-    """Seal a token set for its row; `login` is the one the connection is known to be of."""
+    """Seal a token set for its row; `login` and `iat` are those of the consent, if it is known."""
     claims = on.id_tokens.claims(tokens.id_token)
     found = login_named_by(on, claims, connector) if claims else login
     changed = login is not None and found != login
@@ -275,7 +279,7 @@ def landing_of(
         login=login or found,
         issued_at=sent_at,
         expires_at=sent_at + life,
-        iat=claims.iat if claims else None,
+        iat=iat if iat is not None else claims.iat if claims else None,
         verdict=Verdict.BAD if changed or not tokens.id_token else Verdict.UNVERIFIED,
         suspect=Suspect(generation=generation, reason=Reason.LOGIN_CHANGED) if changed else None,
     )

@@ -11,7 +11,7 @@ from collections.abc import Callable
 from concurrent.futures import Executor
 from dataclasses import dataclass, field
 
-from token_broker.domain.connection import Connection, Reason, Status
+from token_broker.domain.connection import Connection, Landing, Reason, Status
 from token_broker.domain.errors import (
     ConnectionNotFound,
     OutcomeUnknown,
@@ -137,6 +137,7 @@ def _refresh(on: Sending, run: Run, held: Connection, remaining: Remaining) -> N
 def _revoke(on: Sending, run: Run, held: Connection, remaining: Remaining) -> None:
     """Revoke the current refresh token at Akoya, then erase ours (RFC 7009)."""
     if held.sealed is None or _gone_at_akoya(on, run, held, remaining):
+        on.connections.forget_login(held)
         on.connections.entomb(held, now=on.clock())
         on.record("connection_revoked", connection_id=held.id)
 
@@ -152,6 +153,9 @@ def _gone_at_akoya(on: Sending, run: Run, held: Connection, remaining: Remaining
     """Tell whether the consent is revoked at Akoya; if not, the row is set back."""
     if escrowed_successor(on, held):
         return False  # a newer set has landed, due now: that one is revoked
+    if heir := _other_owner(on, held):
+        _hand_over(on, held, heir)
+        return True
     try:
         refresh_token = on.seal.open(held).refresh_token
         credentials = on.client_secret.read()
@@ -184,11 +188,58 @@ def _gone_at_akoya(on: Sending, run: Run, held: Connection, remaining: Remaining
     raise error
 
 
+def _other_owner(on: Sending, held: Connection) -> Connection | None:
+    """Return the connection this one's bank login belongs to, if that is another one in use."""
+    owner = on.connections.owner_of(held.login) if held.login else None
+    if owner is None or owner == held.id:
+        return None
+    found = on.connections.look(owner)
+    return found if found.status in {Status.ACTIVE, Status.REAUTH_REQUIRED} else None
+
+
+def _hand_over(on: Sending, held: Connection, heir: Connection) -> None:
+    """Give the set of a link nobody confirmed to the connection that owns the login.
+
+    Linking may have ended that one's own tokens; revoking here would end its consent. Of two
+    consents the later one's set is kept.
+    """
+    if heir.iat is not None and held.iat is not None and heir.iat > held.iat:
+        return
+    tokens, sealer = on.seal.open(held), on.seal.prepare(heir.id)
+    claimed = claim(
+        on,
+        heir.id,
+        statuses=frozenset({heir.status}),
+        generation=heir.generation,
+        even_resting=True,
+    )
+    now = on.clock()
+    lease_id = claimed.lease.id if claimed.lease else ""
+    on.connections.land(
+        Landing(
+            connection_id=heir.id,
+            generation=heir.generation + 1,
+            attempt_id=lease_id,
+            sealed=sealer.seal(tokens, generation=heir.generation + 1),
+            login=held.login,
+            issued_at=held.issued_at or now,
+            expires_at=held.expires_at or now,
+            verdict=held.verdict,
+            iat=held.iat,
+        ),
+        lease_id=lease_id,
+        status=Status.ACTIVE,
+        due_at=now,
+    )
+    on.record("token_set_handed_over", connection_id=heir.id)
+
+
 def _forget(on: Sending, run: Run, held: Connection, remaining: Remaining) -> None:
     """Erase what an ended connection still holds; after a year forget the connection."""
     del run, remaining
     now = on.clock()
     if held.sealed is None:
+        on.connections.forget_login(held)
         on.connections.entomb(held, now=now)
         on.record("connection_forgotten", connection_id=held.id)
     else:
