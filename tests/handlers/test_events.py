@@ -1,0 +1,216 @@
+"""Each event in events/ and what its function answers; bad input changes nothing."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+
+from tests.handlers.deployed import BASE_URL, EVENTS, Deployed
+
+Prepare = Callable[[Deployed], object]
+
+
+def nothing(_: Deployed) -> None:
+    """Happen before nothing."""
+
+
+# What must have happened before, by event; nothing where nothing is named.
+BEFORE: dict[str, Prepare] = {
+    "authorize.start": Deployed.begin,
+    **dict.fromkeys(
+        [
+            "callback.success",
+            "callback.declined",
+            "callback.cookie-missing",
+            "callback.cookie-foreign",
+            "callback.state-missing",
+            "callback.state-wrong",
+            "callback.state-repeated",
+            "callback.code-missing",
+            "callback.code-oversized",
+            "callback.parameters-too-many",
+        ],
+        Deployed.consent,
+    ),
+    **dict.fromkeys(
+        [
+            "connections.confirm",
+            "connections.confirm-subject-other",
+            "connections.confirm-confirmation-wrong",
+        ],
+        Deployed.come_back,
+    ),
+    **dict.fromkeys(
+        [
+            "connections.list",
+            "connections.show",
+            "connections.disconnect",
+            "token.hand-out",
+            "token.rejected",
+            "token.min-validity",
+            "token.min-validity-not-a-number",
+            "token.min-validity-negative",
+            "token.rejected-never-was",
+        ],
+        Deployed.connect,
+    ),
+}
+GOOD = {
+    "authorize.begin": 201,
+    "authorize.start": 302,
+    "callback.success": 303,
+    "callback.declined": 303,
+    "connections.list": 200,
+    "connections.show": 200,
+    "connections.confirm": 200,
+    "connections.disconnect": 202,
+    "token.hand-out": 200,
+    "token.rejected": 200,
+    "token.min-validity": 200,
+}
+BAD = {
+    "authorize.begin-return-to-unlisted": (400, "invalid_request"),
+    "authorize.begin-connector-bad": (400, "invalid_request"),
+    "authorize.begin-body-malformed": (400, "invalid_request"),
+    "authorize.begin-body-not-an-object": (400, "invalid_request"),
+    "authorize.begin-body-oversized": (400, "invalid_request"),
+    "authorize.begin-member-missing": (400, "invalid_request"),
+    "authorize.begin-member-unknown": (400, "invalid_request"),
+    "authorize.begin-renewal-unknown": (404, "connection_not_found"),
+    "authorize.start-ticket-unknown": (404, "invalid_ticket"),
+    "authorize.start-ticket-malformed": (404, "invalid_ticket"),
+    "callback.error-state-empty": (400, "access_denied"),
+    "callback.cookie-missing": (400, "invalid_state"),
+    "callback.cookie-foreign": (400, "invalid_state"),
+    "callback.state-missing": (400, "invalid_state"),
+    "callback.state-wrong": (400, "invalid_state"),
+    "callback.state-repeated": (400, "invalid_request"),
+    "callback.code-missing": (400, "invalid_request"),
+    "callback.code-oversized": (400, "invalid_request"),
+    "callback.parameters-too-many": (400, "invalid_request"),
+    "connections.list-subject-missing": (400, "invalid_request"),
+    "connections.show-unknown": (404, "connection_not_found"),
+    "connections.show-inner-row": (404, "connection_not_found"),
+    "connections.confirm-subject-other": (403, "invalid_confirmation"),
+    "connections.confirm-confirmation-wrong": (403, "invalid_confirmation"),
+    "token.min-validity-not-a-number": (400, "invalid_request"),
+    "token.min-validity-negative": (400, "invalid_request"),
+    "token.rejected-never-was": (400, "invalid_request"),
+    "token.unknown": (404, "connection_not_found"),
+}
+PAGES = ("authorize.start", "callback.")
+
+
+def test_every_event_is_used_and_every_case_has_its_event() -> None:
+    files = {path.stem for path in EVENTS.glob("*.json")}
+    assert files == GOOD.keys() | BAD.keys() | {"refresh.schedule"}
+    assert not GOOD.keys() & BAD.keys()
+
+
+@pytest.mark.parametrize(("name", "status"), GOOD.items())
+def test_a_good_request_is_answered_and_never_cached(
+    broker: Deployed, name: str, status: int
+) -> None:
+    BEFORE.get(name, nothing)(broker)
+
+    answer = broker.handle(name)
+
+    assert answer["statusCode"] == status
+    assert answer["headers"]["Cache-Control"] == "no-store"
+    assert answer["headers"]["Referrer-Policy"] == "no-referrer"
+
+
+@pytest.mark.parametrize(("name", "expected"), BAD.items())
+def test_bad_input_gets_a_clear_error_and_changes_nothing(
+    broker: Deployed, name: str, expected: tuple[int, str]
+) -> None:
+    BEFORE.get(name, nothing)(broker)
+    before, sent = broker.rows(), len(broker.http.sent)
+
+    answer = broker.handle(name)
+
+    status, error = expected
+    assert answer["statusCode"] == status
+    assert broker.rows() == before
+    assert len(broker.http.sent) == sent
+    assert answer["headers"]["Cache-Control"] == "no-store"
+    assert "<script>" not in answer["body"]
+    if name.startswith(PAGES):
+        assert answer["headers"]["Content-Type"].startswith("text/html")
+        assert "default-src 'none'" in answer["headers"]["Content-Security-Policy"]
+        assert error in answer["body"]
+    else:
+        body = json.loads(answer["body"])
+        assert body["error"] == error
+        assert body["error_description"]
+
+
+def test_after_bad_input_the_good_one_still_succeeds(broker: Deployed) -> None:
+    broker.consent()
+    for name in BAD:
+        if name.startswith("callback."):
+            broker.handle(name)
+
+    assert "status=pending_confirmation" in broker.handle("callback.success")["headers"]["Location"]
+
+
+def test_a_start_link_leads_to_akoya_and_binds_the_browser(broker: Deployed) -> None:
+    begun = broker.begin()
+    assert begun["start_url"].startswith(f"{BASE_URL}/start/")
+
+    started = broker.handle("authorize.start")
+
+    (cookie,) = started["multiValueHeaders"]["Set-Cookie"]
+    assert cookie.startswith("__Host-link-")
+    assert {"Path=/", "Secure", "HttpOnly", "SameSite=Lax"} <= set(cookie.split("; "))
+    assert started["headers"]["Location"].startswith("http://localhost:8702/auth?connector=mikomo")
+
+
+def test_a_bearer_is_handed_out_with_what_its_user_needs(broker: Deployed) -> None:
+    broker.connect()
+
+    body = json.loads(broker.handle("token.hand-out")["body"])
+
+    assert body.keys() == {"token_type", "id_token", "expires_at", "generation", "connector"}
+    assert (body["token_type"], body["generation"], body["connector"]) == ("Bearer", 1, "mikomo")
+    assert json.loads(broker.handle("token.rejected")["body"])["generation"] == 2
+
+
+def test_a_view_shows_no_token_and_no_hash(broker: Deployed) -> None:
+    broker.connect()
+
+    for name in ("connections.show", "connections.list"):
+        body = json.loads(broker.handle(name)["body"])
+        shown: dict[str, Any] = body if name.endswith("show") else body["connections"][0]
+        assert not shown.keys() & {"token_set", "sealed", "login", "confirmation_hash", "lease_id"}
+        assert shown["status"] == "ACTIVE"
+
+
+def test_the_schedule_tends_what_is_due(broker: Deployed) -> None:
+    connection_id = broker.connect()
+    broker.aws.dynamodb.update_item(
+        TableName=f"{broker.prefix}-connections",
+        Key={"id": {"S": connection_id}},
+        UpdateExpression="SET due_at = :past",
+        ExpressionAttributeValues={":past": {"N": "1"}},
+    )
+
+    assert broker.handle("refresh.schedule") == {"tended": 1, "failed": 0, "ended": 0}
+    assert json.loads(broker.handle("token.hand-out")["body"])["generation"] == 2
+
+
+def test_a_failed_run_says_so_to_lambda_without_saying_why(
+    broker: Deployed, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(*_: Any, **__: Any) -> None:
+        raise ValueError("rt-secret in the text")
+
+    monkeypatch.setattr(broker.functions["refresh"].on.connections, "due", fail)
+
+    with pytest.raises(Exception, match="see the log line") as failed:
+        broker.handle("refresh.schedule")
+    assert "secret" not in str(failed.value)
+    assert failed.value.__suppress_context__
