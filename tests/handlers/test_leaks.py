@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import io
 import json
 import re
 from collections.abc import Callable
@@ -14,6 +15,7 @@ import pytest
 from local.akoya_sandbox.answer import Answer
 from tests.handlers.deployed import EVENTS, Deployed
 from tests.world import CLIENT_SECRET
+from token_broker.runtime import observability
 
 # Where a value is meant to be: in these parts of these answers, and nowhere else.
 MEANT = {
@@ -31,6 +33,9 @@ class Watch:
     def __init__(self, broker: Deployed, monkeypatch: pytest.MonkeyPatch) -> None:
         self.secrets: set[str] = {CLIENT_SECRET}
         self.out: list[str] = []
+        self.log = io.StringIO()
+        for handler in observability.logger.handlers:  # it took stdout when it was made
+            monkeypatch.setattr(handler, "stream", self.log)
         self._broker = broker
         handle = broker.handle
 
@@ -74,7 +79,7 @@ class Watch:
             values[name] for name in ("ticket", "state", "code", "confirmation") if name in values
         }
         self.secrets.add(values["cookie"].partition("=")[2])
-        return self.secrets, "\n".join([*self.out, printed])
+        return self.secrets, "\n".join([*self.out, self.log.getvalue(), printed])
 
 
 @pytest.fixture
@@ -119,5 +124,5 @@ def test_nothing_secret_comes_out_of_a_whole_life(
     assert len(secrets) >= 9
     assert [len(secret) for secret in secrets | {bearer} if secret in out] == []
     assert "rt-should-not-be-seen" not in out
-    assert "token_handed_out" in out  # the log was captured at all
+    assert '"message":"token_handed_out"' in out  # the log was captured at all
     assert "CloudWatchMetrics" in out
