@@ -1,0 +1,127 @@
+"""The rules that hold the house together, as far as a test can see them."""
+
+from __future__ import annotations
+
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[2]
+LAYER = ROOT / "layers" / "token_broker"
+PACKAGE = LAYER / "token_broker"
+FUNCTIONS = sorted(path.parent for path in (ROOT / "functions").glob("*/app.py"))
+MODULES = sorted(PACKAGE.rglob("*.py"))
+JUNK_DRAWERS = {"utils", "helpers", "common", "manager", "service", "lock", "misc"}
+# A folder on sys.path must not hide a module of the standard library.
+HIDING = {"token", "secrets", "types", "http", "logging"}
+
+
+def run(code: str, *, env: dict[str, str] | None = None) -> str:
+    """Run code in a fresh interpreter that finds nothing but what Lambda would."""
+    found = subprocess.run(
+        [sys.executable, "-c", code],
+        env={"PYTHONPATH": str(LAYER), **(env or {})},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert found.returncode == 0, found.stderr
+    return found.stdout
+
+
+def dotted(path: Path) -> str:
+    return ".".join(path.relative_to(LAYER).with_suffix("").parts).removesuffix(".__init__")
+
+
+def test_importing_the_package_does_nothing() -> None:
+    """No environment is read, nothing is printed, no client is made."""
+    imports = "\n".join(f"import {dotted(path)}" for path in MODULES)
+    watch = (
+        "import sys, socket, os\n"
+        "def forbidden(*a, **k): raise SystemExit('touched the outside at import')\n"
+        "socket.socket.connect = forbidden\n"
+    )
+    made = "import boto3\nassert boto3.DEFAULT_SESSION is None\n"
+    assert run(watch + imports + "\n" + made) == ""
+
+
+@pytest.mark.parametrize(
+    ("builder", "absent"),
+    [
+        ("linking", {"requests", "cryptography", "jwt", "token_broker.adapters.akoya"}),
+        ("tending_by_hand", {"requests", "cryptography", "jwt", "token_broker.adapters.seal"}),
+        ("sending", {"token_broker.use_cases.authorize", "pydantic", "aws_xray_sdk"}),
+    ],
+)
+def test_a_function_loads_only_what_it_needs(builder: str, absent: set[str]) -> None:
+    from tests.handlers.deployed import environment  # noqa: PLC0415
+    from tests.tables import Aws  # noqa: PLC0415
+
+    aws = Aws(dynamodb=None, s3=None, kms=None, secretsmanager=None, key_arn="arn:key")
+    env = environment(aws, "p") | {
+        "AWS_DEFAULT_REGION": "us-east-1",
+        "AWS_ACCESS_KEY_ID": "k",
+        "AWS_SECRET_ACCESS_KEY": "s",
+        "POWERTOOLS_SERVICE_NAME": "s",
+        "POWERTOOLS_METRICS_NAMESPACE": "n",
+    }
+    code = (
+        "import sys\nfrom token_broker.runtime import bootstrap\n"
+        f"bootstrap.{builder}()\nprint(*sys.modules)"
+    )
+    loaded = set(run(code, env=env).split())
+    assert "token_broker.adapters.connection_table" in loaded
+    assert not absent & loaded
+
+
+def test_every_function_is_one_short_file() -> None:
+    assert [folder.name for folder in FUNCTIONS] == [
+        "authorize",
+        "callback",
+        "connections",
+        "refresh",
+        "token",
+    ]
+    for folder in FUNCTIONS:
+        files = [path.name for path in folder.iterdir() if path.name != "__pycache__"]
+        assert files == ["app.py"]
+        assert len((folder / "app.py").read_text().splitlines()) <= 70
+
+
+def test_what_lies_in_a_layer_root_ships_so_nothing_else_lies_there() -> None:
+    roots = {
+        folder.name: {
+            path.name
+            for path in folder.iterdir()
+            if path.name not in {"__pycache__", ".mypy_cache", ".pytest_cache"}
+        }
+        for folder in (ROOT / "layers").iterdir()
+    }
+    assert roots == {"dependencies": {"requirements.txt"}, "token_broker": {"token_broker"}}
+
+
+def test_no_file_is_a_junk_drawer_or_hides_the_standard_library() -> None:
+    tracked = subprocess.check_output(["git", "ls-files"], cwd=ROOT, text=True).splitlines()
+    names = {part.removesuffix(".py") for path in tracked for part in Path(path).parts}
+    assert not names & JUNK_DRAWERS
+    roots = {path.stem for folder in (*FUNCTIONS, LAYER) for path in folder.glob("*.py")}
+    assert not roots & HIDING
+
+
+def test_a_refresh_token_is_sent_from_one_place() -> None:
+    found = {
+        path.relative_to(PACKAGE).as_posix()
+        for path in MODULES
+        if re.search(r"token_endpoint\.refresh\(", path.read_text())
+    }
+    assert found == {"use_cases/refresh.py"}
+    posts = {path.name for path in MODULES if "get_adapter" in path.read_text()}
+    assert posts == {"akoya.py"}
+
+
+def test_every_module_says_why_it_exists() -> None:
+    for path in MODULES:
+        assert path.read_text().startswith('"""'), path

@@ -1,0 +1,78 @@
+"""A sealed token set opens nowhere but in its own row, as it was, with its own key."""
+
+from __future__ import annotations
+
+import dataclasses
+
+import pytest
+
+from tests.world import World
+from token_broker.adapters.seal import KmsSeal
+from token_broker.domain.connection import Connection, Status
+from token_broker.domain.errors import BrokerMisconfigured, RowUnreadable
+from token_broker.domain.secret_text import SecretText
+from token_broker.domain.token_set import TokenSet
+
+TOKENS = TokenSet(refresh_token=SecretText("rt"), id_token=SecretText("it"))
+
+
+@pytest.fixture
+def row(world: World) -> Connection:
+    connection = Connection(
+        id="c" * 32,
+        subject="ada",
+        connector="mikomo",
+        status=Status.ACTIVE,
+        linked_at=1,
+        updated_at=1,
+        generation=3,
+    )
+    sealed = world.on.seal.prepare(connection.id).seal(TOKENS, generation=3)
+    return dataclasses.replace(connection, sealed=sealed)
+
+
+def test_a_set_that_was_altered_or_cut_anywhere_does_not_open(
+    world: World, row: Connection
+) -> None:
+    assert row.sealed is not None
+    for place in range(0, len(row.sealed), 7):
+        altered = bytearray(row.sealed)
+        altered[place] ^= 1
+        with pytest.raises(RowUnreadable):
+            world.on.seal.open(dataclasses.replace(row, sealed=bytes(altered)))
+        with pytest.raises(RowUnreadable):
+            world.on.seal.open(dataclasses.replace(row, sealed=row.sealed[:place]))
+
+
+def test_a_set_of_another_environment_does_not_open(world: World, row: Connection) -> None:
+    production = KmsSeal(world.aws.kms, world.aws.key_arn, environment="production")
+    with pytest.raises(RowUnreadable):
+        production.open(row)
+
+
+def test_every_write_has_a_key_and_a_nonce_of_its_own(world: World, row: Connection) -> None:
+    again = world.on.seal.prepare(row.id).seal(TOKENS, generation=3)
+    assert row.sealed is not None
+    assert again[:200] != row.sealed[:200]
+    sealer = world.on.seal.prepare(row.id)
+    assert sealer.seal(TOKENS, generation=3) != sealer.seal(TOKENS, generation=3)
+
+
+def test_neither_token_stands_in_what_is_stored(world: World) -> None:
+    long = TokenSet(refresh_token=SecretText("rt-" + "x" * 40), id_token=SecretText("y" * 40))
+    sealed = world.on.seal.prepare("c" * 32).seal(long, generation=1)
+    assert b"xxxx" not in sealed
+    assert b"yyyy" not in sealed
+
+
+def test_a_key_that_is_switched_off_is_our_fault_and_not_the_rows(
+    world: World, row: Connection
+) -> None:
+    key = world.aws.kms.create_key()["KeyMetadata"]
+    seal = KmsSeal(world.aws.kms, key["Arn"], environment="sandbox")
+    sealed = seal.prepare(row.id).seal(TOKENS, generation=3)
+    world.aws.kms.disable_key(KeyId=key["KeyId"])
+
+    with pytest.raises(BrokerMisconfigured) as refused:
+        seal.open(dataclasses.replace(row, sealed=sealed))
+    assert not isinstance(refused.value, RowUnreadable)
