@@ -19,7 +19,7 @@ ENVIRONMENT = {name: value for name, value in os.environ.items() if not name.sta
 @contextmanager
 def running(*arguments: str, **environment: str) -> Iterator[dict[str, str]]:
     """Run the sandbox on a free port; yields what it printed, by its first word."""
-    process = subprocess.Popen(  # noqa: S603 - our own module
+    process = subprocess.Popen(
         [sys.executable, "-m", "local.akoya_sandbox", "--port", "0", *arguments],
         cwd=ROOT,
         env={**ENVIRONMENT, **environment},
@@ -69,7 +69,7 @@ def test_it_never_prints_a_secret_of_ones_own() -> None:
     "wrong", [["--id-token-lifetime", "0"], ["--dialect", "gen3"], ["--connector", "summit"]]
 )
 def test_a_wrong_option_is_explained(wrong: list[str]) -> None:
-    ended = subprocess.run(  # noqa: S603 - our own module
+    ended = subprocess.run(
         [sys.executable, "-m", "local.akoya_sandbox", *wrong],
         cwd=ROOT,
         env=ENVIRONMENT,
