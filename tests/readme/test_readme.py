@@ -1,0 +1,65 @@
+"""The README speaks of what is there: targets, parameters, outputs, errors and files."""
+
+from __future__ import annotations
+
+import inspect
+import re
+from pathlib import Path
+
+import pytest
+from samtranslator.yaml_helper import yaml_parse
+
+from token_broker.domain import errors
+
+ROOT = Path(__file__).parents[2]
+README = (ROOT / "README.md").read_text()
+TEMPLATE = yaml_parse((ROOT / "template.yaml").read_text())
+MAKEFILE = (ROOT / "Makefile").read_text()
+PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
+
+
+def test_every_make_target_it_names_exists() -> None:
+    targets = set(re.findall(r"^([a-z-]+):", MAKEFILE, re.MULTILINE))
+    named = set(re.findall(r"\bmake ([a-z-]+)", README))
+    assert {"demo", "test", "test-all", "smoke", "check", "deploy"} <= named
+    assert named <= targets
+
+
+def test_every_parameter_is_explained_and_no_other() -> None:
+    table = README.partition("## Configuration")[2].partition("\n## ")[0]
+    explained = set(
+        re.findall(r"`([A-Z]\w+)`", "\n".join(re.findall(r"^\|([^|]+)\|", table, re.MULTILINE)))
+    )
+    assert explained == set(TEMPLATE["Parameters"])
+
+
+def test_the_defaults_it_states_are_the_templates() -> None:
+    for name, stated in re.findall(r"^\| `(\w+)` \| ([^|]*?) ?\|", README, re.MULTILINE):
+        if name in TEMPLATE["Parameters"]:
+            assert str(TEMPLATE["Parameters"][name].get("Default", "")) == stated.strip(), name
+
+
+def test_every_output_it_names_exists() -> None:
+    for name in ("CallbackUrl", "ClientSecretId", "CallerPolicyArn"):
+        assert f"`{name}`" in README
+        assert name in TEMPLATE["Outputs"]
+
+
+def test_every_error_a_caller_can_meet_is_explained() -> None:
+    codes = {
+        one.error
+        for _, one in inspect.getmembers(errors, inspect.isclass)
+        if issubclass(one, errors.TokenBrokerError)
+    }
+    assert {code for code in codes if f"`{code}`" not in README} == set()
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_every_relative_link_leads_somewhere(page: Path) -> None:
+    for target in re.findall(r"\]\((?!https?:|#)([^)#]+)", page.read_text()):
+        assert (page.parent / target).exists(), target
+
+
+def test_what_no_test_runs_is_said_to_be_so() -> None:
+    deploy = README.partition("## Deploy to AWS")[2].partition("\n## ")[0]
+    assert deploy.strip().startswith("Not run by a test")
