@@ -15,7 +15,7 @@ from local.stack import Stack
 from tests.tables import Aws
 from tests.world import World
 
-STACK_PORTS = 9100
+STACK_PORTS = int(os.environ.get("TEST_PORT_BASE", "9100"))  # two checkouts may run side by side
 
 # Nothing a developer has configured may reach, or be reached by, a test.
 for name in [name for name in os.environ if name.startswith(("AWS_", "AKOYA_", "POWERTOOLS_"))]:
