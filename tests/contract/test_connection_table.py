@@ -534,6 +534,102 @@ def test_a_deleted_row_is_gone(table: ConnectionTable) -> None:
         table.get(ID)
 
 
+def ended(table: ConnectionTable) -> Connection:
+    """Add a connection that was ended; its set is kept for a while."""
+    active(table)
+    table.end(claim(table), reason=Reason.GRANT_DEAD, due_at=NOW + 9_000, now=NOW + 600)
+    return table.get(ID)
+
+
+def test_an_end_says_until_when_the_set_is_kept_and_a_new_one_forgets_it(
+    table: ConnectionTable,
+) -> None:
+    assert ended(table).keep_until == NOW + 9_000
+
+    claim(table, "renewal", generation=1, even_resting=True)
+    renewed = table.land(landing(2), lease_id="renewal", status=Status.ACTIVE, due_at=NOW + 900)
+
+    assert (renewed.status, renewed.reason, renewed.keep_until) == (Status.ACTIVE, None, None)
+
+
+def test_an_end_is_undone_while_the_set_is_there_and_nobody_renews_it(
+    table: ConnectionTable,
+) -> None:
+    seen = ended(table)
+    claim(table, "renewal", generation=1, even_resting=True)
+    with pytest.raises(StaleGeneration):
+        table.bring_back(seen, now=NOW + 600)
+
+    back = table.bring_back(seen, now=NOW + 695)
+
+    assert back == table.get(ID)
+    assert (back.status, back.reason, back.suspect, back.due_at, back.keep_until) == (
+        Status.ACTIVE,
+        None,
+        None,
+        NOW + 695,
+        None,
+    )
+    with pytest.raises(StaleGeneration):
+        table.bring_back(seen, now=NOW + 695)
+
+
+def test_an_end_is_not_undone_once_the_set_is_erased(table: ConnectionTable) -> None:
+    seen = ended(table)
+    held = claim(table, "erases", now=NOW + 9_000)
+    table.erase_token_set(held, due_at=NOW + 99_000, now=NOW + 9_000)
+
+    with pytest.raises(StaleGeneration):
+        table.bring_back(seen, now=NOW + 9_100)
+
+
+def coming(connection_id: str = ID) -> Connection:
+    """Return an active connection that was never here."""
+    return linking(
+        id=connection_id,
+        status=Status.ACTIVE,
+        generation=1,
+        sealed=b"sealed",
+        login="login",
+        issued_at=NOW,
+        iat=NOW,
+        expires_at=NOW + 900,
+        lease=None,
+        unsettled=0,
+        confirmation_hash=None,
+    )
+
+
+def test_what_comes_in_owns_its_login_from_the_start(table: ConnectionTable) -> None:
+    table.bring_in(coming(), owner=None, now=NOW)
+
+    assert table.get(ID) == coming()
+    assert table.owner_of("login") == ID
+    assert table.due(now=NOW + 900, limit=9) == [(ID, NOW + 900)]
+    for other in (coming(), coming("d" * 32)):
+        with pytest.raises(StaleGeneration):
+            table.bring_in(other, owner=None, now=NOW)
+    with pytest.raises(ConnectionNotFound):
+        table.get("d" * 32)
+
+
+def test_what_comes_in_supersedes_the_owner_it_was_told_of(table: ConnectionTable) -> None:
+    table.bring_in(coming(), owner=None, now=NOW)
+
+    table.bring_in(coming("d" * 32), owner=ID, now=NOW)
+
+    assert table.owner_of("login") == "d" * 32
+    assert (table.get(ID).status, table.get(ID).sealed) == (Status.SUPERSEDED, None)
+
+
+def test_every_row_of_a_connection_is_read_without_its_token_set(table: ConnectionTable) -> None:
+    table.recorded_identity("home")
+    table.bring_in(coming(), owner=None, now=NOW)
+    table.create(linking(id="e" * 32))
+
+    assert {(one.id, one.sealed) for one in table.every()} == {(ID, None), ("e" * 32, None)}
+
+
 # ── the owner of a login ─────────────────────────────────────────────────────────────────────────
 
 

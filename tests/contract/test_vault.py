@@ -53,9 +53,13 @@ def test_escrow_gives_back_what_it_was_given_for_that_generation_alone(on: Sendi
     assert on.escrow.find(LANDING.connection_id, 8) is None
     assert on.escrow.find("d" * 32, 7) is None
 
-    on.escrow.discard(LANDING)
+    assert on.escrow.put_before(1) == []
+    assert on.escrow.put_before(4_000_000_000) == [(LANDING.connection_id, 7)]
+
+    on.escrow.discard(LANDING.connection_id, 7)
+    assert on.escrow.put_before(4_000_000_000) == []
     assert on.escrow.find(LANDING.connection_id, 7) is None
-    on.escrow.discard(LANDING)
+    on.escrow.discard(LANDING.connection_id, 7)
 
 
 def test_the_breaker_is_closed_until_it_opens_and_after_it_closes(on: Sending) -> None:

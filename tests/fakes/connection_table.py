@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Iterator
 from dataclasses import replace
 from typing import Any
 
@@ -142,7 +142,7 @@ class MemoryConnectionTable:
             if row.lease and row.lease.id == lease_id and may_move:
                 moved: dict[str, Any] = {"status": status, "due_at": due_at, "lease": None}
                 if status is Status.ACTIVE:
-                    moved["reason"] = None
+                    moved |= {"reason": None, "keep_until": None}
                 return self._put(row, **the_set, **moved)
             if row.status is Status.REVOKED:
                 the_set |= {"status": Status.REVOKE_PENDING, "due_at": landing.issued_at}
@@ -214,12 +214,47 @@ class MemoryConnectionTable:
                 status=Status.REAUTH_REQUIRED,
                 reason=reason,
                 due_at=due_at,
+                keep_until=due_at,
                 lease=None,
                 unsettled=0,
                 failures=0,
                 last_event="reauthorization_required",
                 updated_at=now,
             )
+
+    def bring_back(self, seen: Connection, *, now: int) -> Connection:
+        with self._mutex:
+            row = self.rows.get(seen.id)
+            if (
+                row is None
+                or row.status is not Status.REAUTH_REQUIRED
+                or row.generation != seen.generation
+                or row.sealed is None
+                or row.leased(now)
+            ):
+                raise StaleGeneration
+            return self._put(
+                row,
+                status=Status.ACTIVE,
+                reason=None,
+                keep_until=None,
+                suspect=None,
+                due_at=now,
+                updated_at=now,
+                last_event="brought_back",
+            )
+
+    def bring_in(self, connection: Connection, *, owner: str | None, now: int) -> None:
+        with self._mutex:
+            if connection.id in self.rows:
+                raise StaleGeneration
+            self._own(connection, owner, now=now)
+            self.rows[connection.id] = connection
+
+    def every(self) -> Iterator[Connection]:
+        with self._mutex:
+            rows = list(self.rows.values())
+        return (replace(row, **NOT_SHOWN) for row in rows)  # type: ignore[arg-type]
 
     def confirm(
         self,
@@ -297,6 +332,7 @@ class MemoryConnectionTable:
                 suspect=None,
                 rejected=None,
                 due_at=now + FORGET_AFTER,
+                keep_until=now + FORGET_AFTER,
                 last_event="superseded",
                 updated_at=now,
             )
@@ -335,6 +371,7 @@ class MemoryConnectionTable:
                 sealed=None,
                 lease=None,
                 due_at=due_at,
+                keep_until=due_at,
                 unsettled=0,
                 last_event="token_set_erased",
                 updated_at=now,

@@ -25,8 +25,11 @@ class MemoryEscrow:
     def find(self, connection_id: str, generation: int) -> Landing | None:
         return self.kept.get((connection_id, generation))
 
-    def discard(self, landing: Landing) -> None:
-        self.kept.pop((landing.connection_id, landing.generation), None)
+    def discard(self, connection_id: str, generation: int) -> None:
+        self.kept.pop((connection_id, generation), None)
+
+    def put_before(self, moment: int) -> list[tuple[str, int]]:
+        return [name for name, landing in self.kept.items() if landing.issued_at < moment]
 
 
 class MemoryControl:

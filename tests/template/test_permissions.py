@@ -29,7 +29,8 @@ RIGHTS: dict[str, dict[str, set[str]]] = {
         "ControlTable.Arn": {"dynamodb:GetItem", "dynamodb:PutItem"},
         "TokenKey.Arn": {"kms:GenerateDataKey"},
         "ClientSecret.Id": {"secretsmanager:GetSecretValue"},
-        "EscrowBucket.Arn/*": {"s3:PutObject"},
+        "EscrowBucket.Arn": {"s3:ListBucket"},
+        "EscrowBucket.Arn/*": {"s3:DeleteObject", "s3:GetObject", "s3:PutObject"},
     },
     "Connections": {
         "ConnectionsTable.Arn": {"dynamodb:GetItem", "dynamodb:UpdateItem"},

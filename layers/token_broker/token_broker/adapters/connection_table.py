@@ -8,7 +8,7 @@ write that must count once carries the attempt's id and recognises itself.
 from __future__ import annotations
 
 import zlib
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from contextlib import suppress
 from heapq import merge
 from itertools import islice
@@ -80,9 +80,14 @@ PUBLIC = (
     "rejected",
     "login",
     "hold_until",
+    "keep_until",
     "last_event",
 )
 OF_THE_SET = ("token_set", "login", "issued_at", "iat", "expires_at", "verdict", "attempt_id")
+_PUBLICLY: Any = {
+    "ProjectionExpression": ", ".join(f"#{name}" for name in PUBLIC),
+    "ExpressionAttributeNames": {f"#{name}": name for name in PUBLIC},
+}
 OF_AN_ATTEMPT = ("lease_id", "lease_until", "suspect_generation", "suspect_reason", "rejected")
 
 
@@ -140,11 +145,7 @@ class DynamoConnectionTable:
 
     def look(self, connection_id: str) -> Connection:
         """Read one row without its token set, strongly consistent."""
-        return self._read(
-            connection_id,
-            ProjectionExpression=", ".join(f"#{name}" for name in PUBLIC),
-            ExpressionAttributeNames={f"#{name}": name for name in PUBLIC},
-        )
+        return self._read(connection_id, **_PUBLICLY)
 
     def _read(self, connection_id: str, **how: Any) -> Connection:
         try:
@@ -282,7 +283,7 @@ class DynamoConnectionTable:
                 the_set
                 | suspect
                 | {"status": status.value, "due_at": due_at, "lease_id": None, "lease_until": None}
-                | ({"reason": None} if status is Status.ACTIVE else {}),
+                | ({"reason": None, "keep_until": None} if status is Status.ACTIVE else {}),
                 condition="generation = :before AND lease_id = :lease AND "
                 f"#status IN ({', '.join(origins)})",
                 values=before | origins | {":lease": lease_id},
@@ -388,6 +389,7 @@ class DynamoConnectionTable:
                 "status": Status.REAUTH_REQUIRED.value,
                 "reason": reason.value,
                 "due_at": due_at,
+                "keep_until": due_at,
                 "lease_id": None,
                 "lease_until": None,
                 "unsettled": 0,
@@ -398,6 +400,53 @@ class DynamoConnectionTable:
             also="#status = :active AND generation = :generation",
             values={":active": Status.ACTIVE.value, ":generation": held.generation},
         )
+
+    def bring_back(self, seen: Connection, *, now: int) -> Connection:
+        """Make a REAUTH_REQUIRED connection that still has its set ACTIVE and due now."""
+        try:
+            return self._set(
+                seen.id,
+                {
+                    "status": Status.ACTIVE.value,
+                    "reason": None,
+                    "keep_until": None,
+                    "suspect_generation": None,
+                    "suspect_reason": None,
+                    "due_at": now,
+                    "updated_at": now,
+                    "last_event": "brought_back",
+                },
+                condition="#status = :ended AND generation = :seen AND "
+                "attribute_exists(token_set) AND "
+                "(attribute_not_exists(lease_until) OR lease_until <= :now)",
+                values={
+                    ":ended": Status.REAUTH_REQUIRED.value,
+                    ":seen": seen.generation,
+                    ":now": now,
+                },
+            )
+        except Refused:
+            raise StaleGeneration from None
+
+    def bring_in(self, connection: Connection, *, owner: str | None, now: int) -> None:
+        """Add an ACTIVE row that holds a set and owns its login, in one transaction."""
+        row = _row(connection)
+        del row["id"]
+        self._transact(
+            self._change(connection.id, row, expected={"id": None}),
+            *self._ownership(connection, owner, now=now),
+        )
+
+    def every(self) -> Iterator[Connection]:
+        """Read all rows without their token sets, in no order; may lag."""
+        pages = self._client.get_paginator("scan").paginate(
+            TableName=self._table, FilterExpression="attribute_exists(subject)", **_PUBLICLY
+        )
+        try:
+            for page in pages:
+                yield from (_connection(from_wire(item)) for item in page["Items"])
+        except (ClientError, BotoCoreError) as exc:
+            raise unavailable(exc) from None
 
     def confirm(
         self,
@@ -504,6 +553,7 @@ class DynamoConnectionTable:
         superseded = {
             "status": Status.SUPERSEDED.value,
             "due_at": now + FORGET_AFTER,
+            "keep_until": now + FORGET_AFTER,
             "last_event": "superseded",
             "updated_at": now,
         }
@@ -575,6 +625,7 @@ class DynamoConnectionTable:
                 "reason",
                 "confirmation_hash",
                 "hold_until",
+                "keep_until",
             )
         )
         self._under_lease(
@@ -598,6 +649,7 @@ class DynamoConnectionTable:
                 "lease_id": None,
                 "lease_until": None,
                 "due_at": due_at,
+                "keep_until": due_at,
                 "unsettled": 0,
                 "last_event": "token_set_erased",
                 "updated_at": now,
@@ -808,6 +860,7 @@ def _row(connection: Connection) -> Row:
         "suspect_reason": suspect.reason.value if suspect else None,
         "rejected": connection.rejected,
         "hold_until": connection.hold_until,
+        "keep_until": connection.keep_until,
         "confirmation_hash": connection.confirmation_hash,
         "last_event": connection.last_event,
     }
@@ -827,6 +880,7 @@ def _connection(row: Row) -> Connection:
             sealed=bytes(row["token_set"]) if "token_set" in row else None,
             login=row.get("login"),
             hold_until=_whole(row, "hold_until"),
+            keep_until=_whole(row, "keep_until"),
             issued_at=_whole(row, "issued_at"),
             iat=_whole(row, "iat"),
             expires_at=_whole(row, "expires_at"),

@@ -55,14 +55,25 @@ class S3Escrow:
             raise RowUnreadable(detail="the escrow object is not of this connection")
         return landing
 
-    def discard(self, landing: Landing) -> None:
-        """Remove a set that has landed; one that stays behind expires by the bucket's rule."""
+    def discard(self, connection_id: str, generation: int) -> None:
+        """Remove a set that has landed."""
         try:
-            self._client.delete_object(
-                Bucket=self._bucket, Key=_key(landing.connection_id, landing.generation)
-            )
+            self._client.delete_object(Bucket=self._bucket, Key=_key(connection_id, generation))
         except (ClientError, BotoCoreError) as exc:
             raise _unavailable(exc) from None
+
+    def put_before(self, moment: int) -> list[tuple[str, int]]:
+        """List connection and generation of what has been there since before a moment."""
+        try:
+            answer = self._client.list_objects_v2(Bucket=self._bucket)
+        except (ClientError, BotoCoreError) as exc:
+            raise _unavailable(exc) from None
+        old = [
+            one["Key"].rpartition("/")
+            for one in answer.get("Contents", [])  # the first thousand; more would be an outage
+            if one["LastModified"].timestamp() < moment
+        ]
+        return [(connection_id, int(generation)) for connection_id, _, generation in old]
 
 
 def _key(connection_id: str, generation: int) -> str:

@@ -119,6 +119,7 @@ class OpenIdTokens:
                 sub=_text(payload["sub"]),
                 iat=int(payload["iat"]),
                 exp=int(payload["exp"]),
+                aud=_audiences(payload),
                 nonce=payload.get("nonce"),
             )
         except (KeyError, TypeError, ValueError, OverflowError):
@@ -152,8 +153,7 @@ class OpenIdTokens:
 
     def _fault_of(self, payload: dict[str, Any]) -> str | None:
         """Name the first claim that is not as it must be."""
-        now, audience = self._clock(), payload.get("aud")
-        audiences = audience if isinstance(audience, list) else [audience]
+        now, audiences = self._clock(), _audiences(payload)
         if payload.get("iss") not in self._issuers:
             return "iss"
         if self._client_id not in audiences:
@@ -187,6 +187,13 @@ class OpenIdTokens:
         except Exception:  # noqa: BLE001 - any failure to verify is a failure to verify
             return "signature"
         return None
+
+
+def _audiences(payload: dict[str, Any]) -> tuple[str, ...]:
+    """Return `aud`, which may be one text or a list of them (RFC 7519 section 4.1.3)."""
+    audience = payload.get("aud")
+    many = audience if isinstance(audience, list) else [audience]
+    return tuple(one for one in many if isinstance(one, str))
 
 
 def _text(value: object) -> str:

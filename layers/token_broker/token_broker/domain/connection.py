@@ -29,6 +29,7 @@ class Reason(StrEnum):
     ROTATION_LOST = "rotation_lost"  # the same, after an attempt whose answer never came
     CONSENT_REVOKED = "consent_revoked"  # fresh bearers are refused by the data API
     LOGIN_CHANGED = "login_changed"  # a refresh brought the tokens of another bank login
+    EXPORTED = "exported"  # its tokens were taken out and are somebody else's to use
 
 
 # Which status may follow which; `connection_table` guards each of these writes.
@@ -87,6 +88,7 @@ class Connection:
     rejected: int | None = None  # the generation whose rejection forced the latest refresh
     confirmation_hash: str | None = None
     hold_until: int | None = None  # the same login is being linked again: no send until then
+    keep_until: int | None = None  # an ended connection's sealed set, or what is left, goes then
     last_event: str | None = None
 
     @property

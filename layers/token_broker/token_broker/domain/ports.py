@@ -5,7 +5,7 @@ One contract suite (tests/contract) runs on every implementation, the tests' fak
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Iterator
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -118,7 +118,26 @@ class ConnectionTable(Protocol):
         """Note what checking the bearer came to, if that generation is still held."""
 
     def end(self, held: Connection, *, reason: Reason, due_at: int, now: int) -> None:
-        """Make an ACTIVE connection REAUTH_REQUIRED, under its lease; StaleGeneration."""
+        """Make an ACTIVE connection REAUTH_REQUIRED, under its lease; StaleGeneration.
+
+        Its sealed set is kept until `due_at`.
+        """
+
+    def bring_back(self, seen: Connection, *, now: int) -> Connection:
+        """Make a REAUTH_REQUIRED connection that still has its set ACTIVE and due now.
+
+        Raises StaleGeneration if it moved on since it was seen.
+        """
+
+    def bring_in(self, connection: Connection, *, owner: str | None, now: int) -> None:
+        """Add an ACTIVE row that holds a set and owns its login, in one transaction.
+
+        `owner` is who owned the login when it was looked up, as in `confirm`. Raises
+        StaleGeneration (another owner by now, or the id is taken).
+        """
+
+    def every(self) -> Iterator[Connection]:
+        """Read all rows without their token sets, in no order; may lag."""
 
     def suspect(self, seen: Connection, *, reason: Reason, now: int) -> None:
         """Suspect the set that was seen and make the row due, if it is still held."""
@@ -213,8 +232,11 @@ class EscrowedSets(Protocol):
     def find(self, connection_id: str, generation: int) -> Landing | None:
         """Return the set kept for that generation, if any."""
 
-    def discard(self, landing: Landing) -> None:
+    def discard(self, connection_id: str, generation: int) -> None:
         """Remove a set that has landed."""
+
+    def put_before(self, moment: int) -> list[tuple[str, int]]:
+        """List connection and generation of what has been there since before a moment."""
 
 
 class Sealer(Protocol):

@@ -38,6 +38,7 @@ class Claims:
     sub: str
     iat: int
     exp: int
+    aud: tuple[str, ...] = ()
     nonce: str | None = None
 
 

@@ -19,6 +19,7 @@ ALARMING = frozenset(
     {
         "breaker_opened",
         "broker_misconfigured",
+        "escrow_stranded",
         "escrow_used",
         "guard_tripped",
         "id_token_rejected",

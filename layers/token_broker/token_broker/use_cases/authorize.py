@@ -67,10 +67,7 @@ def begin(
 
     Raises RequestRejected, ConnectionNotFound.
     """
-    if not SUBJECT.fullmatch(subject):
-        raise RequestRejected("subject must be 1 to 128 printable ASCII characters, no blanks.")
-    if not CONNECTOR.fullmatch(connector):
-        raise RequestRejected("connector must be a provider id as the Data Recipient Hub lists it.")
+    ensure_named(subject=subject, connector=connector)
     if not listed(return_to, on.return_to_allow_list):
         raise RequestRejected("return_to is not on the stack's ReturnToAllowList.")
     if connection_id is not None:
@@ -94,6 +91,14 @@ def begin(
         start_url=f"{base_url}/start/{ticket.reveal()}",
         expires_at=row.expires_at,
     )
+
+
+def ensure_named(*, subject: str, connector: str) -> None:
+    """Raise RequestRejected unless both are names a connection can have."""
+    if not SUBJECT.fullmatch(subject):
+        raise RequestRejected("subject must be 1 to 128 printable ASCII characters, no blanks.")
+    if not CONNECTOR.fullmatch(connector):
+        raise RequestRejected("connector must be a provider id as the Data Recipient Hub lists it.")
 
 
 def listed(return_to: str, allow_list: Sequence[str]) -> bool:

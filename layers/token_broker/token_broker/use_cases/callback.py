@@ -34,7 +34,9 @@ from token_broker.domain.refresh_policy import CONFIRM_WITHIN, LEASE, LINK_WITHI
 from token_broker.domain.secret_text import SecretText
 from token_broker.domain.token_set import TokenSet, Verdict
 from token_broker.use_cases.authorize import RENEWABLE
+from token_broker.use_cases.login import settle_login
 from token_broker.use_cases.refresh import (
+    apply_escrowed,
     ensure_sends_allowed,
     judged,
     landing_of,
@@ -98,7 +100,7 @@ def finish(
     elif response.code is None:
         raise RequestRejected("The bank's answer carries neither a code nor an error.")
     elif row.progress is Progress.EXCHANGING:
-        result = _recovered(on, row)
+        result = _recovered(on, finishing, row)
     elif row.expires_at <= on.clock():
         result = Result(status="failed", connection_id=_known_as(row), error="expired")
     else:
@@ -161,37 +163,61 @@ def _declined(on: Sending, row: Authorization, error: str) -> Result:
     return Result(status=status, connection_id=_known_as(row), error=told)
 
 
-def _recovered(on: Sending, row: Authorization) -> Result:
+def _recovered(on: Sending, finishing: Finishing, row: Authorization) -> Result:
     """Tell the outcome of an exchange whose process ended before it could; never send again."""
     if row.attempt is None or row.attempt.until > on.clock():
         raise ExchangeInProgress(retry_after=3)
     for connection_id in filter(None, (row.connection_id, row.replaces)):
-        try:
-            found = on.connections.look(connection_id)
-        except ConnectionNotFound:
-            continue
-        if found.attempt_id == row.attempt.id:
-            settle_login(on, found)
-            return _success(found)
+        landed = _landed_by(on, finishing, connection_id, row.attempt)
+        if landed and landed.status is not Status.LINKING:  # the schedule is letting go of that
+            settle_login(on, landed)
+            return _success(row, landed)
     on.record("exchange_lost", connection_id=_known_as(row))
     return Result(status="failed", connection_id=_known_as(row), error="server_error")
 
 
-def settle_login(on: Sending, linked: Connection) -> None:
-    """Settle who may use a bank login that was linked before; may be repeated.
+def _landed_by(
+    on: Sending, finishing: Finishing, connection_id: str, attempt: Lease
+) -> Connection | None:
+    """Return the connection if it holds this attempt's set, landing it from escrow if need be."""
+    try:
+        found = on.connections.look(connection_id)
+    except ConnectionNotFound:
+        return None
+    if found.attempt_id == attempt.id:
+        return found
+    kept = on.escrow.find(connection_id, found.generation + 1)
+    if kept is None or kept.attempt_id != attempt.id:
+        return None
+    status, due_at = _lands_as(on, finishing, found, kept)
+    return apply_escrowed(on, kept, lease_id=attempt.id, status=status, due_at=due_at)
 
-    An unconfirmed link only puts the older connection on hold; an active one takes over.
-    """
-    owner = on.connections.owner_of(linked.login) if linked.login else None
-    if linked.status is Status.ACTIVE:
-        on.connections.take_over(linked, owner=owner, now=on.clock())
-    elif owner and owner != linked.id:
-        on.connections.hold(owner, until=linked.due_at or on.clock())
-        on.record("login_on_hold", connection_id=owner)
+
+def _lands_as(
+    on: Sending, finishing: Finishing, target: Connection, landing: Landing
+) -> tuple[Status, int]:
+    """Return what a consent makes of the row it lands in, and when that is due."""
+    now = on.clock()
+    if target.status is Status.LINKING and finishing.require_confirmation:
+        return Status.PENDING_CONFIRMATION, now + CONFIRM_WITHIN
+    return Status.ACTIVE, on.policy.due_at(
+        connection_id=landing.connection_id,
+        generation=landing.generation,
+        now=now,
+        issued=landing.issued_at,
+        expires_at=landing.expires_at,
+        asked_at=now,
+    )
 
 
-def _success(connection: Connection) -> Result:
-    return Result(status=connection.status.lower(), connection_id=connection.id)
+def _success(row: Authorization, landed: Connection) -> Result:
+    """Tell how it went; a renewal that came back with another login left the old one untouched."""
+    changed = row.replaces is not None and landed.id != row.replaces
+    return Result(
+        status=landed.status.lower(),
+        connection_id=landed.id,
+        previous_connection_id=row.replaces if changed else None,
+    )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -285,7 +311,7 @@ class _Exchange:
                 connection_id,
                 lease=self.attempt,
                 now=now,
-                due_at=max(self.attempt.until, seen.due_at or 0),
+                due_at=self.attempt.until,  # should we die, escrow may hold the new set
                 statuses=RENEWABLE,
                 generation=seen.generation,
                 even_resting=True,
@@ -345,15 +371,12 @@ class _Exchange:
         on.record("connection_established", connection_id=landed.id, connector=landed.connector)
         if renewed and target is prepared.linking:
             on.record("login_changed", connection_id=renewed.id)
-            return replace(_success(landed), previous_connection_id=renewed.id)
-        return _success(landed)
+        return _success(self.row, landed)
 
     def _persist(self, target: Connection, landing: Callable[[Connection], Landing]) -> Connection:
         """Land the set; one of a renewal that met a newer set is sealed again above that one."""
-        status, sealed = Status.ACTIVE, landing(target)
-        due_at = self._due_at(sealed)
-        if target.status is Status.LINKING and self.finishing.require_confirmation:
-            status, due_at = Status.PENDING_CONFIRMATION, self.on.clock() + CONFIRM_WITHIN
+        sealed = landing(target)
+        status, due_at = _lands_as(self.on, self.finishing, target, sealed)
         while True:
             try:
                 return persist(
@@ -384,17 +407,6 @@ class _Exchange:
             failures=renewed.failures,
             event="renewal_failed",
             now=now,
-        )
-
-    def _due_at(self, landing: Landing) -> int:
-        now = self.on.clock()
-        return self.on.policy.due_at(
-            connection_id=landing.connection_id,
-            generation=landing.generation,
-            now=now,
-            issued=landing.issued_at,
-            expires_at=landing.expires_at,
-            asked_at=now,
         )
 
     def _let_go(self, prepared: _Prepared, answer: Answer, reaction: Reaction) -> Result:

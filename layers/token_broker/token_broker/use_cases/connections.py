@@ -4,10 +4,15 @@ from __future__ import annotations
 
 from token_broker.domain import authorization as link
 from token_broker.domain.connection import Connection, Status
-from token_broker.domain.errors import ConfirmationInvalid, ReauthorizationRequired
+from token_broker.domain.errors import (
+    ConfirmationInvalid,
+    ReauthorizationRequired,
+    RequestRejected,
+)
 from token_broker.domain.ports import Clock, ConnectionTable, Record
 from token_broker.domain.refresh_policy import RefreshPolicy
 from token_broker.domain.secret_text import SecretText
+from token_broker.use_cases.login import is_later
 
 
 def of_subject(connections: ConnectionTable, *, subject: str) -> list[Connection]:
@@ -39,8 +44,10 @@ def confirm(
     if seen.issued_at is None or seen.expires_at is None:
         raise ConfirmationInvalid
     owner = connections.owner_of(seen.login) if seen.login else None
-    if owner and owner != seen.id:
-        _ensure_later(seen, connections.look(owner))
+    if owner and owner != seen.id and is_later(connections.look(owner), seen):
+        raise ReauthorizationRequired(  # this one's tokens are dead
+            "This bank login was connected again elsewhere meanwhile. Start again."
+        )
     confirmed = connections.confirm(
         connection_id,
         subject=subject,
@@ -69,10 +76,19 @@ def disconnect(
     return asked
 
 
-def _ensure_later(linked: Connection, owner: Connection) -> None:
-    """Of two consents to one bank login the later one wins; the earlier one's tokens are dead."""
-    is_newer = owner.iat is not None and linked.iat is not None and owner.iat > linked.iat
-    if owner.status is Status.ACTIVE and is_newer:
-        raise ReauthorizationRequired(
-            "This bank login was connected again elsewhere meanwhile. Start again."
-        )
+def bring_back(
+    connections: ConnectionTable, clock: Clock, record: Record, *, connection_id: str
+) -> Connection:
+    """Undo an end while the sealed set is still kept; the next run shows whether it lives.
+
+    For the operator: what was refused by mistake, or taken out and not used elsewhere. Raises
+    ConnectionNotFound, RequestRejected, StaleGeneration (try again).
+    """
+    seen = connections.get(connection_id)
+    if seen.status is not Status.REAUTH_REQUIRED:
+        raise RequestRejected(f"It is {seen.status}; only what is REAUTH_REQUIRED can be undone.")
+    if seen.sealed is None:
+        raise RequestRejected("Its token set is erased; only a new consent can bring it back.")
+    back = connections.bring_back(seen, now=clock())
+    record("connection_brought_back", connection_id=connection_id, reason=seen.reason)
+    return back

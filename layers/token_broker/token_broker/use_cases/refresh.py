@@ -6,6 +6,7 @@ row, prepare everything that can fail without Akoya, send once, persist before a
 
 from __future__ import annotations
 
+from contextlib import suppress
 from dataclasses import dataclass, replace
 
 from token_broker.domain.connection import (
@@ -60,7 +61,7 @@ def ensure_fresh(
         rejected=rejected,
     )
     try:
-        return refresh_held(on, held, remaining)
+        return escrowed_successor(on, held) or refresh_held(on, held, remaining)
     except GrantRefused as refused:
         if refused.second:  # only the schedule, which sees the whole fleet, ends a connection
             _settle_suspect(on, held, refused.suspect)
@@ -128,9 +129,7 @@ class _Ready:
 
 
 def refresh_held(on: Sending, held: Connection, remaining: Remaining) -> Connection:
-    """Refresh a claimed connection; raises as `ensure_fresh`, and GrantRefused."""
-    if found := escrowed_successor(on, held):
-        return found
+    """Refresh a connection claimed by us that has nothing in escrow; raises as `ensure_fresh`."""
     ready = _pre_flight(on, held, remaining)
     sent_at = on.clock()
     answer, ambiguous = _send(on, held, ready, remaining)
@@ -163,7 +162,10 @@ def refresh_held(on: Sending, held: Connection, remaining: Remaining) -> Connect
 
 
 def escrowed_successor(on: Sending, held: Connection) -> Connection | None:
-    """Apply the set an earlier attempt left in escrow, before its predecessor is sent again."""
+    """Apply the set an earlier attempt left in escrow, before its predecessor is sent again.
+
+    Whoever has claimed a row asks here first. An ended connection can only have been renewed.
+    """
     if held.unsettled <= 1:
         return None
     try:
@@ -173,14 +175,24 @@ def escrowed_successor(on: Sending, held: Connection) -> Connection | None:
         raise
     if landing is None:
         return None
-    landed = on.connections.land(
+    renewed = held.status in {Status.REAUTH_REQUIRED, Status.SUPERSEDED}
+    return apply_escrowed(
+        on,
         landing,
         lease_id=_lease_id(held),
-        status=held.status,
+        status=Status.ACTIVE if renewed else held.status,
         due_at=_due_after(on, held, landing),
     )
-    on.escrow.discard(landing)
-    on.record("escrow_applied", connection_id=held.id, generation=landing.generation)
+
+
+def apply_escrowed(
+    on: Sending, landing: Landing, *, lease_id: str, status: Status, due_at: int
+) -> Connection:
+    """Land a set from escrow, then remove it there; one that stays behind is swept later."""
+    landed = on.connections.land(landing, lease_id=lease_id, status=status, due_at=due_at)
+    with suppress(UpstreamUnavailable):
+        on.escrow.discard(landing.connection_id, landing.generation)
+    on.record("escrow_applied", connection_id=landed.id, generation=landing.generation)
     return landed
 
 

@@ -11,7 +11,7 @@ from collections.abc import Callable
 from concurrent.futures import Executor
 from dataclasses import dataclass, field
 
-from token_broker.domain.connection import Connection, Landing, Reason, Status
+from token_broker.domain.connection import Connection, Reason, Status
 from token_broker.domain.errors import (
     ConnectionNotFound,
     OutcomeUnknown,
@@ -25,12 +25,14 @@ from token_broker.domain.outcome import REACTIONS, Grant, Reaction
 from token_broker.domain.ports import Remaining, Sending
 from token_broker.domain.refresh_policy import (
     BREAKER_PAUSE,
+    ESCROW_PATIENCE,
     FORGET_AFTER,
     GUARD_PAUSE,
     SEND_BUDGET,
     back_off,
     jitter,
 )
+from token_broker.use_cases.login import hand_over, other_owner, settle_login
 from token_broker.use_cases.refresh import (
     GrantRefused,
     claim,
@@ -92,6 +94,7 @@ def tend_due(on: Sending, tending: Tending, *, workers: Executor, remaining: Rem
         on.control.close_breaker()
         on.record("breaker_closed")
     _end(on, run, tending.quarantine)
+    _sweep_escrow(on)
     return run
 
 
@@ -102,7 +105,10 @@ def _tend(on: Sending, run: Run, connection_id: str, remaining: Remaining) -> No
     try:
         held = claim(on, connection_id, statuses=TENDED)
         run.tended.append(connection_id)
-        _TASKS[held.status](on, run, held, remaining)
+        if found := escrowed_successor(on, held):
+            settle_login(on, found)  # a set that comes late is due now: the next run goes on
+        else:
+            _TASKS[held.status](on, run, held, remaining)
     except (RefreshInProgress, StaleGeneration, ConnectionNotFound):
         pass  # somebody else was here first
     except GrantRefused as refused:
@@ -130,13 +136,15 @@ def _refresh(on: Sending, run: Run, held: Connection, remaining: Remaining) -> N
         run.refused.append(held.id)
         run.ended.append((held, suspect.reason))
         return
-    refresh_held(on, held, remaining)
+    landed = refresh_held(on, held, remaining)
     run.answered.append(held.id)
+    settle_login(on, landed)  # mends what a renewal that died half way has left
 
 
 def _revoke(on: Sending, run: Run, held: Connection, remaining: Remaining) -> None:
     """Revoke the current refresh token at Akoya, then erase ours (RFC 7009)."""
-    if held.sealed is None or _gone_at_akoya(on, run, held, remaining):
+    is_ours = held.sealed is not None and held.reason is not Reason.EXPORTED
+    if not is_ours or _gone_at_akoya(on, run, held, remaining):
         on.connections.forget_login(held)
         on.connections.entomb(held, now=on.clock())
         on.record("connection_revoked", connection_id=held.id)
@@ -151,10 +159,8 @@ def _expire(on: Sending, run: Run, held: Connection, remaining: Remaining) -> No
 
 def _gone_at_akoya(on: Sending, run: Run, held: Connection, remaining: Remaining) -> bool:
     """Tell whether the consent is revoked at Akoya; if not, the row is set back."""
-    if escrowed_successor(on, held):
-        return False  # a newer set has landed, due now: that one is revoked
-    if heir := _other_owner(on, held):
-        _hand_over(on, held, heir)
+    if heir := other_owner(on, held):
+        hand_over(on, held, heir)
         return True
     try:
         refresh_token = on.seal.open(held).refresh_token
@@ -188,57 +194,20 @@ def _gone_at_akoya(on: Sending, run: Run, held: Connection, remaining: Remaining
     raise error
 
 
-def _other_owner(on: Sending, held: Connection) -> Connection | None:
-    """Return the connection this one's bank login belongs to, if that is another one in use."""
-    owner = on.connections.owner_of(held.login) if held.login else None
-    if owner is None or owner == held.id:
-        return None
-    found = on.connections.look(owner)
-    return found if found.status in {Status.ACTIVE, Status.REAUTH_REQUIRED} else None
-
-
-def _hand_over(on: Sending, held: Connection, heir: Connection) -> None:
-    """Give the set of a link nobody confirmed to the connection that owns the login.
-
-    Linking may have ended that one's own tokens; revoking here would end its consent. Of two
-    consents the later one's set is kept.
-    """
-    if heir.iat is not None and held.iat is not None and heir.iat > held.iat:
-        return
-    tokens, sealer = on.seal.open(held), on.seal.prepare(heir.id)
-    claimed = claim(
-        on,
-        heir.id,
-        statuses=frozenset({heir.status}),
-        generation=heir.generation,
-        even_resting=True,
-    )
-    now = on.clock()
-    lease_id = claimed.lease.id if claimed.lease else ""
-    on.connections.land(
-        Landing(
-            connection_id=heir.id,
-            generation=heir.generation + 1,
-            attempt_id=lease_id,
-            sealed=sealer.seal(tokens, generation=heir.generation + 1),
-            login=held.login,
-            issued_at=held.issued_at or now,
-            expires_at=held.expires_at or now,
-            verdict=held.verdict,
-            iat=held.iat,
-        ),
-        lease_id=lease_id,
-        status=Status.ACTIVE,
-        due_at=now,
-    )
-    on.record("token_set_handed_over", connection_id=heir.id)
-
-
 def _forget(on: Sending, run: Run, held: Connection, remaining: Remaining) -> None:
     """Erase what an ended connection still holds; after a year forget the connection."""
     del run, remaining
     now = on.clock()
-    if held.sealed is None:
+    if (held.keep_until or 0) > now:  # a renewal that died made it due before its time
+        on.connections.settle(
+            held,
+            due_at=held.keep_until or now,
+            settled=True,
+            failures=held.failures,
+            event="renewal_failed",
+            now=now,
+        )
+    elif held.sealed is None:
         on.connections.forget_login(held)
         on.connections.entomb(held, now=now)
         on.record("connection_forgotten", connection_id=held.id)
@@ -281,3 +250,22 @@ def _end(on: Sending, run: Run, quarantine: int) -> None:
         on.record("reauthorization_required", connection_id=held.id, reason=reason)
         if reason is Reason.ROTATION_LOST:
             on.record("rotation_lost", connection_id=held.id)
+
+
+def _sweep_escrow(on: Sending) -> None:
+    """Remove from escrow what has landed, and report what nobody has come for in an hour."""
+    try:
+        for connection_id, generation in on.escrow.put_before(on.clock() - ESCROW_PATIENCE):
+            if _has_landed(on, connection_id, generation):
+                on.escrow.discard(connection_id, generation)
+            else:
+                on.record("escrow_stranded", connection_id=connection_id, generation=generation)
+    except TokenBrokerError as exc:
+        on.record("escrow_unswept", detail=exc.detail)
+
+
+def _has_landed(on: Sending, connection_id: str, generation: int) -> bool:
+    try:
+        return on.connections.look(connection_id).generation >= generation
+    except ConnectionNotFound:
+        return False

@@ -125,17 +125,25 @@ def _renewed(on: Sending, seen: Connection, *, refused: bool, remaining: Remaini
         )
     if seen.verdict is Verdict.BAD:
         raise UpstreamUnavailable(detail="the bearer did not verify", retry_after=resting)
-    if seen.verdict is Verdict.UNVERIFIED and not on.id_tokens.acceptable(seen.verdict):
-        seen = judged(on, seen, on.seal.open(seen), nonce=None)
-        if not refused and on.id_tokens.acceptable(seen.verdict) and seen.remaining(now):
-            return seen
-    return ensure_fresh(
+    checked = _checked(on, seen)
+    is_good_now = checked is not seen and on.id_tokens.acceptable(checked.verdict)
+    if is_good_now and not refused and checked.remaining(now):
+        return checked
+    landed = ensure_fresh(
         on,
         connection_id=seen.id,
         generation=seen.generation,
         rejected=refused,
         remaining=remaining,
     )
+    return _checked(on, landed)
+
+
+def _checked(on: Sending, connection: Connection) -> Connection:
+    """Check a bearer nobody got round to checking, such as one out of escrow."""
+    if connection.verdict is Verdict.UNVERIFIED and not on.id_tokens.acceptable(connection.verdict):
+        return judged(on, connection, on.seal.open(connection), nonce=None)
+    return connection
 
 
 def _bearer(on: Sending, connection: Connection) -> Bearer:

@@ -1,0 +1,82 @@
+"""One owner for each bank login: of two connections to it, the later consent is the one to keep.
+
+Linking a login again may end the tokens of every earlier link, or may not (it depends on Akoya's
+provider); in both cases only one connection goes on, and no consent is revoked that it needs.
+"""
+
+from __future__ import annotations
+
+from token_broker.domain.connection import Connection, Landing, Status
+from token_broker.domain.ports import Sending
+from token_broker.use_cases.refresh import claim
+
+IN_USE = frozenset({Status.ACTIVE, Status.REAUTH_REQUIRED})
+
+
+def settle_login(on: Sending, linked: Connection) -> None:
+    """Settle who may use a bank login that was linked before; may be repeated.
+
+    An unconfirmed link only puts the older connection on hold; an active one takes over.
+    """
+    owner = on.connections.owner_of(linked.login) if linked.login else None
+    if owner == linked.id:
+        return
+    if linked.status is Status.ACTIVE:
+        if owner is None or not is_later(on.connections.look(owner), linked):
+            on.connections.take_over(linked, owner=owner, now=on.clock())
+    elif owner:
+        on.connections.hold(owner, until=linked.due_at or on.clock())
+        on.record("login_on_hold", connection_id=owner)
+
+
+def is_later(one: Connection, other: Connection) -> bool:
+    """Tell whether a connection in use comes from a later consent than another one."""
+    if one.status is not Status.ACTIVE or one.iat is None or other.iat is None:
+        return False
+    return one.iat > other.iat
+
+
+def other_owner(on: Sending, held: Connection) -> Connection | None:
+    """Return the connection this one's bank login belongs to, if that is another one in use."""
+    owner = on.connections.owner_of(held.login) if held.login else None
+    if owner is None or owner == held.id:
+        return None
+    found = on.connections.look(owner)
+    return found if found.status in IN_USE else None
+
+
+def hand_over(on: Sending, held: Connection, heir: Connection) -> None:
+    """Give the set of a link nobody confirmed to the connection that owns the login.
+
+    Linking may have ended that one's own tokens; revoking here would end its consent. Of two
+    consents the later one's set is kept.
+    """
+    if heir.iat is not None and held.iat is not None and heir.iat > held.iat:
+        return
+    tokens, sealer = on.seal.open(held), on.seal.prepare(heir.id)
+    claimed = claim(
+        on,
+        heir.id,
+        statuses=frozenset({heir.status}),
+        generation=heir.generation,
+        even_resting=True,
+    )
+    now = on.clock()
+    lease_id = claimed.lease.id if claimed.lease else ""
+    on.connections.land(
+        Landing(
+            connection_id=heir.id,
+            generation=heir.generation + 1,
+            attempt_id=lease_id,
+            sealed=sealer.seal(tokens, generation=heir.generation + 1),
+            login=held.login,
+            issued_at=held.issued_at or now,
+            expires_at=held.expires_at or now,
+            verdict=held.verdict,
+            iat=held.iat,
+        ),
+        lease_id=lease_id,
+        status=Status.ACTIVE,
+        due_at=now,
+    )
+    on.record("token_set_handed_over", connection_id=heir.id)

@@ -1,0 +1,131 @@
+"""Move in with tokens a backend already holds, and move out again.
+
+Nothing is sent to Akoya here: what comes in is refreshed by the next runs, what goes out is not
+sent again.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from token_broker.domain.connection import Connection, Reason, Status
+from token_broker.domain.errors import RequestRejected, StaleGeneration
+from token_broker.domain.ports import Sending
+from token_broker.domain.refresh_policy import SPREAD_OF_IMPORTS, jitter
+from token_broker.domain.secret_text import SecretText
+from token_broker.domain.token_set import TokenSet, lifetime
+from token_broker.use_cases.authorize import ensure_named
+from token_broker.use_cases.refresh import (
+    claim,
+    ensure_home,
+    escrowed_successor,
+    login_named_by,
+    release,
+)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Held:
+    """One connection as a backend holds it."""
+
+    subject: str
+    connector: str
+    refresh_token: SecretText
+    id_token: SecretText  # may have expired; it names the bank login
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Arrival:
+    """Where a connection that was to come in now is."""
+
+    connection_id: str | None  # None: a dry run, nothing was written
+    is_new: bool
+
+
+def login_in(on: Sending, held: Held) -> tuple[str, int]:
+    """Return the bank login a bearer names and the time of its consent; raises RequestRejected."""
+    ensure_named(subject=held.subject, connector=held.connector)
+    claims = on.id_tokens.claims(held.id_token)
+    if claims is None:
+        raise RequestRejected(
+            "id_token cannot be read: give the last one issued, expired or not."
+        )
+    if on.client_id not in claims.aud:
+        raise RequestRejected("id_token was issued to another client id than this stack's.")
+    return login_named_by(on, claims, held.connector), claims.iat
+
+
+def bring_in(on: Sending, held: Held, *, dry_run: bool) -> Arrival:
+    """Take a connection in: sealed before it is written anywhere, due within the hour.
+
+    May be repeated: a bank login that is here already stays as it is. Its bearer is handed out
+    while it lives. Raises RequestRejected, StaleGeneration (try again), BrokerMisconfigured.
+    """
+    login, iat = login_in(on, held)
+    ensure_home(on)
+    owner = on.connections.owner_of(login)
+    if owner and (there := on.connections.look(owner)).status is Status.ACTIVE:
+        if there.subject != held.subject:
+            raise RequestRejected(f"This bank login is another subject's here: connection {owner}.")
+        return Arrival(connection_id=owner, is_new=False)
+    if dry_run:
+        return Arrival(connection_id=None, is_new=True)
+    connection_id, now = on.new_id(), on.clock()
+    tokens = TokenSet(refresh_token=held.refresh_token, id_token=held.id_token)
+    claims = on.id_tokens.claims(held.id_token)
+    left = min(claims.exp - now, lifetime(claims, None)) if claims else 0
+    on.connections.bring_in(
+        Connection(
+            id=connection_id,
+            subject=held.subject,
+            connector=held.connector,
+            status=Status.ACTIVE,
+            linked_at=now,
+            updated_at=now,
+            generation=1,
+            sealed=on.seal.prepare(connection_id).seal(tokens, generation=1),
+            login=login,
+            issued_at=now,
+            iat=iat,
+            expires_at=now + max(0, left),
+            due_at=now + jitter(connection_id, SPREAD_OF_IMPORTS),
+            asked_at=now,
+            last_event="brought_in",
+        ),
+        owner=owner,
+        now=now,
+    )
+    on.record("connection_brought_in", connection_id=connection_id)
+    return Arrival(connection_id=connection_id, is_new=True)
+
+
+def take_out(on: Sending, connection_id: str, *, quarantine: int) -> tuple[Connection, TokenSet]:
+    """End a connection here and return the tokens it holds; they are not sent any more.
+
+    May be repeated for `quarantine` seconds, until the sealed set is erased. Raises
+    RequestRejected, RefreshInProgress and StaleGeneration (try again), UpstreamUnavailable.
+    """
+    ensure_home(on)
+    seen = on.connections.get(connection_id)
+    if seen.reason is Reason.EXPORTED and seen.sealed is not None:
+        return seen, on.seal.open(seen)
+    if seen.status is not Status.ACTIVE:
+        raise RequestRejected(f"It is {seen.status}; there are no living tokens to take out.")
+    held = claim(
+        on,
+        connection_id,
+        statuses=frozenset({Status.ACTIVE}),
+        generation=seen.generation,
+        even_resting=True,
+    )
+    if escrowed_successor(on, held):
+        raise StaleGeneration  # the newest set has just come out of escrow
+    try:
+        tokens = on.seal.open(held)
+    except Exception:
+        release(on, held, event="export_failed")
+        raise
+    now = on.clock()
+    on.connections.end(held, reason=Reason.EXPORTED, due_at=now + quarantine, now=now)
+    on.record("connection_taken_out", connection_id=connection_id)
+    return held, tokens

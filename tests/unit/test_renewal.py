@@ -1,0 +1,225 @@
+"""A renewed consent races a refresh: whoever comes first, the newest set stays."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any
+
+import pytest
+
+from tests.world import World
+from token_broker.domain.connection import Lease, Status
+from token_broker.domain.errors import ExchangeInProgress, RefreshInProgress, RequestRejected
+from token_broker.domain.ports import TokenEndpoint
+from token_broker.use_cases import connections
+
+
+class During:
+    """A token endpoint at which something else happens while an exchange is under way."""
+
+    def __init__(self, endpoint: TokenEndpoint, happens: Any) -> None:
+        self._endpoint, self._happens = endpoint, happens
+
+    def exchange(self, *code: Any, **how: Any) -> Any:
+        answer = self._endpoint.exchange(*code, **how)
+        self._happens()
+        return answer
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._endpoint, name)
+
+
+def renewing(world: World, connection_id: str, user: str = "mikomo_1") -> str:
+    return world.consent(world.open(world.begin(connection_id=connection_id)), user)
+
+
+def refused(world: World) -> list[Any]:
+    requests = world.provider.ledger()["requests"]
+    return [one for one in requests if one["endpoint"] == "token" and one["status"] != 200]
+
+
+def test_a_renewal_waits_for_the_refresh_that_holds_the_lease(world: World) -> None:
+    one = world.connect()
+    address = renewing(world, one.id)
+    now = world.clock()
+    world.on.connections.claim(
+        one.id,
+        lease=Lease(id="refresh", until=now + 95),
+        now=now,
+        due_at=now + 155,
+        statuses={Status.ACTIVE},
+        generation=1,
+    )
+
+    with pytest.raises(ExchangeInProgress):
+        world.come_back(address)
+    assert world.sends("authorization_code") == 1  # the one that connected
+    world.clock.advance(96)
+
+    assert world.come_back(address).result.status == "active"
+    assert world.row(one.id).generation == 2
+
+
+def test_no_refresh_is_sent_while_a_renewal_holds_the_lease(world: World) -> None:
+    one = world.connect()
+    address = renewing(world, one.id)
+
+    def a_caller_comes() -> None:
+        with pytest.raises(RefreshInProgress):
+            world.hand_out(one.id, rejected=1)
+        world.run_schedule()
+
+    racing = replace(
+        world, on=replace(world.on, token_endpoint=During(world.on.token_endpoint, a_caller_comes))
+    )
+    assert racing.come_back(address).result.status == "active"
+
+    assert world.sends() == 0
+    assert world.row(one.id).generation == 2
+
+
+@pytest.mark.parametrize("dialect", ["gen1", "gen2-strict"])
+def test_a_renewal_whose_lease_ran_out_seals_its_set_above_the_newer_one(
+    world: World, dialect: str
+) -> None:
+    world.provider.change_settings({"dialect": dialect})
+    one = world.connect()
+    address = renewing(world, one.id)
+
+    def a_refresh_gets_in_between() -> None:
+        world.clock.advance(96)
+        row = world.row(one.id)
+        tokens = world.on.seal.open(row)
+        held = world.on.connections.claim(
+            one.id,
+            lease=Lease(id="refresh", until=world.clock() + 95),
+            now=world.clock(),
+            due_at=world.clock() + 155,
+            statuses={Status.ACTIVE},
+            generation=1,
+        )
+        from token_broker.use_cases.refresh import landing_of  # noqa: PLC0415
+
+        landing = landing_of(
+            world.on,
+            connection_id=one.id,
+            connector="mikomo",
+            generation=2,
+            attempt_id="refresh",
+            tokens=tokens,
+            expires_in=899,
+            sent_at=world.clock(),
+            sealer=world.on.seal.prepare(one.id),
+            login=held.login,
+        )
+        world.on.connections.land(
+            landing, lease_id="refresh", status=Status.ACTIVE, due_at=world.clock() + 600
+        )
+
+    racing = replace(
+        world,
+        on=replace(
+            world.on, token_endpoint=During(world.on.token_endpoint, a_refresh_gets_in_between)
+        ),
+    )
+    assert racing.come_back(address).result.status == "active"
+
+    assert world.row(one.id).generation == 3
+    assert world.hand_out(one.id).generation == 3
+    world.make_due(one.id)
+    world.run_schedule()
+    assert world.row(one.id).generation == 4
+    assert refused(world) == []
+
+
+def test_a_renewal_with_another_login_that_is_recovered_still_names_the_old_connection(
+    world: World,
+) -> None:
+    one = world.connect()
+    address = renewing(world, one.id, "mikomo_2")
+
+    class GoneError(BaseException):
+        pass
+
+    def die(*_: Any, **__: Any) -> None:
+        raise GoneError
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(world.on.connections, "settle", die)
+        with pytest.raises(GoneError):
+            world.come_back(address)
+    world.clock.advance(96)
+
+    went = world.come_back(address)
+
+    assert went.result.status == "pending_confirmation"
+    assert went.result.previous_connection_id == one.id
+    assert went.result.connection_id != one.id
+    assert went.confirmation is not None
+    world.clock.advance(60)
+    world.run_schedule()
+    assert world.hand_out(one.id).generation >= 1
+
+
+# ── an end that is undone ────────────────────────────────────────────────────────────────────────
+
+
+def bring_back(world: World, connection_id: str) -> None:
+    connections.bring_back(
+        world.on.connections, world.clock, world.on.record, connection_id=connection_id
+    )
+
+
+def ended_by_mistake(world: World) -> str:
+    """Have Akoya refuse a living refresh token until the connection is ended."""
+    one = world.connect()
+    world.make_due(one.id)
+    world.provider.arm({"fault": "grant_dead", "times": 2})
+    world.run_schedule()
+    world.clock.advance(61)
+    world.run_schedule()
+    assert world.row(one.id).status is Status.REAUTH_REQUIRED
+    return one.id
+
+
+def test_the_operator_brings_a_connection_back_within_the_quarantine(world: World) -> None:
+    connection_id = ended_by_mistake(world)
+    world.clock.advance(6 * 86_400)
+    world.run_schedule()
+
+    bring_back(world, connection_id)
+    world.run_schedule()
+
+    row = world.row(connection_id)
+    assert (row.status, row.reason, row.generation) == (Status.ACTIVE, None, 2)
+    assert world.hand_out(connection_id).generation == 2
+
+
+def test_one_that_is_truly_dead_ends_again_by_two_refusals(world: World) -> None:
+    connection_id = ended_by_mistake(world)
+    world.provider.expire("refresh_token")
+
+    bring_back(world, connection_id)
+    world.run_schedule()
+    assert world.row(connection_id).status is Status.ACTIVE
+    world.clock.advance(61)
+    world.run_schedule()
+
+    assert world.row(connection_id).status is Status.REAUTH_REQUIRED
+
+
+def test_after_the_quarantine_nothing_is_left_to_bring_back(world: World) -> None:
+    connection_id = ended_by_mistake(world)
+    world.clock.advance(7 * 86_400)
+    world.run_schedule()
+    assert world.row(connection_id).sealed is None
+
+    with pytest.raises(RequestRejected, match="erased"):
+        bring_back(world, connection_id)
+
+
+def test_a_living_connection_cannot_be_brought_back(world: World) -> None:
+    one = world.connect()
+
+    with pytest.raises(RequestRejected, match="ACTIVE"):
+        bring_back(world, one.id)
