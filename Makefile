@@ -43,7 +43,7 @@ check: .venv/.ready .venv-sam/.ready ## Lint, types, directions, template, secur
 	$(RUN)/lint-imports --no-cache
 	.venv/bin/cfn-lint -t template.yaml -a cfn_lint_serverless.rules
 	$(SAM) validate --lint
-	.venv/bin/bandit -q -r functions layers local -c pyproject.toml
+	.venv/bin/bandit -q -r functions layers local operations -c pyproject.toml
 
 test: .venv/.ready ## Every test; one that needs more than is there is skipped with its reason
 	.venv/bin/python -m pytest

@@ -131,12 +131,12 @@ def put_client_secret(
     )
 
 
-def create_backend_user(outputs: dict[str, str], port: int) -> dict[str, str]:
-    """Create a user who may do what the stack's caller policy says and nothing else."""
+def create_user(name: str, policy_arn: str, port: int) -> dict[str, str]:
+    """Create a user who may do what one of the stack's policies says and nothing else."""
     iam = client("iam", port)
-    iam.create_user(UserName="backend")
-    iam.attach_user_policy(UserName="backend", PolicyArn=outputs["CallerPolicyArn"])
-    key = iam.create_access_key(UserName="backend")["AccessKey"]
+    iam.create_user(UserName=name)
+    iam.attach_user_policy(UserName=name, PolicyArn=policy_arn)
+    key = iam.create_access_key(UserName=name)["AccessKey"]
     return {
         "aws_access_key_id": key["AccessKeyId"],
         "aws_secret_access_key": key["SecretAccessKey"],

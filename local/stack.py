@@ -162,23 +162,35 @@ class Stack:
             client_id=provider.client_id,
             client_secret=provider.client_secret,
         )
-        backend = self.folder / "backend-credentials.json"
-        backend.touch(mode=0o600)
-        backend.write_text(json.dumps(deploy.create_backend_user(outputs, ports.aws)))
-        return self._description(outputs, provider, backend)
+        credentials = {
+            "backend": self._create_user("backend", outputs["CallerPolicyArn"]),
+            "operator": self._create_user("operator", outputs["OperatorPolicyArn"]),
+        }
+        return self._description(outputs, provider, credentials)
+
+    def _create_user(self, name: str, policy_arn: str) -> Path:
+        file = self.folder / f"{name}-credentials.json"
+        file.touch(mode=0o600)
+        file.write_text(json.dumps(deploy.create_user(name, policy_arn, self.ports.aws)))
+        return file
 
     def _description(
-        self, outputs: Mapping[str, str], provider: IdentityProvider, backend: Path
+        self,
+        outputs: Mapping[str, str],
+        provider: IdentityProvider,
+        credentials: Mapping[str, Path],
     ) -> dict[str, Any]:
         ports = self.ports
         return {
+            "stack_name": deploy.STACK,
             "region": REGION,
             "demo_url": f"http://localhost:{ports.demo}",
             "public_base_url": f"http://localhost:{ports.public}",
             "callback_url": outputs["CallbackUrl"],
             "api_url": f"{endpoint(ports.aws)}/restapis/{outputs['ApiId']}/v1/_user_request_",
             "aws_endpoint_url": endpoint(ports.aws),
-            "backend_credentials_file": str(backend),
+            "backend_credentials_file": str(credentials["backend"]),
+            "operator_credentials_file": str(credentials["operator"]),
             "identity_provider": {
                 "url": provider.url,
                 "client_id": provider.client_id,

@@ -757,4 +757,7 @@ def test_the_first_identity_is_recorded_and_every_later_one_is_told_it(
 ) -> None:
     assert table.recorded_identity("mine") == "mine"
     assert table.recorded_identity("other") == "mine"
+
+    table.adopt("other")
+    assert table.recorded_identity("mine") == "other"
     assert table.identity() == table.identity()

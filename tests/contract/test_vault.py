@@ -77,6 +77,15 @@ def test_the_guard_trips_over_five_and_a_tenth_and_stays_tripped(on: Sending) ->
     assert on.control.guard(attempts=100, dead=0, now=NOW + 7_200)
 
 
+def test_a_guard_that_is_lifted_counts_afresh(on: Sending) -> None:
+    assert on.control.guard(attempts=6, dead=6, now=NOW)
+
+    on.control.lift_guard()
+
+    assert not on.control.guard(attempts=5, dead=5, now=NOW)
+    assert on.control.guard(attempts=1, dead=1, now=NOW)
+
+
 def test_the_guard_judges_each_hour_afresh(on: Sending) -> None:
     assert not on.control.guard(attempts=5, dead=5, now=NOW)
     assert not on.control.guard(attempts=5, dead=5, now=NOW + 3_600)

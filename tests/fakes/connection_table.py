@@ -397,6 +397,10 @@ class MemoryConnectionTable:
             self._recorded = self._recorded or identity
             return self._recorded
 
+    def adopt(self, identity: str) -> None:
+        with self._mutex:
+            self._recorded = identity
+
     # ── how a write is made ──────────────────────────────────────────────────────────────────────
 
     def _put(self, row: Connection, **changes: Any) -> Connection:

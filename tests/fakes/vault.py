@@ -60,6 +60,9 @@ class MemoryControl:
             self.tripped = True
         return self.tripped
 
+    def lift_guard(self) -> None:
+        self.tripped, self._hour = False, -1
+
 
 @dataclass(frozen=True)
 class MemorySealer:

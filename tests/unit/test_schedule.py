@@ -104,9 +104,8 @@ def test_mass_refusals_end_nothing_until_the_operator_says_so(world: World) -> N
     assert {world.row(one.id).status for one in made} == {Status.ACTIVE}
     assert world.recorded("guard_tripped")
 
-    world.aws.dynamodb.delete_item(TableName=f"{world.prefix}-control", Key={"id": {"S": "guard"}})
-    world.clock.advance(7200)
-    world.run_schedule()
+    world.on.control.lift_guard()
+    pass_a_minute(world, 15)
     assert {world.row(one.id).status for one in made} == {Status.REAUTH_REQUIRED}
 
 

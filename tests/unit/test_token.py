@@ -18,6 +18,7 @@ from token_broker.domain.errors import (
     UpstreamUnavailable,
 )
 from token_broker.domain.token_set import Verdict
+from token_broker.use_cases.refresh import adopt
 
 LIFE = 899  # what the sandbox states of its id_tokens, a second less than they live
 
@@ -294,3 +295,6 @@ def test_nothing_is_sent_from_a_table_that_is_a_copy(world: World, connection: C
         world.run_schedule()
     assert world.sends() == 0
     assert world.row(connection.id).status is Status.ACTIVE
+
+    adopt(world.on)
+    assert world.hand_out(connection.id).generation == 2

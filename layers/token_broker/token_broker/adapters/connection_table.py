@@ -723,6 +723,15 @@ class DynamoConnectionTable:
             raise unavailable(exc) from None
         return identity
 
+    def adopt(self, identity: str) -> None:
+        """Record another identity, by the operator's word."""
+        try:
+            self._client.put_item(
+                TableName=self._table, Item=to_wire({"id": IDENTITY_ROW, "identity": identity})
+            )
+        except (ClientError, BotoCoreError) as exc:
+            raise unavailable(exc) from None
+
     # ── how a write is made ──────────────────────────────────────────────────────────────────────
 
     def _under_lease(

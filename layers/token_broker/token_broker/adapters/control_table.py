@@ -42,10 +42,7 @@ class DynamoControl:
     def close_breaker(self) -> None:
         """Let sends go on."""
         self._breaker = (self._clock(), None)
-        try:
-            self._client.delete_item(TableName=self._table, Key=key("breaker"))
-        except (ClientError, BotoCoreError) as exc:
-            raise unavailable(exc) from None
+        self._delete("breaker")
 
     def guard(self, *, attempts: int, dead: int, now: int) -> bool:
         """Add a run's figures to the hour's; return whether ends are held for the operator.
@@ -58,6 +55,11 @@ class DynamoControl:
         if mass_failure(attempts=int(figures["attempts"]), dead=int(figures["dead"])):
             self._trip(now)
         return self._read("guard") is not None
+
+    def lift_guard(self) -> None:
+        """Hold no ends any more and start counting afresh, by the operator's word."""
+        for row_id in ("figures", "guard"):
+            self._delete(row_id)
 
     def _trip(self, now: int) -> None:
         try:
@@ -105,6 +107,12 @@ class DynamoControl:
         except (ClientError, BotoCoreError) as exc:
             raise unavailable(exc) from None
         return from_wire(answer["Item"]) if "Item" in answer else None
+
+    def _delete(self, row_id: str) -> None:
+        try:
+            self._client.delete_item(TableName=self._table, Key=key(row_id))
+        except (ClientError, BotoCoreError) as exc:
+            raise unavailable(exc) from None
 
     def _put(self, row: Row) -> None:
         try:

@@ -195,6 +195,9 @@ class ConnectionTable(Protocol):
     def recorded_identity(self, identity: str) -> str:
         """Return the identity recorded in the table; record this one at first use."""
 
+    def adopt(self, identity: str) -> None:
+        """Record another identity, by the operator's word."""
+
 
 class AuthorizationTable(Protocol):
     """The rows of attempts to connect; they disappear by themselves some time after their end."""
@@ -328,6 +331,9 @@ class Control(Protocol):
 
     def guard(self, *, attempts: int, dead: int, now: int) -> bool:
         """Add a run's figures to the hour's; return whether ends are held for the operator."""
+
+    def lift_guard(self) -> None:
+        """Hold no ends any more and start counting afresh, by the operator's word."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -86,13 +86,23 @@ def ensure_sends_allowed(on: Sending) -> None:
 
 def ensure_home(on: Sending) -> None:
     """Hold everything on a copied or restored table: its refresh tokens may be superseded ones."""
-    identity = f"{on.environment}/{on.client_id}/{on.connections.identity()}"
-    if on.connections.recorded_identity(identity) != identity:
+    home = _home(on)
+    if on.connections.recorded_identity(home) != home:
         on.record("table_foreign")
         raise BrokerMisconfigured(
             detail="the connections table is a copy or restore, or belongs to another environment "
-            "or client: nothing is sent until the operator adopts it (README: after a restore)"
+            "or client: nothing is sent until the operator adopts it (operations, after a restore)"
         )
+
+
+def adopt(on: Sending) -> None:
+    """Belong to this table from now on, by the operator's word; tokens used since are refused."""
+    on.connections.adopt(_home(on))
+    on.record("table_adopted")
+
+
+def _home(on: Sending) -> str:
+    return f"{on.environment}/{on.client_id}/{on.connections.identity()}"
 
 
 def claim(

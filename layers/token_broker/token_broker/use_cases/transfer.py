@@ -47,9 +47,7 @@ def login_in(on: Sending, held: Held) -> tuple[str, int]:
     ensure_named(subject=held.subject, connector=held.connector)
     claims = on.id_tokens.claims(held.id_token)
     if claims is None:
-        raise RequestRejected(
-            "id_token cannot be read: give the last one issued, expired or not."
-        )
+        raise RequestRejected("id_token cannot be read: give the last one issued, expired or not.")
     if on.client_id not in claims.aud:
         raise RequestRejected("id_token was issued to another client id than this stack's.")
     return login_named_by(on, claims, held.connector), claims.iat

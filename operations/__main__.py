@@ -1,0 +1,142 @@
+"""`python -m operations --stack-name NAME COMMAND`: run by hand, with your own AWS credentials."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, nullcontext
+from dataclasses import replace
+from pathlib import Path
+
+from botocore.exceptions import BotoCoreError
+
+from operations import move_in, move_out
+from operations.deployed_stack import NotFoundError, settings_of
+from operations.many import Entry
+from token_broker.domain.errors import TokenBrokerError
+from token_broker.domain.ports import Sending
+from token_broker.runtime import bootstrap, settings
+from token_broker.runtime.observability import ALARMING
+from token_broker.use_cases import connections
+from token_broker.use_cases.refresh import adopt
+
+GOOD = frozenset({"imported", "present", "would_be_imported", "exported"})
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run one command; returns the exit status: 0 all done, 1 not all."""
+    options = _parser().parse_args(arguments)
+    try:
+        environ = settings_of(options.stack_name)
+        on = replace(bootstrap.sending(environ), record=_tell)
+        return _COMMANDS[options.command](on, environ, options)
+    except KeyboardInterrupt:
+        print("stopped; run the command again to go on", file=sys.stderr)
+        return 130
+    except TokenBrokerError as exc:
+        print(f"operations: {exc.detail or exc.description}", file=sys.stderr)
+    except (NotFoundError, BotoCoreError) as exc:
+        print(f"operations: {exc}", file=sys.stderr)
+    except OSError as exc:
+        print(f"operations: {exc.filename}: {exc.strerror}", file=sys.stderr)
+    return 1
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="python -m operations", description=__doc__)
+    parser.add_argument("--stack-name", required=True)
+    commands = parser.add_subparsers(dest="command", required=True)
+
+    into = commands.add_parser("import", help="bring in connections a backend already holds")
+    into.add_argument("file", type=argparse.FileType("r"), help="JSON lines; - reads stdin")
+    into.add_argument("--dry-run", action="store_true", help="check everything, write nothing")
+    into.add_argument("--report", type=Path, help="where to write a line each; default: stdout")
+
+    out = commands.add_parser("export", help="take connections out with their tokens, to leave")
+    out.add_argument("file", type=Path, help="a new file, readable by you alone")
+    out.add_argument("--subject", action="append", default=[], help="only this one's; repeatable")
+    out.add_argument("--report", type=Path, help="where to write a line each; default: stdout")
+
+    back = commands.add_parser("bring-back", help="undo an end within the quarantine")
+    back.add_argument("connection_id")
+
+    commands.add_parser("adopt", help="let the broker send from a restored table")
+    commands.add_parser("lift-guard", help="let connections end again after an incident")
+    return parser
+
+
+def _import(on: Sending, _: Mapping[str, str], options: argparse.Namespace) -> int:
+    with options.file as text:
+        lines = move_in.read(on, text)
+    with _report(options.report) as add:
+        counts = move_in.bring_in(on, lines, dry_run=options.dry_run, report=add)
+    return _status(counts)
+
+
+def _export(on: Sending, environ: Mapping[str, str], options: argparse.Namespace) -> int:
+    chosen = move_out.chosen(on, options.subject)
+    with _report(options.report) as add:
+        counts = move_out.take_out(
+            on,
+            chosen,
+            file=options.file,
+            quarantine=settings.quarantine(environ),
+            report=add,
+        )
+    return _status(counts)
+
+
+def _bring_back(on: Sending, _: Mapping[str, str], options: argparse.Namespace) -> int:
+    connections.bring_back(on.connections, on.clock, on.record, connection_id=options.connection_id)
+    print("ACTIVE again; the next run shows whether its tokens live")
+    return 0
+
+
+def _adopt(on: Sending, *_: object) -> int:
+    adopt(on)
+    print("adopted; enable the schedule")
+    return 0
+
+
+def _lift_guard(on: Sending, *_: object) -> int:
+    on.control.lift_guard()
+    print("lifted; what is refused twice from now on ends")
+    return 0
+
+
+_COMMANDS: Mapping[str, Callable[[Sending, Mapping[str, str], argparse.Namespace], int]] = {
+    "import": _import,
+    "export": _export,
+    "bring-back": _bring_back,
+    "adopt": _adopt,
+    "lift-guard": _lift_guard,
+}
+
+
+@contextmanager
+def _report(file: Path | None) -> Iterator[Callable[[Entry], None]]:
+    """Write a JSON object a line, to a file or to stdout; never a token."""
+    with file.open("w") if file else nullcontext(sys.stdout) as stream:
+
+        def add(entry: Entry) -> None:
+            kept = {name: value for name, value in entry.items() if value is not None}
+            print(json.dumps(kept), file=stream, flush=True)
+
+        yield add
+
+
+def _status(counts: Counter[str]) -> int:
+    return 0 if set(counts) <= GOOD else 1
+
+
+def _tell(event: str, *, value: int = 1, **fields: str | int | None) -> None:
+    """Show what an operator must know of; the rest is in the report."""
+    if event in ALARMING:
+        print(json.dumps({"event": event, "value": value, **fields}), file=sys.stderr)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

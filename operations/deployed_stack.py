@@ -1,0 +1,35 @@
+"""A deployed stack's settings, so that a command runs with exactly what the functions run with."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import boto3
+from botocore.exceptions import BotoCoreError, ClientError
+
+
+class NotFoundError(Exception):
+    """No such stack, or no right to look at it; the message says what to do."""
+
+
+def settings_of(stack_name: str) -> Mapping[str, str]:
+    """Return the environment of the stack's refresh function, which has all that is needed."""
+    try:
+        (stack,) = boto3.client("cloudformation").describe_stacks(StackName=stack_name)["Stacks"]
+        outputs = {one["OutputKey"]: one["OutputValue"] for one in stack.get("Outputs", [])}
+        function = boto3.client("lambda").get_function_configuration(
+            FunctionName=outputs["RefreshFunctionName"]
+        )
+    except (ClientError, BotoCoreError) as exc:
+        raise NotFoundError(
+            f"cannot read stack {stack_name} ({_code(exc)}): check --stack-name, the AWS region, "
+            "and that your credentials have the policy of its output OperatorPolicyArn"
+        ) from None
+    except KeyError:
+        raise NotFoundError(f"{stack_name} is not a stack of this template") from None
+    environ: Mapping[str, str] = function["Environment"]["Variables"]
+    return environ
+
+
+def _code(exc: ClientError | BotoCoreError) -> str:
+    return exc.response["Error"]["Code"] if isinstance(exc, ClientError) else type(exc).__name__
