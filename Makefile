@@ -10,7 +10,7 @@ PIP = -m pip install --quiet --disable-pip-version-check --cache-dir .build/pip 
 SAM = mkdir -p .build/home && HOME=$(CURDIR)/.build/home SAM_CLI_TELEMETRY=0 AWS_DEFAULT_REGION=us-east-1 \
 	PATH="$(if $(PYTHON_RUNTIME),$(dir $(PYTHON_RUNTIME)):)$$PATH" .venv-sam/bin/sam
 
-.PHONY: help setup check test test-all build deploy demo up down smoke invoke
+.PHONY: help setup check test test-all build deploy operate demo up down smoke invoke
 help: ## Show this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
 
@@ -61,6 +61,9 @@ build: .venv-sam/.ready ## Build what ships into .aws-sam/build
 deploy: build ## Deploy to the AWS account of your credentials (asks before it changes anything)
 	SAM_CLI_TELEMETRY=0 .venv-sam/bin/sam deploy --guided
 
+operate: .venv/.ready ## An operator's command: make operate ARGS="--stack-name NAME import FILE"
+	@$(RUN)/python -m operations $(ARGS)
+
 # ── one machine ──────────────────────────────────────────────────────────────────────────────────
 
 demo: setup ## The whole stack on this machine, in the foreground; Ctrl-C ends it
@@ -72,7 +75,7 @@ up: setup ## The same in the background; addresses in local/.run/stack.json
 down: ## End what `up` started
 	.venv/bin/python -m local down
 
-smoke: setup ## Drive the main job over HTTP on a stack of its own
+smoke: setup ## Drive a connection's whole life over HTTP on a stack of its own
 	.venv/bin/python -m local smoke
 
 invoke: ## Feed an event to a function of the stack `up` started: make invoke F=callback E=...

@@ -36,7 +36,7 @@ def test_make_smoke_drives_the_main_job_and_every_step_is_as_it_should_be() -> N
         check=False,
     )
     assert smoke.returncode == 0, smoke.stdout + smoke.stderr
-    for step in ("connect", "hand out", "rejected", "refresh", "decline", "disconnect"):
+    for step in ("connect", "renew", "other login", "same login", "outage", "export", "ledger"):
         assert f"\n{step}" in smoke.stdout
     assert not (ROOT / "local/.run/smoke").exists()
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import time
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
@@ -17,7 +16,8 @@ from botocore.exceptions import ClientError
 
 from local.broker_client import BrokerClient
 from local.embedded_aws import client
-from local.smoke import Smoke
+from local.journey import Journey
+from local.operate import operate
 
 pytestmark = pytest.mark.stack
 
@@ -31,15 +31,10 @@ def port(stack: dict[str, Any]) -> int:
 
 
 @pytest.fixture
-def smoke(stack: dict[str, Any]) -> Smoke:
+def journey(stack: dict[str, Any]) -> Journey:
     """A person and a backend in front of the stack; the sandbox as at the start."""
     requests.post(f"{stack['identity_provider']['url']}/admin/reset", timeout=10)
-    return Smoke(stack)
-
-
-def refreshes(stack: dict[str, Any]) -> list[dict[str, Any]]:
-    ledger = requests.get(f"{stack['identity_provider']['url']}/admin/ledger", timeout=10).json()
-    return [one for one in ledger["requests"] if one.get("grant_type") == "refresh_token"]
+    return Journey(stack)
 
 
 @pytest.mark.parametrize(
@@ -87,17 +82,11 @@ def test_the_callers_policy_opens_the_api_and_nothing_behind_it(stack: dict[str,
 
 
 def test_many_callers_and_two_runs_of_the_schedule_refresh_a_stale_bearer_once(
-    stack: dict[str, Any], smoke: Smoke
+    stack: dict[str, Any], journey: Journey
 ) -> None:
-    connection_id = smoke.connect()[0]
-    now = int(time.time())
-    client("dynamodb", port(stack)).update_item(
-        TableName=stack["tables"]["connections"],
-        Key={"id": {"S": connection_id}},
-        UpdateExpression="SET expires_at = :now, due_at = :now",
-        ExpressionAttributeValues={":now": {"N": str(now)}},
-    )
-    broker = BrokerClient.of_stack(stack)
+    connection_id = journey.connects()
+    journey.make_due(connection_id, stale=True)
+    broker = journey.broker
     lambda_ = client("lambda", port(stack))
 
     with ThreadPoolExecutor(CALLERS + 2) as pool:
@@ -111,6 +100,47 @@ def test_many_callers_and_two_runs_of_the_schedule_refresh_a_stale_bearer_once(
             assert "FunctionError" not in run.result()
 
     assert statuses <= {200, 503}
-    assert [one["status"] for one in refreshes(stack)] == [200]
+    assert [one["status"] for one in journey.requests("refresh_token")] == [200]
     settled = broker.token(connection_id)
     assert (settled.status, settled.content["generation"]) == (200, 2)
+
+
+def test_the_operator_takes_a_connection_out_and_brings_it_in_with_the_operators_policy(
+    stack: dict[str, Any], journey: Journey, tmp_path: Path
+) -> None:
+    connection_id = journey.connects("olga", "mikomo_41")
+    file = tmp_path / "tokens.jsonl"
+
+    out = operate(stack, "export", str(file), "--subject", "olga")
+    assert (out.returncode, json.loads(out.stdout)["outcome"]) == (0, "exported")
+    assert journey.broker.token(connection_id).status == 409
+    tried = operate(stack, "import", "--dry-run", str(file))
+    assert json.loads(tried.stdout)["outcome"] == "would_be_imported"
+    into = operate(stack, "import", "-", text=file.read_text())
+    assert (into.returncode, into.stderr) == (0, "1 of 1: 1 imported\n")
+    new = json.loads(into.stdout)["connection_id"]
+
+    bearer = journey.broker.token(new, rejected=1)
+    assert (bearer.status, bearer.content["generation"]) == (200, 2)
+    for said in (out, tried, into):
+        for token in ("refresh_token", "id_token"):
+            assert json.loads(file.read_text())[token] not in said.stdout + said.stderr
+
+
+def test_the_operators_words_are_heard_and_mistakes_are_told(
+    stack: dict[str, Any], journey: Journey, tmp_path: Path
+) -> None:
+    connection_id = journey.connects("olga", "mikomo_42")
+
+    assert operate(stack, "adopt").returncode == 0
+    assert operate(stack, "lift-guard").returncode == 0
+    living = operate(stack, "bring-back", connection_id)
+    assert living.returncode == 1
+    assert "only what is REAUTH_REQUIRED" in living.stderr
+    missing = operate(stack, "import", str(tmp_path / "missing.jsonl"))
+    assert missing.returncode == 2
+    assert "missing.jsonl" in missing.stderr
+    unknown = operate({**stack, "stack_name": "another"}, "adopt")
+    assert unknown.returncode == 1
+    assert "check --stack-name" in unknown.stderr
+    assert "Traceback" not in missing.stderr + unknown.stderr + living.stderr
