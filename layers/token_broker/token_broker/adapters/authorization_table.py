@@ -7,7 +7,16 @@ from typing import TYPE_CHECKING, Any
 
 from botocore.exceptions import BotoCoreError, ClientError
 
-from token_broker.adapters.dynamodb import Row, from_wire, key, refused, to_wire, unavailable
+from token_broker.adapters.dynamodb import (
+    Row,
+    ensure_readable,
+    from_wire,
+    key,
+    refused,
+    to_wire,
+    unavailable,
+    versioned,
+)
 from token_broker.domain.authorization import Authorization, Progress, Result
 from token_broker.domain.connection import Lease
 from token_broker.domain.errors import RowUnreadable, StaleGeneration
@@ -44,7 +53,7 @@ class DynamoAuthorizationTable:
         try:
             self._client.put_item(
                 TableName=self._table,
-                Item=to_wire(row),
+                Item=versioned(row),
                 ConditionExpression="attribute_not_exists(id)",
             )
         except (ClientError, BotoCoreError) as exc:
@@ -153,6 +162,7 @@ class DynamoAuthorizationTable:
 
 
 def _authorization(row: Row) -> Authorization:
+    ensure_readable(row)
     attempt = None
     with suppress(KeyError):
         attempt = Lease(id=row["attempt_id"], until=int(row["attempt_until"]))

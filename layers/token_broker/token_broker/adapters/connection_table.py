@@ -17,13 +17,16 @@ from typing import TYPE_CHECKING, Any
 from botocore.exceptions import BotoCoreError, ClientError
 
 from token_broker.adapters.dynamodb import (
+    SCHEMA,
     Refused,
     Row,
+    ensure_readable,
     from_wire,
     key,
     refused,
     to_wire,
     unavailable,
+    versioned,
 )
 from token_broker.domain.connection import (
     MOVES,
@@ -52,11 +55,11 @@ if TYPE_CHECKING:
     from mypy_boto3_dynamodb import DynamoDBClient
 
 SHARDS = 8
-SCHEMA = 1
 IDENTITY_ROW = "identity"
 IDENTITY_CACHED_FOR = 60
 PUBLIC = (
     "id",
+    "schema",
     "subject",
     "connector",
     "status",
@@ -714,7 +717,7 @@ class DynamoConnectionTable:
                 return str(from_wire(answer["Item"])["identity"])
             self._client.put_item(
                 TableName=self._table,
-                Item=to_wire({"id": IDENTITY_ROW, "identity": identity}),
+                Item=versioned({"id": IDENTITY_ROW, "identity": identity}),
                 ConditionExpression="attribute_not_exists(id)",
             )
         except (ClientError, BotoCoreError) as exc:
@@ -727,7 +730,7 @@ class DynamoConnectionTable:
         """Record another identity, by the operator's word."""
         try:
             self._client.put_item(
-                TableName=self._table, Item=to_wire({"id": IDENTITY_ROW, "identity": identity})
+                TableName=self._table, Item=versioned({"id": IDENTITY_ROW, "identity": identity})
             )
         except (ClientError, BotoCoreError) as exc:
             raise unavailable(exc) from None
@@ -878,6 +881,7 @@ def _row(connection: Connection) -> Row:
 
 def _connection(row: Row) -> Connection:
     """Read a row; raise RowUnreadable if it makes no sense."""
+    ensure_readable(row)
     try:
         return Connection(
             id=_text(row["id"]),

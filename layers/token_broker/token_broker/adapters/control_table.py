@@ -6,7 +6,16 @@ from typing import TYPE_CHECKING
 
 from botocore.exceptions import BotoCoreError, ClientError
 
-from token_broker.adapters.dynamodb import Row, from_wire, key, refused, to_wire, unavailable
+from token_broker.adapters.dynamodb import (
+    SCHEMA,
+    Row,
+    from_wire,
+    key,
+    refused,
+    to_wire,
+    unavailable,
+    versioned,
+)
 from token_broker.domain.ports import Clock
 from token_broker.domain.refresh_policy import mass_failure
 
@@ -65,7 +74,7 @@ class DynamoControl:
         try:
             self._client.put_item(
                 TableName=self._table,
-                Item=to_wire({"id": "guard", "tripped_at": now}),
+                Item=versioned({"id": "guard", "tripped_at": now}),
                 ConditionExpression="attribute_not_exists(id)",
             )
         except (ClientError, BotoCoreError) as exc:
@@ -75,10 +84,12 @@ class DynamoControl:
     def _add(self, hour: int, *, attempts: int, dead: int) -> Row:
         """Count in one row that a new hour starts afresh."""
         for same_hour in (True, False):
-            expression = "ADD attempts :attempts, dead :dead"
+            expression = "SET #schema = :schema ADD attempts :attempts, dead :dead"
             condition = "#hour = :hour"
             if not same_hour:
-                expression = "SET attempts = :attempts, dead = :dead, #hour = :hour"
+                expression = (
+                    "SET #schema = :schema, #hour = :hour, attempts = :attempts, dead = :dead"
+                )
                 condition = "attribute_not_exists(id) OR #hour <> :hour"
             try:
                 answer = self._client.update_item(
@@ -86,9 +97,14 @@ class DynamoControl:
                     Key=key("figures"),
                     UpdateExpression=expression,
                     ConditionExpression=condition,
-                    ExpressionAttributeNames={"#hour": "hour"},
+                    ExpressionAttributeNames={"#hour": "hour", "#schema": "schema"},
                     ExpressionAttributeValues=to_wire(
-                        {":attempts": attempts, ":dead": dead, ":hour": hour}
+                        {
+                            ":attempts": attempts,
+                            ":dead": dead,
+                            ":hour": hour,
+                            ":schema": SCHEMA,
+                        }
                     ),
                     ReturnValues="ALL_NEW",
                 )
@@ -116,6 +132,6 @@ class DynamoControl:
 
     def _put(self, row: Row) -> None:
         try:
-            self._client.put_item(TableName=self._table, Item=to_wire(row))
+            self._client.put_item(TableName=self._table, Item=versioned(row))
         except (ClientError, BotoCoreError) as exc:
             raise unavailable(exc) from None

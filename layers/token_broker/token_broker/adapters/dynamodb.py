@@ -7,9 +7,18 @@ from typing import Any
 from boto3.dynamodb.types import TypeDeserializer, TypeSerializer
 from botocore.exceptions import BotoCoreError, ClientError
 
-from token_broker.domain.errors import BrokerMisconfigured, TokenBrokerError, UpstreamUnavailable
+from token_broker.domain.errors import (
+    BrokerMisconfigured,
+    RowUnreadable,
+    TokenBrokerError,
+    UpstreamUnavailable,
+)
 
 Row = dict[str, Any]
+
+# The version every row carries. An attribute may be added without a new one, if rows without it
+# read as they should; a new one is for what an older broker would misread.
+SCHEMA = 1
 
 # Failures that asking again cannot mend (IAM, wrong name, wrong request).
 LASTING = frozenset(
@@ -41,6 +50,18 @@ def to_wire(row: Row) -> dict[str, Any]:
 def from_wire(item: dict[str, Any]) -> Row:
     """Return a row from DynamoDB's typed form."""
     return {name: _deserialize(value) for name, value in item.items()}
+
+
+def versioned(row: Row) -> dict[str, Any]:
+    """Return a whole new row in DynamoDB's typed form, with the version it is written in."""
+    return to_wire({**row, "schema": SCHEMA})
+
+
+def ensure_readable(row: Row) -> Row:
+    """Return the row, or raise RowUnreadable if a later version of the broker wrote it."""
+    if int(row.get("schema", SCHEMA)) > SCHEMA:
+        raise RowUnreadable(detail="a newer version of the broker wrote this row: deploy that one")
+    return row
 
 
 def key(row_id: str) -> dict[str, Any]:

@@ -19,6 +19,8 @@ from token_broker.domain.token_set import Verdict
 if TYPE_CHECKING:
     from mypy_boto3_s3 import S3Client
 
+SCHEMA = 1
+
 
 class S3Escrow:
     """Objects of the escrow bucket."""
@@ -83,6 +85,7 @@ def _key(connection_id: str, generation: int) -> str:
 def _to_bytes(landing: Landing) -> bytes:
     return json.dumps(
         {
+            "schema": SCHEMA,
             "connection_id": landing.connection_id,
             "generation": landing.generation,
             "attempt_id": landing.attempt_id,
@@ -100,6 +103,8 @@ def _to_bytes(landing: Landing) -> bytes:
 def _from_bytes(body: bytes) -> Landing:
     try:
         kept = json.loads(body)
+        if kept.pop("schema", SCHEMA) > SCHEMA:
+            raise RowUnreadable(detail="a newer version of the broker wrote this: deploy that one")
         suspected = kept.pop("suspected")
         return Landing(
             **kept

@@ -1,0 +1,170 @@
+"""Rows as earlier versions wrote them are read and carried on; a later version's are left alone.
+
+The rows below are what the first version left in its tables, attribute by attribute. A new version
+adds its own set here and keeps the older ones.
+"""
+
+from __future__ import annotations
+
+import base64
+import json
+from typing import Any
+
+import pytest
+from boto3.dynamodb.types import TypeSerializer
+
+from tests.world import CLIENT_ID, START, World
+from token_broker.adapters.connection_table import shard_of
+from token_broker.domain.connection import Reason, Status
+from token_broker.domain.errors import NotConfirmed, ReauthorizationRequired, RowUnreadable
+
+ID = "a" * 32
+
+
+def write(world: World, table: str, row: dict[str, Any]) -> None:
+    serialize = TypeSerializer().serialize
+    world.aws.dynamodb.put_item(
+        TableName=f"{world.prefix}-{table}",
+        Item={name: serialize(value) for name, value in row.items()},
+    )
+
+
+def first_version(world: World, **changes: Any) -> str:
+    """Write a connection as the first version did; return its id."""
+    made = world.connect()
+    tokens = world.on.seal.open(world.row(made.id))
+    row = {
+        "id": ID,
+        "schema": 1,
+        "shard": shard_of(ID),
+        "subject": "ada",
+        "connector": "mikomo",
+        "status": "ACTIVE",
+        "generation": 4,
+        "token_set": world.on.seal.prepare(ID).seal(tokens, generation=4),
+        "login": made.login,
+        "issued_at": START,
+        "iat": START,
+        "expires_at": START + 900,
+        "verdict": "ok",
+        "attempt_id": "b" * 32,
+        "linked_at": START,
+        "updated_at": START,
+        "due_at": START + 600,
+        "asked_at": START,
+        "unsettled": 0,
+        "failures": 0,
+        "confirmation_hash": "c" * 64,
+        "last_event": "token_refreshed",
+    }
+    kept = {name: value for name, value in (row | changes).items() if value is not None}
+    world.aws.dynamodb.delete_item(
+        TableName=f"{world.prefix}-connections", Key={"id": {"S": made.id}}
+    )
+    write(world, "connections", {"id": f"login#{made.login}", "schema": 1, "owner": ID})
+    write(world, "connections", kept)
+    return ID
+
+
+def test_an_active_connection_is_handed_out_and_refreshed(world: World) -> None:
+    connection_id = first_version(world)
+
+    assert world.hand_out(connection_id).generation == 4
+    world.clock.advance(600)
+    world.run_schedule()
+
+    assert world.row(connection_id).generation == 5
+
+
+def test_an_ended_connection_is_erased_when_it_is_due(world: World) -> None:
+    connection_id = first_version(world, status="REAUTH_REQUIRED", reason="grant_dead")
+    with pytest.raises(ReauthorizationRequired):
+        world.hand_out(connection_id)
+
+    world.clock.advance(600)
+    world.run_schedule()
+
+    row = world.row(connection_id)
+    assert (row.status, row.reason, row.sealed) == (
+        Status.REAUTH_REQUIRED,
+        Reason.GRANT_DEAD,
+        None,
+    )
+
+
+def test_an_unconfirmed_connection_expires(world: World) -> None:
+    connection_id = first_version(world, status="PENDING_CONFIRMATION", generation=4)
+    with pytest.raises(NotConfirmed):
+        world.hand_out(connection_id)
+
+    world.clock.advance(600)
+    world.run_schedule()
+
+    assert world.on.connections.of_subject("ada") == []
+
+
+def test_the_attempt_that_was_under_way_is_followed_by_a_look_into_escrow(world: World) -> None:
+    connection_id = first_version(world, lease_id="d" * 32, lease_until=START + 95, unsettled=1)
+    tokens = world.on.seal.open(world.row(connection_id))
+    sealed = world.on.seal.prepare(connection_id).seal(tokens, generation=5)
+    world.aws.s3.put_object(
+        Bucket=f"{world.prefix}-escrow",
+        Key=f"{connection_id}/5",
+        Body=json.dumps(
+            {
+                "connection_id": connection_id,
+                "generation": 5,
+                "attempt_id": "d" * 32,
+                "sealed": base64.b64encode(sealed).decode(),
+                "login": world.row(connection_id).login,
+                "issued_at": START,
+                "expires_at": START + 900,
+                "verdict": "unverified",
+                "iat": START,
+                "suspected": None,
+            }
+        ).encode(),
+    )
+
+    world.clock.advance(600)
+    world.run_schedule()
+
+    assert world.row(connection_id).generation == 5
+    assert world.sends() == 0
+
+
+def test_breaker_guard_and_identity_are_read(world: World) -> None:
+    write(world, "control", {"id": "breaker", "open_until": START + 60, "reason": "edge"})
+    write(world, "control", {"id": "guard", "tripped_at": START})
+    home = f"sandbox/{CLIENT_ID}/{world.on.connections.identity()}"
+    write(world, "connections", {"id": "identity", "identity": home})
+
+    assert world.on.control.breaker() == START + 60
+    assert world.on.control.guard(attempts=1, dead=0, now=START)
+    assert world.on.connections.recorded_identity("other") == home
+
+
+def test_a_row_of_a_later_version_is_reported_and_nothing_of_it_is_sent(world: World) -> None:
+    connection_id = first_version(world, schema=2)
+
+    with pytest.raises(RowUnreadable, match="newer version"):
+        world.row(connection_id)
+    world.clock.advance(600)
+    world.run_schedule()
+
+    assert world.sends() == 0
+    assert world.recorded("row_unreadable")
+
+
+def test_every_row_that_is_written_carries_its_version(world: World) -> None:
+    went = world.come_back(world.consent(world.open(world.begin())))
+    world.confirm(went)
+    world.on.control.open_breaker(reason="edge", until=START)
+    world.on.control.guard(attempts=9, dead=9, now=START)
+    world.on.control.guard(attempts=9, dead=9, now=START)
+
+    for table in ("connections", "authorizations", "control"):
+        rows = world.aws.dynamodb.scan(TableName=f"{world.prefix}-{table}")["Items"]
+        assert rows
+        for row in rows:
+            assert row["schema"] == {"N": "1"}, row["id"]
