@@ -78,6 +78,31 @@ def test_only_the_winner_reopens(table: AuthorizationTable) -> None:
     assert table.begin_exchange(ROW.id, attempt=SECOND, now=NOW)
 
 
+def test_an_attempt_that_died_before_it_sent_anything_is_followed_by_another(
+    table: AuthorizationTable,
+) -> None:
+    table.begin_exchange(ROW.id, attempt=FIRST, now=NOW)
+
+    assert not table.begin_exchange(ROW.id, attempt=SECOND, now=NOW + 94)
+    assert table.begin_exchange(ROW.id, attempt=SECOND, now=NOW + 95)
+    assert not table.mark_sent(ROW.id, attempt=FIRST)
+
+
+def test_an_attempt_that_may_have_sent_the_code_is_followed_by_none(
+    table: AuthorizationTable,
+) -> None:
+    table.begin_exchange(ROW.id, attempt=FIRST, now=NOW)
+
+    assert not table.mark_sent(ROW.id, attempt=SECOND)
+    assert table.mark_sent(ROW.id, attempt=FIRST)
+    assert table.mark_sent(ROW.id, attempt=FIRST)  # the same, delivered twice
+    for attempt in (FIRST, SECOND):
+        assert not table.begin_exchange(ROW.id, attempt=attempt, now=NOW + 95)
+
+    table.reopen(ROW.id, attempt=FIRST)
+    assert table.begin_exchange(ROW.id, attempt=SECOND, now=NOW)
+
+
 def test_the_first_result_stands(table: AuthorizationTable) -> None:
     table.begin_exchange(ROW.id, attempt=FIRST, now=NOW)
     active = Result(status="active", connection_id="c" * 32, previous_connection_id="d" * 32)

@@ -10,6 +10,8 @@ from token_broker.domain.authorization import Authorization, Progress, Result
 from token_broker.domain.connection import Lease
 from token_broker.domain.errors import StaleGeneration
 
+EXCHANGING = Progress.EXCHANGING
+
 
 class MemoryAuthorizationTable:
     """Rows in a dict, behind one mutex."""
@@ -39,9 +41,16 @@ class MemoryAuthorizationTable:
     def begin_exchange(self, authorization_id: str, *, attempt: Lease, now: int) -> bool:
         with self._mutex:
             row = self.rows.get(authorization_id)
-            if row and row.progress is Progress.OPEN and row.expires_at > now:
+            if row and self._may_begin(row, now) and row.expires_at > now:
                 return self._put(row, progress=Progress.EXCHANGING, attempt=attempt)
-            return self._is_of(row, attempt)
+            return self._is_of(row, attempt) and row is not None and row.progress is EXCHANGING
+
+    def mark_sent(self, authorization_id: str, *, attempt: Lease) -> bool:
+        with self._mutex:
+            row = self.rows.get(authorization_id)
+            if row and self._is_of(row, attempt):
+                return self._put(row, progress=Progress.SENT)
+            return False
 
     def reopen(self, authorization_id: str, *, attempt: Lease) -> None:
         with self._mutex:
@@ -64,10 +73,15 @@ class MemoryAuthorizationTable:
         return True
 
     @staticmethod
+    def _may_begin(row: Authorization, now: int) -> bool:
+        lapsed = row.attempt is not None and row.attempt.until <= now
+        return row.progress is Progress.OPEN or (row.progress is EXCHANGING and lapsed)
+
+    @staticmethod
     def _is_of(row: Authorization | None, attempt: Lease) -> bool:
         return (
             row is not None
-            and row.progress is Progress.EXCHANGING
+            and row.progress in {EXCHANGING, Progress.SENT}
             and row.attempt is not None
             and row.attempt.id == attempt.id
         )

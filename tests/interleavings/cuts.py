@@ -7,13 +7,16 @@ to the code is cut without anyone remembering; `cut` makes one step fail in one 
 from __future__ import annotations
 
 from collections.abc import Callable
-from contextlib import suppress
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass, field, fields, replace
 from enum import StrEnum
 from typing import Any
 
-from tests.world import World
-from token_broker.domain.errors import UpstreamUnavailable
+from tests.world import FixedClock, World
+from token_broker.domain.errors import (
+    BrokerMisconfigured,
+    TokenBrokerError,
+    UpstreamUnavailable,
+)
 from token_broker.domain.outcome import Answer, Outcome
 
 PORTS = ("connections", "escrow", "control", "seal", "client_secret", "token_endpoint")
@@ -25,48 +28,105 @@ class Fault(StrEnum):
 
     KILLED_BEFORE = "killed before"
     KILLED_AFTER = "killed after"
-    REFUSED = "refused"  # no effect, and the caller is told
-    LOST = "answer lost"  # full effect, and the caller is told of a failure
+    REFUSED = "refused"  # no effect: no permission, or our credentials are wrong
+    THROTTLED = "throttled"  # no effect
+    TIMED_OUT_BEFORE = "timed out, no effect"
+    TIMED_OUT_AFTER = "timed out, with effect"
+    CUT_OFF_BEFORE = "cut off, no effect"  # the connection breaks: nobody is at it any more
+    CUT_OFF_AFTER = "cut off, with effect"
+    DUPLICATED = "duplicated"  # delivered twice; the second one's answer is seen
+    RACED = "raced"  # a run of the schedule and a caller come in between
+    DEADLINE = "deadline"  # so slow that the function's time is nearly up
 
 
 class KilledError(BaseException):
     """The process is gone; nothing of it may catch this."""
 
 
+OURS_TIMEOUT = 5  # of a call to AWS
+AKOYAS_TIMEOUT = 30
+LAST_SECONDS = 5
+SLOWEST_ANSWER = 35  # the send's own deadline
+
+
 @dataclass
 class Cutter:
-    """Counts the steps of one flow and makes one of them fail."""
+    """Counts the steps of one process and makes one of them fail."""
 
+    clock: FixedClock
+    ends_at: float  # when Lambda ends the process
     at: int | None = None
     fault: Fault | None = None
+    rival: Callable[[], object] = lambda: None
     dead: bool = False
-
-    def __post_init__(self) -> None:
-        self.steps: list[str] = []
+    steps: list[str] = field(default_factory=list)
+    answer_lost: bool = False  # a rotation took effect and its answer reached nobody
+    only_copy: bool = False  # the process holds an answer that is not durable yet
 
     def call(self, name: str, act: Callable[[], Any]) -> Any:
-        if self.dead:
+        if self.dead or self.clock.now >= self.ends_at:
+            self.dead = True
             raise KilledError
         self.steps.append(name)
-        if len(self.steps) - 1 != self.at:
-            return act()
+        if len(self.steps) - 1 == self.at:
+            return self._cut(name, act)
+        return self._seen(name, act())
+
+    def _seen(self, name: str, result: Any) -> Any:
+        """Keep an eye on where the only copy of a token set is."""
+        if name in {"token_endpoint.refresh", "token_endpoint.exchange"}:
+            self.only_copy = result.outcome is Outcome.SUCCESS
+        elif name in {"connections.land", "escrow.put"}:
+            self.only_copy = False
+        return result
+
+    def _cut(self, name: str, act: Callable[[], Any]) -> Any:
         match self.fault:
             case Fault.KILLED_BEFORE:
-                self.dead = True
-                raise KilledError
+                self._die()
             case Fault.KILLED_AFTER:
-                act()
-                self.dead = True
-                raise KilledError
-            case Fault.REFUSED:
-                if name.startswith("token_endpoint."):
-                    return Answer(outcome=Outcome.UNREACHABLE, detail="cut")
-                raise UpstreamUnavailable(detail="cut")
-            case _:
-                act()
-                if name.startswith("token_endpoint."):
-                    return Answer(outcome=Outcome.TIMEOUT, detail="cut")
-                raise UpstreamUnavailable(detail="cut")
+                self._seen(name, act())
+                self._die()
+            case Fault.DUPLICATED:
+                first = act()
+                self.answer_lost = name.startswith("token_endpoint.") and bool(first.refresh_token)
+                return self._seen(name, act())
+            case Fault.RACED:
+                self.rival()
+                return self._seen(name, act())
+            case Fault.DEADLINE:
+                slow = name.startswith("token_endpoint.")
+                self.clock.now = (
+                    min(self.clock.now + SLOWEST_ANSWER, self.ends_at)
+                    if slow
+                    else max(self.clock.now, self.ends_at - LAST_SECONDS)
+                )
+                return self._seen(name, act())
+        if self.fault in {Fault.TIMED_OUT_AFTER, Fault.CUT_OFF_AFTER}:
+            result = act()
+            if name.startswith("token_endpoint."):
+                self.answer_lost = bool(result.refresh_token)
+        return self._failure(name)
+
+    def _die(self) -> None:
+        self.dead = True
+        raise KilledError
+
+    def _failure(self, name: str) -> Any:
+        ours = not name.startswith("token_endpoint.")
+        if self.fault in {Fault.TIMED_OUT_BEFORE, Fault.TIMED_OUT_AFTER}:
+            self.clock.advance(OURS_TIMEOUT if ours else AKOYAS_TIMEOUT)
+        if ours and self.fault is Fault.REFUSED:
+            raise BrokerMisconfigured(detail="cut")
+        if ours:
+            raise UpstreamUnavailable(detail="cut")
+        outcome = {
+            Fault.REFUSED: Outcome.CLIENT_AUTH,
+            Fault.THROTTLED: Outcome.THROTTLED,
+            Fault.TIMED_OUT_BEFORE: Outcome.TIMEOUT,
+            Fault.TIMED_OUT_AFTER: Outcome.TIMEOUT,
+        }.get(self.fault or Fault.CUT_OFF_BEFORE, Outcome.UPSTREAM)
+        return Answer(outcome=outcome, detail="cut")
 
 
 class Stepped:
@@ -84,28 +144,51 @@ class Stepped:
         return call
 
 
-def under(world: World, cutter: Cutter) -> World:
-    """Return the same world as a process whose steps are counted, and one of them cut, sees it."""
+@dataclass
+class Process(World):
+    """The world as one process sees it: its steps are counted, and its time runs out."""
+
+    cutter: Cutter | None = None
+
+    def remaining(self) -> float:
+        assert self.cutter is not None
+        return self.cutter.ends_at - self.clock.now
+
+
+def process_in(world: World, cutter: Cutter) -> Process:
+    """Start a process in the world."""
     stepped: dict[str, Any] = {
         name: Stepped(getattr(world.on, name), name, cutter) for name in PORTS
     }
     on = replace(world.on, **stepped)
     authorizations: Any = Stepped(world.finishing.authorizations, "authorizations", cutter)
     finishing = replace(world.finishing, authorizations=authorizations)
-    shared = {field.name: getattr(world, field.name) for field in fields(world)}
-    return World(**shared | {"on": on, "finishing": finishing})
+    shared = {field.name: getattr(world, field.name) for field in fields(World)}
+    return Process(**shared | {"on": on, "finishing": finishing}, cutter=cutter)
 
 
-def steps_of(world: World, flow: Flow) -> list[str]:
+def steps_of(world: World, flow: Flow, *, timeout: float) -> list[str]:
     """Return the steps a flow makes when nothing goes wrong."""
-    cutter = Cutter()
-    flow(under(world, cutter))
+    cutter = Cutter(clock=world.clock, ends_at=world.clock.now + timeout)
+    flow(process_in(world, cutter))
     return cutter.steps
 
 
-def cut(world: World, flow: Flow, at: int, fault: Fault) -> str | None:
-    """Run a flow with one step cut; return the step's name, None if it was not reached."""
-    cutter = Cutter(at=at, fault=fault)
-    with suppress(KilledError, UpstreamUnavailable):
-        flow(under(world, cutter))
-    return cutter.steps[at] if at < len(cutter.steps) else None
+def cut(
+    world: World,
+    flow: Flow,
+    at: int,
+    fault: Fault,
+    *,
+    timeout: float,
+    rival: Callable[[], object] = lambda: None,
+) -> tuple[Cutter, bool]:
+    """Run a flow with one step cut; tell too whether the flow came through all the same."""
+    cutter = Cutter(
+        clock=world.clock, ends_at=world.clock.now + timeout, at=at, fault=fault, rival=rival
+    )
+    try:
+        flow(process_in(world, cutter))
+    except (KilledError, TokenBrokerError):
+        return cutter, False
+    return cutter, True

@@ -7,7 +7,7 @@ from urllib.parse import parse_qs, urlsplit
 import pytest
 import requests
 
-from tests.world import RETURN_TO, World, http_response
+from tests.world import CLIENT_SECRET, RETURN_TO, World, http_response
 from token_broker.domain.connection import Status
 from token_broker.domain.errors import (
     ConfirmationInvalid,
@@ -245,6 +245,25 @@ def test_a_provider_that_does_not_take_the_code_ends_in_a_told_state(
     assert (went.result.status, went.result.error) == ("failed", "server_error")
     with pytest.raises(ConnectionNotFound):
         world.row(went.result.connection_id)
+
+
+def test_a_first_connection_survives_a_wrong_secret_that_is_corrected_in_time(
+    world: World,
+) -> None:
+    world.provider.change_client_secret("another")
+    address = world.consent(world.open(world.begin()))
+    with pytest.raises(UpstreamUnavailable):
+        world.come_back(address)
+    assert world.recorded("breaker_opened")
+    with pytest.raises(UpstreamUnavailable):
+        world.come_back(address)
+    assert world.sends("authorization_code") == 1
+
+    world.provider.change_client_secret(CLIENT_SECRET)
+    world.clock.advance(121)
+    world.run_schedule()  # nothing is due that could try it
+
+    assert world.come_back(address).result.status == "pending_confirmation"
 
 
 def test_a_foreign_nonce_is_an_injected_code_and_connects_nobody(world: World) -> None:

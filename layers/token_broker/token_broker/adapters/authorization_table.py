@@ -87,7 +87,8 @@ class DynamoAuthorizationTable:
         return self._update(
             authorization_id,
             "SET progress = :exchanging, attempt_id = :attempt, attempt_until = :until",
-            "(progress = :open AND valid_until > :now) OR "
+            "(valid_until > :now AND (progress = :open OR "
+            "(progress = :exchanging AND attempt_until <= :now))) OR "
             "(progress = :exchanging AND attempt_id = :attempt)",
             {
                 ":exchanging": Progress.EXCHANGING.value,
@@ -98,15 +99,29 @@ class DynamoAuthorizationTable:
             },
         )
 
+    def mark_sent(self, authorization_id: str, *, attempt: Lease) -> bool:
+        """EXCHANGING by this attempt → SENT, before the code is; tell whether it was."""
+        return self._update(
+            authorization_id,
+            "SET progress = :sent",
+            "progress IN (:exchanging, :sent) AND attempt_id = :attempt",
+            {
+                ":exchanging": Progress.EXCHANGING.value,
+                ":sent": Progress.SENT.value,
+                ":attempt": attempt.id,
+            },
+        )
+
     def reopen(self, authorization_id: str, *, attempt: Lease) -> None:
-        """EXCHANGING by this attempt → OPEN: nothing was sent, or nothing was used up."""
+        """EXCHANGING or SENT by this attempt → OPEN: nothing was sent, or nothing used up."""
         self._update(
             authorization_id,
             "SET progress = :open REMOVE attempt_id, attempt_until",
-            "progress = :exchanging AND attempt_id = :attempt",
+            "progress IN (:exchanging, :sent) AND attempt_id = :attempt",
             {
                 ":open": Progress.OPEN.value,
                 ":exchanging": Progress.EXCHANGING.value,
+                ":sent": Progress.SENT.value,
                 ":attempt": attempt.id,
             },
         )

@@ -28,7 +28,8 @@ class Progress(StrEnum):
     """How far the attempt is; it only ever moves down, but for OPEN again if nothing was sent."""
 
     OPEN = "OPEN"
-    EXCHANGING = "EXCHANGING"
+    EXCHANGING = "EXCHANGING"  # an attempt prepares; should it die, nothing was sent
+    SENT = "SENT"  # the code may have been sent; it never is again
     DONE = "DONE"
 
 

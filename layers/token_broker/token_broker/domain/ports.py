@@ -214,10 +214,16 @@ class AuthorizationTable(Protocol):
         """Add an opening while OPEN, unexpired and below `most`; tell whether it was added."""
 
     def begin_exchange(self, authorization_id: str, *, attempt: Lease, now: int) -> bool:
-        """OPEN and unexpired → EXCHANGING; tell whether this attempt is the one winner."""
+        """OPEN and unexpired → EXCHANGING; tell whether this attempt is the one winner.
+
+        An attempt whose time is over before it sent anything is followed by another.
+        """
+
+    def mark_sent(self, authorization_id: str, *, attempt: Lease) -> bool:
+        """EXCHANGING by this attempt → SENT, before the code is; tell whether it was."""
 
     def reopen(self, authorization_id: str, *, attempt: Lease) -> None:
-        """EXCHANGING by this attempt → OPEN: nothing was sent, or nothing was used up."""
+        """EXCHANGING or SENT by this attempt → OPEN: nothing was sent, or nothing used up."""
 
     def finish(self, authorization_id: str, *, result: Result, finished_by: str) -> Result:
         """→ DONE with the result; return the one that stands, which may be an earlier one."""

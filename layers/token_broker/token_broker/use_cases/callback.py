@@ -30,7 +30,13 @@ from token_broker.domain.ports import (
     Sealer,
     Sending,
 )
-from token_broker.domain.refresh_policy import CONFIRM_WITHIN, LEASE, LINK_WITHIN, SEND_BUDGET
+from token_broker.domain.refresh_policy import (
+    BREAKER_PAUSE,
+    CONFIRM_WITHIN,
+    LEASE,
+    LINK_WITHIN,
+    SEND_BUDGET,
+)
 from token_broker.domain.secret_text import SecretText
 from token_broker.domain.token_set import TokenSet, Verdict
 from token_broker.use_cases.authorize import RENEWABLE
@@ -99,9 +105,9 @@ def finish(
         result = _declined(on, row, response.error)
     elif response.code is None:
         raise RequestRejected("The bank's answer carries neither a code nor an error.")
-    elif row.progress is Progress.EXCHANGING:
+    elif row.progress is Progress.SENT:
         result = _recovered(on, finishing, row)
-    elif row.expires_at <= on.clock():
+    elif row.expires_at <= on.clock() and not _under_way(on, row):
         result = Result(status="failed", connection_id=_known_as(row), error="expired")
     else:
         attempt = Lease(id=on.new_id(), until=on.clock() + LEASE)
@@ -163,9 +169,13 @@ def _declined(on: Sending, row: Authorization, error: str) -> Result:
     return Result(status=status, connection_id=_known_as(row), error=told)
 
 
+def _under_way(on: Sending, row: Authorization) -> bool:
+    return row.attempt is not None and row.attempt.until > on.clock()
+
+
 def _recovered(on: Sending, finishing: Finishing, row: Authorization) -> Result:
     """Tell the outcome of an exchange whose process ended before it could; never send again."""
-    if row.attempt is None or row.attempt.until > on.clock():
+    if row.attempt is None or _under_way(on, row):
         raise ExchangeInProgress(retry_after=3)
     for connection_id in filter(None, (row.connection_id, row.replaces)):
         landed = _landed_by(on, finishing, connection_id, row.attempt)
@@ -250,6 +260,8 @@ class _Exchange:
             raise ExchangeInProgress(retry_after=3)
         try:
             prepared = self._prepare()
+            if not self.finishing.authorizations.mark_sent(row.id, attempt=self.attempt):
+                raise ExchangeInProgress(retry_after=3)
         except TokenBrokerError as exc:
             self.finishing.authorizations.reopen(row.id, attempt=self.attempt)
             on.record("exchange_deferred", connection_id=_known_as(row), detail=exc.detail)
@@ -425,9 +437,10 @@ class _Exchange:
             case Reaction.REOPEN:
                 self.finishing.authorizations.reopen(row.id, attempt=self.attempt)
                 raise UpstreamUnavailable(detail=answer.detail, retry_after=5)
-            case Reaction.BREAK | Reaction.REREAD_SECRET:
-                on.record("exchange_refused", detail=trip_breaker(on, answer).detail)
-                return self._failed("temporarily_unavailable")
+            case Reaction.BREAK | Reaction.REREAD_SECRET:  # our fault, and the code is unused
+                self.finishing.authorizations.reopen(row.id, attempt=self.attempt)
+                why = trip_breaker(on, answer).detail
+                raise UpstreamUnavailable(detail=why, retry_after=BREAKER_PAUSE)
             case Reaction.LAND:
                 on.record("refresh_token_missing", connection_id=_known_as(row))
                 return self._failed("invalid_scope")

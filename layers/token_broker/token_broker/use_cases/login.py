@@ -49,9 +49,9 @@ def hand_over(on: Sending, held: Connection, heir: Connection) -> None:
     """Give the set of a link nobody confirmed to the connection that owns the login.
 
     Linking may have ended that one's own tokens; revoking here would end its consent. Of two
-    consents the later one's set is kept.
+    consents the later one's set is kept; an equal one is this very set, handed over before.
     """
-    if heir.iat is not None and held.iat is not None and heir.iat > held.iat:
+    if heir.iat is not None and held.iat is not None and heir.iat >= held.iat:
         return
     tokens, sealer = on.seal.open(held), on.seal.prepare(heir.id)
     claimed = claim(

@@ -22,6 +22,7 @@ from token_broker.domain.errors import (
     BrokerMisconfigured,
     OutcomeUnknown,
     RowUnreadable,
+    StaleGeneration,
     TokenBrokerError,
     UpstreamUnavailable,
 )
@@ -77,10 +78,14 @@ class GrantRefused(UpstreamUnavailable):
 
 
 def ensure_sends_allowed(on: Sending) -> None:
-    """Raise unless this is the table we belong to and the breaker is closed."""
+    """Raise unless this is the table we belong to and the breaker is closed.
+
+    A breaker the schedule had time to try and did not, for want of anything due, is closed.
+    """
     ensure_home(on)
-    if (until := on.control.breaker()) is not None:
-        wait = max(1, until - on.clock()) + BREAKER_PAUSE
+    until, now = on.control.breaker(), on.clock()
+    if until is not None and now < until + BREAKER_PAUSE:
+        wait = until + BREAKER_PAUSE - now
         raise UpstreamUnavailable(detail="the breaker is open", retry_after=wait)
 
 
@@ -346,14 +351,17 @@ def persist(
     while True:
         try:
             return on.connections.land(landing, lease_id=lease_id, status=status, due_at=due_at)
-        except UpstreamUnavailable as exc:
+        except StaleGeneration:
+            raise
+        except TokenBrokerError as exc:
             on.record("persist_retried", connection_id=landing.connection_id, detail=exc.detail)
-            if remaining() <= ESCROW_RESERVE:
+            passing = isinstance(exc, UpstreamUnavailable)  # a missing permission will not mend
+            if not passing or remaining() <= ESCROW_RESERVE:
                 break
             on.pause(PERSIST_PAUSE)
     try:
         on.escrow.put(landing)
-    except UpstreamUnavailable as exc:
+    except TokenBrokerError as exc:
         on.record(
             "token_persist_failed",
             connection_id=landing.connection_id,

@@ -1,0 +1,230 @@
+"""The flows that are cut: each builds its world and says what the parties go on to do."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from contextlib import suppress
+from dataclasses import dataclass, field
+from enum import StrEnum
+from typing import Any
+
+from tests.interleavings.cuts import Flow
+from tests.world import World
+from token_broker.domain.authorization import Redirect
+from token_broker.domain.errors import TokenBrokerError, UpstreamUnavailable
+from token_broker.use_cases import transfer
+
+CALLBACK_TIMEOUT = TOKEN_TIMEOUT = 60.0  # as the template sets them
+REFRESH_TIMEOUT = 90.0
+QUARANTINE = 7 * 86_400
+
+
+class End(StrEnum):
+    """How a flow is to end."""
+
+    CONNECTED = "connected"  # the login has one active connection whose refresh token lives
+    LET_GO = "let go"  # no consent lives at Akoya that nobody holds, and no set is kept here
+    TAKEN_OUT = "taken out"  # what was given out lives, and is not sent
+
+
+@dataclass
+class Prepared:
+    """A flow in its world, and what its parties do until it has come to an end."""
+
+    flow: Flow
+    end: End = End.CONNECTED
+    timeout: float = REFRESH_TIMEOUT
+    goes_on: Callable[[World], object] = lambda _: None
+    given_out: list[str] = field(default_factory=list)
+
+
+@dataclass(frozen=True)
+class Case:
+    """One flow."""
+
+    name: str
+    prepare: Callable[[World], Prepared]
+
+
+@dataclass
+class Person:
+    """A person who reloads until told how it ended, and the backend that then confirms."""
+
+    subject: str
+    address: str
+    told: Redirect | None = None
+    confirmed: bool = False
+
+    def comes_back(self, world: World) -> None:
+        if self.told is None:
+            self.told = world.come_back(self.address)
+        if self.told.confirmation and not self.confirmed:
+            world.confirm(self.told, self.subject)
+            self.confirmed = True
+
+
+def sent_out(world: World, subject: str = "ada", connection_id: str | None = None) -> Person:
+    """Send a person to the bank, who consents and is about to come back."""
+    begun = world.begin(subject, connection_id)
+    return Person(subject, world.consent(world.open(begun)))
+
+
+def _exchange(world: World) -> Prepared:
+    person = sent_out(world)
+    return Prepared(person.comes_back, timeout=CALLBACK_TIMEOUT, goes_on=person.comes_back)
+
+
+def _exchange_of_one_who_leaves(world: World) -> Prepared:
+    person = sent_out(world)
+    return Prepared(lambda process: process.come_back(person.address), End.LET_GO, CALLBACK_TIMEOUT)
+
+
+def _schedule(world: World) -> Prepared:
+    world.make_due(world.connect().id)
+    return Prepared(World.run_schedule)
+
+
+def _hand_out(world: World) -> Prepared:
+    connection = world.connect()
+    world.clock.now = float(connection.expires_at or 0)
+    return Prepared(lambda process: process.hand_out(connection.id), timeout=TOKEN_TIMEOUT)
+
+
+def _rejected(world: World) -> Prepared:
+    connection = world.connect()
+    return Prepared(
+        lambda process: process.hand_out(connection.id, rejected=1), timeout=TOKEN_TIMEOUT
+    )
+
+
+def _renewal(world: World) -> Prepared:
+    person = sent_out(world, connection_id=world.connect().id)
+    return Prepared(person.comes_back, timeout=CALLBACK_TIMEOUT, goes_on=person.comes_back)
+
+
+def _renewal_of_an_ended_one(world: World) -> Prepared:
+    connection = world.connect()
+    world.make_due(connection.id)
+    world.provider.expire("refresh_token")
+    world.run_schedule()
+    world.clock.advance(61)
+    world.run_schedule()
+    person = sent_out(world, connection_id=connection.id)
+    return Prepared(person.comes_back, timeout=CALLBACK_TIMEOUT, goes_on=person.comes_back)
+
+
+def _take_over(world: World) -> Prepared:
+    world.connect("ada")
+    world.clock.advance(5)
+    person = sent_out(world, "grace")
+    return Prepared(person.comes_back, timeout=CALLBACK_TIMEOUT, goes_on=person.comes_back)
+
+
+def _fall_back(world: World) -> Prepared:
+    """A second link that nobody confirms: its set goes to the connection that has the login."""
+    world.connect("ada")
+    world.clock.advance(5)
+    world.come_back(sent_out(world, "grace").address)
+    world.clock.advance(901)
+    return Prepared(World.run_schedule)
+
+
+def _disconnect(world: World) -> Prepared:
+    connection = world.connect()
+
+    def ask(world: World) -> None:
+        world.on.connections.ask_revoke(connection.id, now=world.clock())
+
+    def flow(process: World) -> None:
+        ask(process)
+        process.run_schedule()
+
+    return Prepared(flow, End.LET_GO, goes_on=ask)
+
+
+def in_escrow(world: World, send: Callable[[], object]) -> None:
+    """Let the table be away until the function's time is up, so that escrow takes the set."""
+    land = world.on.connections.land
+
+    def away(*_: Any, **__: Any) -> None:
+        world.time_left -= 30
+        raise UpstreamUnavailable(detail="away")
+
+    world.on.connections.land = away  # type: ignore[method-assign, assignment]
+    with suppress(TokenBrokerError):
+        send()
+    world.on.connections.land = land  # type: ignore[method-assign]
+    world.time_left = REFRESH_TIMEOUT
+
+
+def _escrow(world: World) -> Prepared:
+    world.make_due(world.connect().id)
+    in_escrow(world, world.run_schedule)
+    world.clock.advance(170)
+    return Prepared(World.run_schedule)
+
+
+def _escrow_of_a_new_link(world: World) -> Prepared:
+    person = sent_out(world)
+    in_escrow(world, lambda: person.comes_back(world))
+    world.clock.advance(96)
+    return Prepared(person.comes_back, timeout=CALLBACK_TIMEOUT, goes_on=person.comes_back)
+
+
+def _escrow_after_a_disconnect(world: World) -> Prepared:
+    connection = world.connect()
+    world.make_due(connection.id)
+    in_escrow(world, world.run_schedule)
+    world.on.connections.ask_revoke(connection.id, now=world.clock())
+    world.clock.advance(170)
+    return Prepared(World.run_schedule, End.LET_GO)
+
+
+def _import(world: World) -> Prepared:
+    """A backend moves in; its operator runs the command until nothing is left to do."""
+    other = World.in_memory()
+    other.provider, other.http.provider = world.provider, world.provider
+    tokens = other.on.seal.open(other.row(other.connect().id))
+    assert tokens.id_token is not None
+    held = transfer.Held(
+        subject="ada",
+        connector="mikomo",
+        refresh_token=tokens.refresh_token,
+        id_token=tokens.id_token,
+    )
+
+    def run(world: World) -> None:
+        transfer.bring_in(world.on, held, dry_run=False)
+
+    return Prepared(run, goes_on=run)
+
+
+def _export(world: World) -> Prepared:
+    connection = world.connect()
+    prepared = Prepared(lambda _: None, End.TAKEN_OUT)
+
+    def run(world: World) -> None:
+        _, tokens = transfer.take_out(world.on, connection.id, quarantine=QUARANTINE)
+        prepared.given_out[:] = [tokens.refresh_token.reveal()]
+
+    prepared.flow, prepared.goes_on = run, run
+    return prepared
+
+
+CASES = (
+    Case("exchange", _exchange),
+    Case("exchange, and the person leaves", _exchange_of_one_who_leaves),
+    Case("refresh by schedule", _schedule),
+    Case("refresh by hand-out", _hand_out),
+    Case("refresh of a rejected bearer", _rejected),
+    Case("re-consent", _renewal),
+    Case("re-consent of an ended connection", _renewal_of_an_ended_one),
+    Case("same login taken over", _take_over),
+    Case("same login not confirmed", _fall_back),
+    Case("disconnect", _disconnect),
+    Case("escrow recovery", _escrow),
+    Case("escrow recovery of a new link", _escrow_of_a_new_link),
+    Case("escrow recovery after a disconnect", _escrow_after_a_disconnect),
+    Case("import", _import),
+    Case("export", _export),
+)
