@@ -161,7 +161,7 @@ class Watch:
 
 
 def settle(world: World, prepared: Prepared) -> None:
-    """Let time pass: redirects come again, commands are repeated, the schedule runs, callers ask."""
+    """Let time pass: redirects come again, the schedule runs, callers ask."""
     for minute in range(MINUTES):
         world.clock.advance(60)
         with suppress(TokenBrokerError):
