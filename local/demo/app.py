@@ -13,6 +13,7 @@ from flask import Flask, abort, flash, redirect, render_template, request, sessi
 from flask.typing import ResponseReturnValue
 
 from local.broker_client import Answer, BrokerClient
+from local.demo.panel import add_panel
 from local.demo.sandbox_client import SandboxClient, fingerprint
 
 PEOPLE = ("ada", "grace")
@@ -23,6 +24,9 @@ RETURNS = {
     "temporarily_unavailable": "The bank's network cannot be reached. Try again in some minutes.",
 }
 FAILED = "The bank was not connected. Connect it again from the start."
+# What "Refresh now" asks for. Its bearers are short-lived, so that the next press needs no refusal.
+SHORT_LIFE = 20
+LONGEST_VALIDITY = 86_400  # the broker renews a bearer past half its life for it
 POLICY = "default-src 'none'; style-src 'self'; script-src 'self'; img-src 'self'; form-action {}"
 
 
@@ -54,7 +58,12 @@ def create_app(stack: Mapping[str, Any]) -> Flask:  # noqa: C901, PLR0915 - a li
 
     @app.context_processor
     def shared() -> dict[str, Any]:
-        return {"people": PEOPLE, "person": session["person"], "now": int(time.time())}
+        return {
+            "people": PEOPLE,
+            "person": session["person"],
+            "now": int(time.time()),
+            "is_sandbox": sandbox is not None,
+        }
 
     @app.template_filter()
     def clock(moment: int) -> str:
@@ -72,6 +81,20 @@ def create_app(stack: Mapping[str, Any]) -> Flask:  # noqa: C901, PLR0915 - a li
         wait = f" (Retry-After: {answer.retry_after} s)" if answer.retry_after else ""
         said = answer.content
         flash(f"{answer.status} {said.get('error')}: {said.get('error_description')}{wait}", "bad")
+
+    def tell_refreshed(before: int, answer: Answer) -> None:
+        """Say whether the bearer handed out is a new one."""
+        generation = answer.content["generation"]
+        if generation > before:
+            flash(f"200: refreshed, generation {generation} was handed out.", "good")
+            return
+        left = answer.content["expires_at"] - int(time.time())
+        flash(
+            f"200: generation {generation} once more; it lives for another {left} s. Either it is "
+            f"younger than half its life (press again in {SHORT_LIFE // 2} s), or no refresh came "
+            "through and the broker serves what it has: the requests below tell.",
+            "",
+        )
 
     @app.get("/")
     def home() -> ResponseReturnValue:
@@ -126,14 +149,17 @@ def create_app(stack: Mapping[str, Any]) -> Flask:  # noqa: C901, PLR0915 - a li
             "connection.html",
             connection=mine(connection_id),
             ledger=sandbox.ledger(login) if sandbox and login else None,
+            requests=sandbox.requests(login) if sandbox and login else None,
+            armed=len(sandbox.faults()["armed"]) if sandbox else 0,
             token=session.pop("token", None),
             accounts=session.pop("accounts", None),
-            is_sandbox=sandbox is not None,
         )
 
-    def bearer(connection_id: str, rejected: int | None = None) -> Answer | None:
+    def bearer(connection_id: str, **wish: int) -> Answer | None:
         """Ask for the bearer and remember what may be shown of it; None if there is none."""
-        answer = broker.token(connection_id, rejected=rejected)
+        answer = broker.token(connection_id, **wish)
+        if "rejected" in wish:
+            session["rejected"] = session.get("rejected", {}) | {connection_id: wish["rejected"]}
         if answer.status != 200:  # noqa: PLR2004
             tell(answer)
             return None
@@ -184,6 +210,25 @@ def create_app(stack: Mapping[str, Any]) -> Flask:  # noqa: C901, PLR0915 - a li
             flash("The bank has ended the bearer. Read the accounts to see what happens.", "")
         return redirect(url_for("show", connection_id=connection_id), 303)
 
+    @app.post("/connections/<connection_id>/refresh")
+    def refresh(connection_id: str) -> ResponseReturnValue:
+        """Make the broker refresh now: refuse a bearer that has long to live."""
+        seen = mine(connection_id)
+        if sandbox:
+            with sandbox.bearers_that_live(SHORT_LIFE):
+                answer = bearer(connection_id, **reason_to_refresh(seen))
+            if answer:
+                tell_refreshed(seen["generation"], answer)
+        return redirect(url_for("show", connection_id=connection_id), 303)
+
+    def reason_to_refresh(seen: Mapping[str, Any]) -> dict[str, int]:
+        """Return a wish the broker refreshes for; two refusals in a row would end the consent."""
+        refused_last = session.get("rejected", {}).get(seen["connection_id"])
+        ends_soon = seen.get("expires_at", 0) - time.time() < SHORT_LIFE // 2
+        if ends_soon or refused_last == seen["generation"] - 1:
+            return {"min_validity": LONGEST_VALIDITY}
+        return {"rejected": seen["generation"]}
+
     @app.post("/connections/<connection_id>/disconnect")
     def disconnect(connection_id: str) -> ResponseReturnValue:
         mine(connection_id)
@@ -193,6 +238,9 @@ def create_app(stack: Mapping[str, Any]) -> Flask:  # noqa: C901, PLR0915 - a li
         else:
             tell(answer)
         return redirect(url_for("show", connection_id=connection_id), 303)
+
+    if sandbox:
+        add_panel(app, broker, sandbox)
 
     @app.errorhandler(400)
     @app.errorhandler(404)
