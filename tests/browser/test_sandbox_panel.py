@@ -1,4 +1,4 @@
-"""The panel that makes the sandbox misbehave, and the broker that keeps the connection meanwhile."""
+"""The panel that makes the sandbox misbehave, and the broker that keeps the connection."""
 
 from __future__ import annotations
 
@@ -25,12 +25,6 @@ def goes_to_panel(person: Person) -> None:
     person.looks()
 
 
-def goes_to_connection(person: Person) -> None:
-    person.goes_home()
-    person.page.get_by_role("link", name="active").first.click()
-    person.looks()
-
-
 def arms(person: Person, fault: str, *, times: str = "1") -> None:
     goes_to_panel(person)
     person.page.get_by_label("What goes wrong").select_option(fault)
@@ -54,7 +48,7 @@ def met(person: Person) -> list[str]:
     rows: list[str] = (
         person.page.get_by_role("table", name="The requests").locator("tbody tr").all_inner_texts()
     )
-    return [re.sub(r"\s+", " ", row) for row in rows]
+    return [" ".join(row.split()) for row in rows]
 
 
 def in_force(person: Person) -> dict[str, Any]:
@@ -65,10 +59,11 @@ def test_a_connection_survives_an_answer_that_is_lost_and_is_refreshed_again(
     person: Person,
 ) -> None:
     person.connects()
+    connection = person.page.url
     arms(person, "lost_before_commit")
     assert re.search(r"lost_before_commit\s+refresh\s+everybody\s+once", armed(person))
 
-    goes_to_connection(person)
+    person.goes_to(connection)
     assert "1 fault is armed" in person.reads()
     person.presses("Refresh now")
     assert "200: refreshed, generation 2 was handed out." in person.reads()
@@ -82,7 +77,7 @@ def test_a_connection_survives_an_answer_that_is_lost_and_is_refreshed_again(
     assert "None: the bank behaves" in armed(person)
 
     time.sleep(SHORT_LIFE // 2 + 1)  # until the broker may refresh without a refusal
-    goes_to_connection(person)
+    person.goes_to(connection)
     before = generation(person)
     person.presses("Refresh now")
     assert generation(person) > before
@@ -207,8 +202,9 @@ def test_a_fault_can_be_armed_by_keyboard_alone(person: Person) -> None:
 @NARROW_ONLY
 def test_a_secret_refused_for_all_costs_nobody_a_connection(person: Person) -> None:
     person.connects()
+    connection = person.page.url
     arms(person, "wrong_secret", times="")
-    goes_to_connection(person)
+    person.goes_to(connection)
     person.presses("Refresh now")
     assert re.search(r"\b500 server_error: ", person.reads())
 
@@ -219,7 +215,7 @@ def test_a_secret_refused_for_all_costs_nobody_a_connection(person: Person) -> N
 
     goes_to_panel(person)
     person.presses("Switch all off")
-    goes_to_connection(person)
+    person.goes_to(connection)
     until = time.monotonic() + 2 * A_RUN_OF_THE_SCHEDULE  # a run must find that all is well again
     while generation(person) == 1 and time.monotonic() < until:
         time.sleep(5)
