@@ -118,6 +118,8 @@ def test_a_fault_can_be_armed_for_one_login_with_all_it_can_be_told(person: Pers
     assert (one["times"], one["status"]) == (None, 503)
     assert "status 503" in armed(person)
     assert "until switched off" in armed(person)
+    person.page.get_by_text("What each fault does").click()
+    person.looks()
 
     person.presses("Switch all off")
     assert "None: the bank behaves" in armed(person)
