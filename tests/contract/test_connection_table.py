@@ -221,6 +221,17 @@ def test_a_claim_may_note_the_generation_whose_bearer_was_refused(table: Connect
     assert claim(table, generation=1, rejected=True).rejected == 1
 
 
+def test_a_claim_for_a_new_consent_forgets_a_rejection_of_the_old_one(
+    table: ConnectionTable,
+) -> None:
+    active(table)
+    claim(table, generation=1, rejected=True)
+
+    renewal = claim(table, "renewal", now=NOW + 695, generation=1, even_resting=True)
+
+    assert renewal.rejected is None
+
+
 def test_nobody_claims_an_unknown_row_into_being(table: ConnectionTable) -> None:
     with pytest.raises(ConnectionNotFound):
         claim(table)

@@ -108,12 +108,13 @@ class MemoryConnectionTable:
                 raise UpstreamUnavailable(retry_after=(row.hold_until or 0) - now)
             if generation is not None and not rested:
                 raise UpstreamUnavailable(retry_after=max(1, (row.due_at or now) - now))
+            before = None if even_resting else row.rejected
             return self._put(
                 row,
                 lease=lease,
                 due_at=due_at,
                 unsettled=row.unsettled + 1,
-                rejected=generation if rejected else row.rejected,
+                rejected=generation if rejected else before,
             )
 
     def land(self, landing: Landing, *, lease_id: str, status: Status, due_at: int) -> Connection:

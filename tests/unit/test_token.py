@@ -161,6 +161,18 @@ def test_a_rejection_long_after_another_is_not_in_a_row(
     assert world.hand_out(connection.id, rejected=3).generation == 4
 
 
+def test_a_rejection_before_a_new_consent_does_not_count_against_it(
+    world: World, connection: Connection
+) -> None:
+    world.http.before = away
+    with pytest.raises(UpstreamUnavailable):
+        world.hand_out(connection.id, rejected=1)
+    world.http.before = None
+    world.come_back(world.consent(world.open(world.begin(connection_id=connection.id))))
+
+    assert world.hand_out(connection.id, rejected=2).generation == 3
+
+
 def test_a_generation_that_never_was_cannot_be_rejected(
     world: World, connection: Connection
 ) -> None:

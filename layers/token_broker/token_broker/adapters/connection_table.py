@@ -236,7 +236,8 @@ class DynamoConnectionTable:
                 connection_id,
                 "SET lease_id = :lease, lease_until = :until, due_at = :due, "
                 "unsettled = if_not_exists(unsettled, :zero) + :one"
-                + (", rejected = :generation" if rejected else ""),
+                + (", rejected = :generation" if rejected else "")
+                + (" REMOVE rejected" if even_resting else ""),
                 condition=f"{is_live} AND {is_free} AND {is_due}",
                 values=values,
             )

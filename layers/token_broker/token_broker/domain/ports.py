@@ -83,10 +83,10 @@ class ConnectionTable(Protocol):
         """Take the lease and count an unsettled attempt.
 
         Of a row with one of `statuses` and no live lease that is due; or, if a generation is given,
-        that still holds it and is not resting after a failure (`even_resting`: or is). `rejected`
-        notes that the data API refused its bearer. Claiming twice with one lease id counts once.
-        Raises RefreshInProgress (leased), UpstreamUnavailable (resting), StaleGeneration (not due,
-        or moved on).
+        that still holds it and is not resting after a failure. `even_resting`: or is; for the set
+        of a new consent, before which no rejection counts. `rejected` notes that the data API
+        refused its bearer. Claiming twice with one lease id counts once. Raises RefreshInProgress
+        (leased), UpstreamUnavailable (resting), StaleGeneration (not due, or moved on).
         """
 
     def land(self, landing: Landing, *, lease_id: str, status: Status, due_at: int) -> Connection:
