@@ -38,10 +38,11 @@ def pytest_runtest_setup(item: pytest.Item) -> None:
 
 @pytest.hookimpl(wrapper=True)
 def pytest_runtest_makereport(item: pytest.Item, call: pytest.CallInfo[None]) -> Iterator[None]:
-    """With REQUIRE_ALL=1 (make test-all) a skipped test is a failed one."""
-    del item, call
+    """With REQUIRE_ALL=1 (make test-all) a skipped test is a failed one, unless it is optional."""
+    del call
     report = yield
-    if os.environ.get("REQUIRE_ALL") == "1" and report.skipped:  # type: ignore[attr-defined]
+    required = os.environ.get("REQUIRE_ALL") == "1" and not item.get_closest_marker("optional")
+    if required and report.skipped:  # type: ignore[attr-defined]
         report.outcome = "failed"  # type: ignore[attr-defined]
     return report
 
