@@ -26,7 +26,7 @@ class Aws:
         """Make the clients; worth sharing between worlds, for they are slow to make."""
         kms = boto3.client("kms", region_name=REGION)
         dynamodb = boto3.client("dynamodb", region_name=REGION)
-        dynamodb.meta.events.register("after-call.dynamodb.DescribeTable", _give_table_id)
+        give_table_ids(dynamodb)
         return cls(
             dynamodb=dynamodb,
             s3=boto3.client("s3", region_name=REGION),
@@ -38,7 +38,17 @@ class Aws:
 
 def create_storage(aws: Aws, prefix: str, *, client_id: str, client_secret: str) -> None:
     """Create tables, secret and bucket, each named after the prefix."""
-    aws.dynamodb.create_table(
+    create_tables(aws.dynamodb, prefix)
+    aws.s3.create_bucket(Bucket=f"{prefix}-escrow")
+    aws.secretsmanager.create_secret(
+        Name=f"{prefix}-client-secret",
+        SecretString=json.dumps({"client_id": client_id, "client_secret": client_secret}),
+    )
+
+
+def create_tables(dynamodb: Any, prefix: str) -> None:
+    """Create the three tables, each named after the prefix."""
+    dynamodb.create_table(
         TableName=f"{prefix}-connections",
         BillingMode="PAY_PER_REQUEST",
         KeySchema=[{"AttributeName": "id", "KeyType": "HASH"}],
@@ -85,20 +95,19 @@ def create_storage(aws: Aws, prefix: str, *, client_id: str, client_secret: str)
         ],
     )
     for table in ("authorizations", "control"):
-        aws.dynamodb.create_table(
+        dynamodb.create_table(
             TableName=f"{prefix}-{table}",
             BillingMode="PAY_PER_REQUEST",
             KeySchema=[{"AttributeName": "id", "KeyType": "HASH"}],
             AttributeDefinitions=[{"AttributeName": "id", "AttributeType": "S"}],
         )
-    aws.s3.create_bucket(Bucket=f"{prefix}-escrow")
-    aws.secretsmanager.create_secret(
-        Name=f"{prefix}-client-secret",
-        SecretString=json.dumps({"client_id": client_id, "client_secret": client_secret}),
-    )
+
+
+def give_table_ids(dynamodb: Any) -> None:
+    """Give tables the id that moto and DynamoDB Local forget: another when made anew."""
+    dynamodb.meta.events.register("after-call.dynamodb.DescribeTable", _give_table_id)
 
 
 def _give_table_id(parsed: dict[str, Any], **_: Any) -> None:
-    """Give a table the id moto forgets: one that changes when it is made anew."""
     table = parsed["Table"]
     table["TableId"] = f"{table['TableArn']}@{table['CreationDateTime']}"

@@ -24,10 +24,9 @@ FIRST, SECOND = Lease(id="first", until=NOW + 95), Lease(id="second", until=NOW 
 DECLINED = Result(status="declined", connection_id="c" * 32, error="access_denied")
 
 
-@pytest.fixture(params=["dynamodb", "memory"])
-def table(request: pytest.FixtureRequest) -> AuthorizationTable:
-    world = World.in_memory() if request.param == "memory" else request.getfixturevalue("world")
-    table: AuthorizationTable = world.finishing.authorizations
+@pytest.fixture
+def table(any_world: World) -> AuthorizationTable:
+    table = any_world.finishing.authorizations
     table.create(ROW)
     return table
 

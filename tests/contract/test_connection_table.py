@@ -8,8 +8,9 @@ from typing import Any
 
 import pytest
 
+from tests.contract.rows import ID, NOW, OTHER, active, claim, landing, linking
 from tests.world import World
-from token_broker.domain.connection import Connection, Landing, Lease, Reason, Status, Suspect
+from token_broker.domain.connection import Connection, Lease, Reason, Status, Suspect
 from token_broker.domain.errors import (
     ConfirmationInvalid,
     ConnectionGone,
@@ -23,72 +24,10 @@ from token_broker.domain.errors import (
 from token_broker.domain.ports import ConnectionTable
 from token_broker.domain.token_set import Verdict
 
-NOW = 1_800_000_000
-ID = "c" * 32
-LIVE = frozenset(Status) - {Status.REVOKED}
 
-
-@pytest.fixture(params=["dynamodb", "memory"])
-def table(request: pytest.FixtureRequest) -> ConnectionTable:
-    if request.param == "memory":
-        return World.in_memory().on.connections
-    world: World = request.getfixturevalue("world")
-    return world.on.connections
-
-
-def linking(**changes: Any) -> Connection:
-    fields: dict[str, Any] = {
-        "id": ID,
-        "subject": "ada",
-        "connector": "mikomo",
-        "status": Status.LINKING,
-        "linked_at": NOW,
-        "updated_at": NOW,
-        "due_at": NOW + 900,
-        "lease": Lease(id="first", until=NOW + 95),
-        "unsettled": 1,
-        "confirmation_hash": "hash",
-    }
-    return Connection(**fields | changes)
-
-
-def landing(generation: int = 1, **changes: Any) -> Landing:
-    fields: dict[str, Any] = {
-        "connection_id": ID,
-        "generation": generation,
-        "attempt_id": f"attempt-{generation}",
-        "sealed": b"sealed",
-        "login": "login",
-        "issued_at": NOW,
-        "expires_at": NOW + 900,
-        "verdict": Verdict.UNVERIFIED,
-    }
-    return Landing(**fields | changes)
-
-
-def active(table: ConnectionTable, *, due_at: int = NOW + 600) -> Connection:
-    """Add a connection of generation 1 that is due in ten minutes."""
-    table.create(linking())
-    return table.land(landing(), lease_id="first", status=Status.ACTIVE, due_at=due_at)
-
-
-def claim(
-    table: ConnectionTable,
-    lease: str = "second",
-    *,
-    now: int = NOW + 600,
-    generation: int | None = None,
-    **how: Any,
-) -> Connection:
-    return table.claim(
-        ID,
-        lease=Lease(id=lease, until=now + 95),
-        now=now,
-        due_at=now + 155,
-        statuses=how.pop("statuses", LIVE),
-        generation=generation,
-        **how,
-    )
+@pytest.fixture
+def table(any_world: World) -> ConnectionTable:
+    return any_world.on.connections
 
 
 # ── reading ──────────────────────────────────────────────────────────────────────────────────────
@@ -642,9 +581,6 @@ def test_every_row_of_a_connection_is_read_without_its_token_set(table: Connecti
 
 
 # ── the owner of a login ─────────────────────────────────────────────────────────────────────────
-
-
-OTHER = "d" * 32
 
 
 def two_links_of_one_login(table: ConnectionTable) -> Connection:

@@ -1,0 +1,68 @@
+"""Rows of the connections table as the contract tests make them."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from token_broker.domain.connection import Connection, Landing, Lease, Status
+from token_broker.domain.ports import ConnectionTable
+from token_broker.domain.token_set import Verdict
+
+NOW = 1_800_000_000
+ID, OTHER = "c" * 32, "d" * 32
+LIVE = frozenset(Status) - {Status.REVOKED}
+
+
+def linking(**changes: Any) -> Connection:
+    fields: dict[str, Any] = {
+        "id": ID,
+        "subject": "ada",
+        "connector": "mikomo",
+        "status": Status.LINKING,
+        "linked_at": NOW,
+        "updated_at": NOW,
+        "due_at": NOW + 900,
+        "lease": Lease(id="first", until=NOW + 95),
+        "unsettled": 1,
+        "confirmation_hash": "hash",
+    }
+    return Connection(**fields | changes)
+
+
+def landing(generation: int = 1, **changes: Any) -> Landing:
+    fields: dict[str, Any] = {
+        "connection_id": ID,
+        "generation": generation,
+        "attempt_id": f"attempt-{generation}",
+        "sealed": b"sealed",
+        "login": "login",
+        "issued_at": NOW,
+        "expires_at": NOW + 900,
+        "verdict": Verdict.UNVERIFIED,
+    }
+    return Landing(**fields | changes)
+
+
+def active(table: ConnectionTable, *, due_at: int = NOW + 600) -> Connection:
+    """Add a connection of generation 1 that is due in ten minutes."""
+    table.create(linking())
+    return table.land(landing(), lease_id="first", status=Status.ACTIVE, due_at=due_at)
+
+
+def claim(
+    table: ConnectionTable,
+    lease: str = "second",
+    *,
+    now: int = NOW + 600,
+    generation: int | None = None,
+    **how: Any,
+) -> Connection:
+    return table.claim(
+        ID,
+        lease=Lease(id=lease, until=now + 95),
+        now=now,
+        due_at=now + 155,
+        statuses=how.pop("statuses", LIVE),
+        generation=generation,
+        **how,
+    )
