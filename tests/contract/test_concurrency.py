@@ -90,10 +90,11 @@ def land(table: ConnectionTable, landing: Landing, *, lease_id: str) -> Connecti
     raise AssertionError("the row never came to rest")
 
 
-def test_of_many_claims_one_gets_the_lease(table: ConnectionTable) -> None:
+@pytest.mark.parametrize("generation", [None, 1], ids=["schedule", "caller"])
+def test_of_many_claims_one_gets_the_lease(table: ConnectionTable, generation: int | None) -> None:
     active(table)
 
-    outcomes = at_once(lambda number: claim(table, f"lease-{number}"))
+    outcomes = at_once(lambda number: claim(table, f"lease-{number}", generation=generation))
 
     [holder] = winners(outcomes)
     assert told(outcomes) == {RefreshInProgress}

@@ -19,7 +19,7 @@ from local.stack import Stack
 from tests.from_npm import folder_of, need, npm
 
 PACKAGE = "oidc-provider@9.13.3"
-STACK_PORTS = int(os.environ.get("FOREIGN_PORT_BASE", "9900"))
+STACK_PORTS = int(os.environ.get("TEST_PORT_BASE", "9100")) + 800
 PROVIDER_PORT = STACK_PORTS + 4
 
 
