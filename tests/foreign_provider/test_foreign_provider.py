@@ -18,7 +18,7 @@ import requests
 
 from local.broker_client import BrokerClient
 from local.embedded_aws import client
-from local.smoke import Browser
+from local.journey import Browser
 from tests.foreign_provider.conftest import Ledger
 
 pytestmark = [pytest.mark.stack, pytest.mark.optional]
