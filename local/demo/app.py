@@ -139,6 +139,7 @@ def create_app(stack: Mapping[str, Any]) -> Flask:  # noqa: C901, PLR0915 - a li
         elif status != "active":
             flash(RETURNS.get(error, RETURNS.get(status or "", FAILED)), "bad")
             return redirect(url_for("home"), 303)
+        learn_login(connection_id)
         flash("Your bank is connected.", "good")
         return redirect(url_for("show", connection_id=connection_id), 303)
 
@@ -169,9 +170,19 @@ def create_app(stack: Mapping[str, Any]) -> Flask:  # noqa: C901, PLR0915 - a li
             "generation": answer.content["generation"],
             "expires_at": answer.content["expires_at"],
         }
-        if sandbox and (login := sandbox.login_of(answer.content["id_token"])):
-            session["logins"] = session.get("logins", {}) | {connection_id: login}
+        remember_login(connection_id, answer.content["id_token"])
         return answer
+
+    def remember_login(connection_id: str, id_token: str) -> None:
+        if sandbox and (login := sandbox.login_of(id_token)):
+            session["logins"] = session.get("logins", {}) | {connection_id: login}
+
+    def learn_login(connection_id: str) -> None:
+        """Find out whose requests to show, before the bank misbehaves; nothing depends on it."""
+        if sandbox and connection_id not in session.get("logins", {}):
+            answer = broker.token(connection_id)
+            if answer.status == 200:  # noqa: PLR2004
+                remember_login(connection_id, answer.content["id_token"])
 
     @app.post("/connections/<connection_id>/token")
     def token(connection_id: str) -> ResponseReturnValue:
@@ -215,6 +226,7 @@ def create_app(stack: Mapping[str, Any]) -> Flask:  # noqa: C901, PLR0915 - a li
         """Make the broker refresh now: refuse a bearer that has long to live."""
         seen = mine(connection_id)
         if sandbox:
+            learn_login(connection_id)
             with sandbox.bearers_that_live(SHORT_LIFE):
                 answer = bearer(connection_id, **reason_to_refresh(seen))
             if answer:

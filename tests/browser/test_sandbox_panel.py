@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 import requests
 
-from local.demo.app import SHORT_LIFE
+from local.demo.app import SHORT_LIFE, create_app
 from local.demo.sandbox_client import SandboxClient
 from local.smoke import A_RUN_OF_THE_SCHEDULE
 from tests.browser.person import Person
@@ -102,7 +102,6 @@ def test_refreshing_twice_at_once_does_not_end_the_consent(person: Person) -> No
 
 def test_a_fault_can_be_armed_for_one_login_with_all_it_can_be_told(person: Person) -> None:
     person.connects()
-    person.presses("Ask for the token")
     goes_to_panel(person)
     page = person.page
     page.get_by_label("What goes wrong").select_option("error_before_commit")
@@ -183,6 +182,14 @@ def test_a_form_of_another_page_arms_nothing(person: Person) -> None:
     assert SandboxClient(person.sandbox).faults()["armed"] == []
 
 
+def test_without_the_sandbox_there_is_no_panel(stack: dict[str, Any]) -> None:
+    elsewhere = stack["identity_provider"] | {"is_sandbox": False}
+    visitor = create_app(stack | {"identity_provider": elsewhere}).test_client()
+
+    assert visitor.get("/sandbox").status_code == 404
+    assert "misbehave" not in visitor.get("/").text
+
+
 def test_a_fault_can_be_armed_by_keyboard_alone(person: Person) -> None:
     person.goes_home()
     goes_to_panel(person)
@@ -214,11 +221,11 @@ def test_a_secret_refused_for_all_costs_nobody_a_connection(person: Person) -> N
     person.goes_to(connection)
     person.presses("Refresh now")
     assert re.search(r"\b500 server_error: ", person.reads())
+    assert met(person)[0].endswith("token refresh token 401 invalid_client wrong secret")
 
     person.presses("Ask for the token")
     assert re.search(r"Fingerprint\s+[0-9a-f]{16}", person.reads())
     assert "active" in person.reads()
-    assert "401 invalid_client wrong secret" in met(person)[0]
 
     goes_to_panel(person)
     person.presses("Switch all off")
