@@ -10,7 +10,7 @@ PIP = -m pip install --quiet --disable-pip-version-check --cache-dir .build/pip 
 SAM = mkdir -p .build/home && HOME=$(CURDIR)/.build/home SAM_CLI_TELEMETRY=0 AWS_DEFAULT_REGION=us-east-1 \
 	PATH="$(if $(PYTHON_RUNTIME),$(dir $(PYTHON_RUNTIME)):)$$PATH" .venv-sam/bin/sam
 
-.PHONY: help setup check test test-all build deploy operate demo up down smoke invoke
+.PHONY: help setup check test test-all faults build deploy operate demo up down smoke invoke
 help: ## Show this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
 
@@ -50,6 +50,9 @@ test: .venv/.ready ## Every test; one that needs more than is there is skipped w
 
 test-all: setup ## Every test; a skipped one fails
 	REQUIRE_ALL=1 .venv/bin/python -m pytest
+
+faults: .venv/.ready ## Cut every flow everywhere, write docs/faults.md, print what was lost
+	PYTHONPATH=.:layers/token_broker .venv/bin/python -m tests.interleavings.faults
 
 # ── AWS ──────────────────────────────────────────────────────────────────────────────────────────
 

@@ -88,6 +88,7 @@ class Loopback(requests.adapters.BaseAdapter):
         if self.before and (answered := self.before(request)) is not None:
             return answered
         response = self._answer(request)
+        response.request, response.url = request, str(request.url)
         return self.after(response) if self.after else response
 
     def _answer(self, request: requests.PreparedRequest) -> requests.Response:

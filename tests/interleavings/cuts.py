@@ -37,6 +37,7 @@ class Fault(StrEnum):
     DUPLICATED = "duplicated"  # delivered twice; the second one's answer is seen
     RACED = "raced"  # a run of the schedule and a caller come in between
     DEADLINE = "deadline"  # so slow that the function's time is nearly up
+    AWAY = "away from now on"  # for longer than the process lives
 
 
 class KilledError(BaseException):
@@ -59,6 +60,7 @@ class Cutter:
     fault: Fault | None = None
     rival: Callable[[], object] = lambda: None
     dead: bool = False
+    away: str = ""  # the port that does not answer any more
     steps: list[str] = field(default_factory=list)
     answer_lost: bool = False  # a rotation took effect and its answer reached nobody
     only_copy: bool = False  # the process holds an answer that is not durable yet
@@ -70,6 +72,8 @@ class Cutter:
         self.steps.append(name)
         if len(self.steps) - 1 == self.at:
             return self._cut(name, act)
+        if self.away and name.startswith(self.away):
+            return self._failure(name)
         return self._seen(name, act())
 
     def _seen(self, name: str, result: Any) -> Any:
@@ -102,6 +106,8 @@ class Cutter:
                     else max(self.clock.now, self.ends_at - LAST_SECONDS)
                 )
                 return self._seen(name, act())
+        if self.fault is Fault.AWAY:
+            self.away = name.partition(".")[0]
         if self.fault in {Fault.TIMED_OUT_AFTER, Fault.CUT_OFF_AFTER}:
             result = act()
             if name.startswith("token_endpoint."):
@@ -125,6 +131,7 @@ class Cutter:
             Fault.THROTTLED: Outcome.THROTTLED,
             Fault.TIMED_OUT_BEFORE: Outcome.TIMEOUT,
             Fault.TIMED_OUT_AFTER: Outcome.TIMEOUT,
+            Fault.AWAY: Outcome.UNREACHABLE,
         }.get(self.fault or Fault.CUT_OFF_BEFORE, Outcome.UPSTREAM)
         return Answer(outcome=outcome, detail="cut")
 

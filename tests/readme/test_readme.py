@@ -63,3 +63,8 @@ def test_every_relative_link_leads_somewhere(page: Path) -> None:
 def test_what_no_test_runs_is_said_to_be_so() -> None:
     deploy = README.partition("## Deploy to AWS")[2].partition("\n## ")[0]
     assert deploy.strip().startswith("Not run by a test")
+
+
+def test_the_page_of_faults_says_that_nothing_was_lost_that_could_be_kept() -> None:
+    page = (ROOT / "docs" / "faults.md").read_text()
+    assert page.splitlines()[-1] == "lost though recoverable: 0"
