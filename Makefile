@@ -10,7 +10,7 @@ PIP = -m pip install --quiet --disable-pip-version-check --cache-dir .build/pip 
 SAM = mkdir -p .build/home && HOME=$(CURDIR)/.build/home SAM_CLI_TELEMETRY=0 AWS_DEFAULT_REGION=us-east-1 \
 	PATH="$(if $(PYTHON_RUNTIME),$(dir $(PYTHON_RUNTIME)):)$$PATH" .venv-sam/bin/sam
 
-.PHONY: help setup check test test-all faults build deploy operate demo up down smoke invoke
+.PHONY: help setup check test test-all faults mutants build deploy operate demo up down smoke invoke
 help: ## Show this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
 
@@ -53,6 +53,9 @@ test-all: setup ## Every test; a skipped one fails
 
 faults: .venv/.ready ## Cut every flow everywhere, write docs/faults.md, print what was lost
 	PYTHONPATH=.:layers/token_broker .venv/bin/python -m tests.interleavings.faults
+
+mutants: .venv/.ready ## Switch each guard off and print the test that misses it
+	.venv/bin/python -m tests.mutants
 
 # ── AWS ──────────────────────────────────────────────────────────────────────────────────────────
 

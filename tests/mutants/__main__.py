@@ -1,0 +1,64 @@
+"""`make mutants`: switch each guard off, one at a time, and see which test misses it."""
+
+from __future__ import annotations
+
+import re
+import shutil
+import subprocess
+import sys
+import tempfile
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+from tests.mutants.guards import GUARDS, Guard
+
+ROOT = Path(__file__).parents[2]
+TREES = ("layers", "local", "functions", "operations", "events", "tests")
+FILES = ("pyproject.toml", "template.yaml", "README.md", "Makefile")
+TESTS = ("tests/contract", "tests/unit", "tests/interleavings")
+AT_ONCE = 2
+NOT_COPIED = shutil.ignore_patterns("__pycache__", ".run", "*.pyc")
+
+
+def main() -> int:
+    """Print the test that died of each guard; returns 1 if one is missed by none."""
+    with ThreadPoolExecutor(AT_ONCE) as pool:
+        died = list(pool.map(_died_of, GUARDS))
+    for guard, test in zip(GUARDS, died, strict=True):
+        print(f"{guard.name}\n    {test or 'MISSED BY NO TEST'}")
+    missed = sum(test is not None for test in died)
+    print(f"{missed} of {len(GUARDS)} guards are missed when they are off")
+    return missed != len(GUARDS)
+
+
+def _died_of(guard: Guard) -> str | None:
+    """Return the first test that fails without the guard."""
+    with tempfile.TemporaryDirectory() as folder:
+        copy = Path(folder)
+        for tree in TREES:
+            shutil.copytree(ROOT / tree, copy / tree, ignore=NOT_COPIED)
+        for file in FILES:
+            shutil.copy(ROOT / file, copy / file)
+        switch_off(guard, copy)
+        run = subprocess.run(
+            [sys.executable, "-m", "pytest", "-x", "-q", "-p", "no:cacheprovider", *TESTS],
+            cwd=copy,
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+    found = re.search(r"^(?:FAILED|ERROR) (\S.*?)(?: - .*)?$", run.stdout, re.MULTILINE)
+    return found.group(1) if found else None
+
+
+def switch_off(guard: Guard, root: Path) -> None:
+    """Put the guard's other text in its place; raise ValueError if it does not stand there."""
+    file = root / guard.file
+    text = file.read_text()
+    if text.count(guard.on) != 1:
+        raise ValueError(f"{guard.name}: stands {text.count(guard.on)} times in {guard.file}")
+    file.write_text(text.replace(guard.on, guard.off))
+
+
+if __name__ == "__main__":
+    sys.exit(main())

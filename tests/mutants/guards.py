@@ -1,0 +1,199 @@
+"""The guards that keep a connection, and how each is switched off: one text for another."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+CORE = "layers/token_broker/token_broker"
+TABLE = f"{CORE}/adapters/connection_table.py"
+AUTHORIZATIONS = f"{CORE}/adapters/authorization_table.py"
+REFRESH = f"{CORE}/use_cases/refresh.py"
+SCHEDULE = f"{CORE}/use_cases/schedule.py"
+CALLBACK = f"{CORE}/use_cases/callback.py"
+LOGIN = f"{CORE}/use_cases/login.py"
+
+
+@dataclass(frozen=True)
+class Guard:
+    """A guard: where it stands, what it says, and what it says when it is off."""
+
+    name: str
+    file: str
+    on: str
+    off: str
+
+
+GUARDS = (
+    Guard(
+        "lease: a claim needs a free row",
+        TABLE,
+        'is_free = "(attribute_not_exists(lease_until) OR lease_until <= :now)"',
+        'is_free = "attribute_exists(id)"',
+    ),
+    Guard(
+        "lease: only its holder settles",
+        TABLE,
+        'condition="lease_id = :held_lease"',
+        'condition="(lease_id = :held_lease OR attribute_exists(id))"',
+    ),
+    Guard(
+        "lease: only its holder repeats a send",
+        REFRESH,
+        "if remaining() < SEND_BUDGET or not _still_leased(on, held):",
+        "if remaining() < SEND_BUDGET:",
+    ),
+    Guard(
+        "generation: a set lands above its predecessor alone",
+        TABLE,
+        'condition="generation = :before AND lease_id = :lease AND "',
+        'condition="(generation = :before OR attribute_exists(id)) AND lease_id = :lease AND "',
+    ),
+    Guard(
+        "generation: also where the lease has moved on",
+        TABLE,
+        'condition="generation = :before AND #status = :was"',
+        'condition="(generation = :before OR attribute_exists(id)) AND #status = :was"',
+    ),
+    Guard(
+        "attempt id: a landed write knows itself again",
+        TABLE,
+        "if row.attempt_id == landing.attempt_id and row.generation >= landing.generation:",
+        "if not row:",
+    ),
+    Guard(
+        "attempt id: a claim knows itself again",
+        TABLE,
+        "if row.lease and row.lease.id == lease.id:",
+        "if not row:",
+    ),
+    Guard(
+        "persist first: the bearer is checked after the set is durable",
+        REFRESH,
+        "        landed = persist(\n",
+        "        if on.id_tokens.verify(tokens.id_token, nonce=None) is Verdict.BAD:\n"
+        '            raise UpstreamUnavailable(detail="off")\n'
+        "        landed = persist(\n",
+    ),
+    Guard(
+        "escrow: what the table does not take is kept there",
+        REFRESH,
+        "        on.escrow.put(landing)\n",
+        "        pass\n",
+    ),
+    Guard(
+        "escrow: whoever claims a row looks there first",
+        REFRESH,
+        "    if held.unsettled <= 1:\n",
+        "    if held.unsettled >= 0:\n",
+    ),
+    Guard(
+        "escrow: a reloaded redirect looks there",
+        CALLBACK,
+        "kept = on.escrow.find(connection_id, found.generation + 1)",
+        "kept = None",
+    ),
+    Guard(
+        "suspect before dead",
+        REFRESH,
+        "    earlier = held.suspected\n",
+        "    earlier = held.suspected or Suspect(\n"
+        "        generation=held.generation, reason=Reason.GRANT_DEAD\n"
+        "    )\n",
+    ),
+    Guard(
+        "mass guard",
+        f"{CORE}/domain/refresh_policy.py",
+        "return dead > GUARD_COUNT and dead > attempts * GUARD_SHARE",
+        "return dead > attempts > GUARD_COUNT * GUARD_SHARE * 1_000_000",
+    ),
+    Guard(
+        "breaker: callers wait",
+        REFRESH,
+        "if until is not None and now < until + BREAKER_PAUSE:",
+        "if until is not None and now < 0:",
+    ),
+    Guard(
+        "breaker: the schedule waits",
+        SCHEDULE,
+        "if paused_until is not None and paused_until > now:",
+        "if paused_until is not None and now < 0:",
+    ),
+    Guard(
+        "breaker: a refused canary stops the run",
+        SCHEDULE,
+        "            run.stopped = True\n",
+        "            run.stopped = False\n",
+    ),
+    Guard(
+        "deadline: no refresh without time to persist its answer",
+        REFRESH,
+        "        if remaining() < SEND_BUDGET:\n            raise",
+        "        if remaining() < 0:\n            raise",
+    ),
+    Guard(
+        "deadline: no exchange without time to persist its answer",
+        CALLBACK,
+        "        if self.remaining() < SEND_BUDGET:\n",
+        "        if self.remaining() < 0:\n",
+    ),
+    Guard(
+        "single-use state: one delivery exchanges the code",
+        CALLBACK,
+        "        if not self.finishing.authorizations.begin_exchange(\n",
+        "        if None is self.finishing.authorizations.begin_exchange(\n",
+    ),
+    Guard(
+        "single-use state: a code that may have been sent is not sent again",
+        CALLBACK,
+        "if not self.finishing.authorizations.mark_sent(row.id, attempt=self.attempt):",
+        "if row.id is None:",
+    ),
+    Guard(
+        "cookie binding",
+        CALLBACK,
+        " or not link.matches(cookie, stored):",
+        ":",
+    ),
+    Guard(
+        "login pointer: who confirms takes the login over",
+        TABLE,
+        "self._transact(winner, *self._ownership(row, owner, now=now))",
+        "self._transact(winner)",
+    ),
+    Guard(
+        "login pointer: who renews takes the login over",
+        TABLE,
+        "if items := self._ownership(connection, owner, now=now):",
+        "if items := self._ownership(connection, connection.id, now=now):",
+    ),
+    Guard(
+        "login pointer: the older connection is on hold until the newer is confirmed",
+        TABLE,
+        'is_free += " AND (attribute_not_exists(hold_until) OR hold_until <= :now)"',
+        'is_free += ""',
+    ),
+    Guard(
+        "login pointer: a set is handed over once",
+        LOGIN,
+        "heir.iat >= held.iat:",
+        "heir.iat > held.iat:",
+    ),
+    Guard(
+        "identity row: nothing is sent from a copy",
+        REFRESH,
+        "if on.connections.recorded_identity(home) != home:",
+        "if on.connections.recorded_identity(home) is None:",
+    ),
+    Guard(
+        "export: what was taken out is not sent again",
+        SCHEDULE,
+        "is_ours = held.sealed is not None and held.reason is not Reason.EXPORTED",
+        "is_ours = held.sealed is not None",
+    ),
+    Guard(
+        "quarantine: an ended set is kept for its time",
+        SCHEDULE,
+        "    if (held.keep_until or 0) > now:",
+        "    if held.keep_until == 0:",
+    ),
+)
