@@ -4,13 +4,15 @@
 PYTHON ?= python3
 PYTHON_RUNTIME ?= $(shell command -v python3.13 >/dev/null 2>&1 && python3.13 -c 'import sys; print(sys.executable)' 2>/dev/null \
 	|| ls "$${PYENV_ROOT:-$$HOME/.pyenv}"/versions/3.13*/bin/python3.13 2>/dev/null | tail -n 1)
+SCHEDULES ?= 5000
+SEED ?= $(shell date +%s)
 RUN = PYTHONPATH=layers/token_broker .venv/bin
 PIP = -m pip install --quiet --disable-pip-version-check --cache-dir .build/pip --require-hashes --no-deps
 # SAM keeps notes in its user's home; ours stay in the checkout.
 SAM = mkdir -p .build/home && HOME=$(CURDIR)/.build/home SAM_CLI_TELEMETRY=0 AWS_DEFAULT_REGION=us-east-1 \
 	PATH="$(if $(PYTHON_RUNTIME),$(dir $(PYTHON_RUNTIME)):)$$PATH" .venv-sam/bin/sam
 
-.PHONY: help setup check test test-all faults mutants build deploy operate demo up down smoke invoke
+.PHONY: help setup check test test-all faults soak mutants build deploy operate demo up down smoke invoke
 help: ## Show this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
 
@@ -53,6 +55,10 @@ test-all: setup ## Every test; a skipped one fails
 
 faults: .venv/.ready ## Cut every flow everywhere, write docs/faults.md, print what was lost
 	PYTHONPATH=.:layers/token_broker .venv/bin/python -m tests.interleavings.faults
+
+soak: .venv/.ready ## Random schedules, new ones each time: make soak [SCHEDULES=5000] [SEED=...]
+	SCHEDULES=$(SCHEDULES) .venv/bin/python -m pytest tests/interleavings/test_random_schedules.py \
+		--hypothesis-profile=soak --hypothesis-show-statistics --hypothesis-seed=$(SEED)
 
 mutants: .venv/.ready ## Switch each guard off and print the test that misses it
 	.venv/bin/python -m tests.mutants

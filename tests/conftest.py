@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 import pytest_socket
+from hypothesis import settings
 from moto import mock_aws
 
 from local.build import EMBEDDED_PYTHON, SAM
@@ -16,6 +17,13 @@ from tests.tables import Aws
 from tests.world import World
 
 STACK_PORTS = int(os.environ.get("TEST_PORT_BASE", "9100"))  # two checkouts may run side by side
+
+# The same schedules on every run of the tests; `make soak` walks new ones.
+settings.register_profile("tests", max_examples=200, derandomize=True, deadline=None)
+settings.register_profile(
+    "soak", max_examples=int(os.environ.get("SCHEDULES", "5000")), deadline=None
+)
+settings.load_profile("tests")
 
 # Nothing a developer has configured may reach, or be reached by, a test.
 for name in [name for name in os.environ if name.startswith(("AWS_", "AKOYA_", "POWERTOOLS_"))]:

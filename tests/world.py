@@ -13,6 +13,7 @@ from collections.abc import Callable, Iterator
 from concurrent.futures import Executor, Future
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from http import HTTPStatus
 from typing import Any
 from urllib.parse import parse_qs, urlsplit
 
@@ -272,6 +273,15 @@ class World:
             rejected=rejected,
             remaining=self.remaining,
         )
+
+    def is_accepted(self, bearer: token.Bearer) -> bool:
+        """Call the data API with a bearer; tell whether it takes it."""
+        answer = self.provider.data(
+            product="accounts-info",
+            connector=bearer.connector,
+            authorization=f"Bearer {bearer.id_token.reveal()}",
+        )
+        return answer.status == HTTPStatus.OK
 
     def run_schedule(self) -> schedule.Run:
         return schedule.tend_due(

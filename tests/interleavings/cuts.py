@@ -65,7 +65,7 @@ class Cutter:
     answer_lost: bool = False  # a rotation took effect and its answer reached nobody
     only_copy: bool = False  # the process holds an answer that is not durable yet
 
-    def call(self, name: str, act: Callable[[], Any]) -> Any:
+    def call(self, name: str, act: Callable[[], Any], *_what: Any) -> Any:
         if self.dead or self.clock.now >= self.ends_at:
             self.dead = True
             raise KilledError
@@ -146,7 +146,8 @@ class Stepped:
         target = getattr(self._port, method)
 
         def call(*args: Any, **kwargs: Any) -> Any:
-            return self._cutter.call(f"{self._name}.{method}", lambda: target(*args, **kwargs))
+            step = f"{self._name}.{method}"
+            return self._cutter.call(step, lambda: target(*args, **kwargs), *args)
 
         return call
 

@@ -112,7 +112,7 @@ class Watch:
     def __init__(self, world: World) -> None:
         self.complaints: list[str] = []
         self._world = world
-        self._durable: set[str] = set()
+        self.durable: set[str] = set()
         self._instead_of(world.on.connections, "land", after=self._written)
         self._instead_of(world.on.escrow, "put", after=self._written)
         self._instead_of(world.on.token_endpoint, "refresh", before=self._sent)
@@ -142,7 +142,7 @@ class Watch:
             sealed=landing.sealed,
         )
         token = self._world.on.seal.open(row).refresh_token.reveal()
-        self._durable.add(fingerprint(token))
+        self.durable.add(fingerprint(token))
 
     def _sent(self, refresh_token: Any) -> None:
         successors = {
@@ -152,7 +152,7 @@ class Watch:
         }
         newer = successors.get(fingerprint(refresh_token.reveal()))
         while newer:
-            if newer in self._durable:
+            if newer in self.durable:
                 self.complaints.append("a refresh token was sent once its successor was durable")
             newer = successors.get(newer)
 
@@ -218,7 +218,10 @@ def _complaints(world: World, verdict: Verdict, fault: Fault) -> Iterator[str]:
     """Name every rule that was broken, whatever the end."""
     is_lost = verdict.startswith("lost, no way")
     for row in world.on.connections.every():
-        yield from _of_a_row(row, world.clock(), is_lost=is_lost)
+        yield from left_stuck(row, world.clock())
+        ended = row.status is Status.REAUTH_REQUIRED and row.reason is not Reason.EXPORTED
+        if ended and not is_lost:
+            yield f"asked to consent again ({row.reason}) though nothing was lost"
     sent = [one for one in world.provider.ledger()["requests"] if one.get("presented")]
     for place, one in enumerate(sent):
         for other in sent[place + 1 :]:
@@ -231,13 +234,11 @@ def _complaints(world: World, verdict: Verdict, fault: Fault) -> Iterator[str]:
                 yield "a code was sent again after it was answered"
 
 
-def _of_a_row(row: Connection, now: int, *, is_lost: bool) -> Iterator[str]:
+def left_stuck(row: Connection, now: int) -> Iterator[str]:
+    """Say what keeps a row from ever being tended again."""
     if row.status is Status.REVOKED:
         return
     if row.due_at is None or row.due_at <= now:
         yield f"stuck: {row.status} is due at {row.due_at}"
     if row.leased(now):
         yield "stuck: a lease outlives its attempt"
-    ended = row.status is Status.REAUTH_REQUIRED and row.reason is not Reason.EXPORTED
-    if ended and not is_lost:
-        yield f"asked to consent again ({row.reason}) though nothing was lost"

@@ -56,17 +56,28 @@ class Person:
     confirmed: bool = False
 
     def comes_back(self, world: World) -> None:
+        self.is_told(world)
+        self.is_vouched_for(world)
+
+    def is_told(self, world: World) -> None:
         if self.told is None:
             self.told = world.come_back(self.address)
-        if self.told.confirmation and not self.confirmed:
+
+    def is_vouched_for(self, world: World) -> None:
+        if self.told and self.told.confirmation and not self.confirmed:
             world.confirm(self.told, self.subject)
             self.confirmed = True
 
 
-def sent_out(world: World, subject: str = "ada", connection_id: str | None = None) -> Person:
+def sent_out(
+    world: World,
+    subject: str = "ada",
+    connection_id: str | None = None,
+    user: str = "mikomo_1",
+) -> Person:
     """Send a person to the bank, who consents and is about to come back."""
     begun = world.begin(subject, connection_id)
-    return Person(subject, world.consent(world.open(begun)))
+    return Person(subject, world.consent(world.open(begun), user))
 
 
 def _exchange(world: World) -> Prepared:

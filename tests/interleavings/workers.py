@@ -1,0 +1,178 @@
+"""Processes that stop before every call at a port, so that many of them can be interleaved.
+
+Each is a greenlet: whoever drives it decides which one goes on, what its next call meets, and when
+it dies. Nothing is left to the operating system, so every schedule can be run again.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from contextlib import suppress
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+from greenlet import getcurrent, greenlet
+
+from local.akoya_sandbox.ledger import fingerprint
+from tests.interleavings.cuts import (
+    AKOYAS_TIMEOUT,
+    OURS_TIMEOUT,
+    Cutter,
+    Fault,
+    Flow,
+    KilledError,
+    process_in,
+)
+from tests.world import FixedClock, World
+from token_broker.domain.errors import TokenBrokerError, UpstreamUnavailable
+from token_broker.domain.outcome import Answer, Outcome
+
+# How long after a caller has given up what it asked for may still happen.
+AKOYAS_DELAY = 50
+OURS_DELAY = 10
+
+
+@dataclass
+class Late:
+    """A request nobody waits for any more, and which still takes effect."""
+
+    by: float
+    act: Callable[[], object]
+    token: str | None = None
+
+    def lands(self) -> None:
+        with suppress(TokenBrokerError):
+            self.act()
+
+
+@dataclass
+class Traffic:
+    """What is under way between all processes and the outside."""
+
+    clock: FixedClock
+    complaints: list[str] = field(default_factory=list)
+    late: list[Late] = field(default_factory=list)
+    _at_akoya: list[str] = field(default_factory=list)
+
+    def begins(self, token: str) -> None:
+        """Note that a refresh token leaves for Akoya; nobody else's may be there."""
+        if token in self._at_akoya or any(late.token == token for late in self.late):
+            self.complaints.append("two sends of one refresh token overlapped")
+        self._at_akoya.append(token)
+
+    def ends(self, token: str) -> None:
+        self._at_akoya.remove(token)
+
+    def is_late(self, late: Late) -> None:
+        """Note a request that its sender has given up, and that arrives all the same."""
+        self.late.append(late)
+
+    def lands(self, *, before: float) -> None:
+        """Let what is late by then take effect."""
+        for late in [one for one in self.late if one.by <= before]:
+            self.late.remove(late)
+            late.lands()
+
+
+@dataclass
+class Worker(Cutter):
+    """One process; it stands still until it is told to go on."""
+
+    traffic: Traffic = field(kw_only=True)
+    does: str = field(kw_only=True)
+    wants: str = ""  # the step it is about to make
+    is_late: bool = False  # what is cut times out and takes effect later
+    received: list[str] = field(default_factory=list)  # refresh tokens whose answer arrived here
+    failure: BaseException | None = None
+    _body: greenlet | None = None
+    _late: Late = field(default_factory=lambda: Late(by=0, act=lambda: None))
+
+    @classmethod
+    def of(
+        cls,
+        world: World,
+        flow: Flow,
+        traffic: Traffic,
+        *,
+        does: str,
+        timeout: float,
+        skew: int,
+    ) -> Worker:
+        """Start a process on a machine whose clock is wrong by `skew` seconds."""
+        worker = cls(
+            clock=world.clock, ends_at=world.clock.now + timeout, traffic=traffic, does=does
+        )
+        process = process_in(world, worker)
+        process.on = replace(process.on, clock=lambda: int(world.clock.now + skew))
+        worker._body = greenlet(lambda: worker._run(lambda: flow(process)))
+        worker.goes_on()
+        return worker
+
+    @property
+    def is_over(self) -> bool:
+        return self._body is None or self._body.dead
+
+    def goes_on(self, fault: Fault | None = None, *, late: bool = False) -> None:
+        """Make the next step, which meets a fault if one is given."""
+        if self.is_over or self._body is None:
+            return
+        self.fault, self.is_late = fault, late
+        self.at = len(self.steps) if fault or late else None
+        self._body.switch()
+
+    def dies(self) -> None:
+        """End here, whatever is under way."""
+        self.dead = True
+        self.goes_on()
+
+    def call(self, name: str, act: Callable[[], Any], *what: Any) -> Any:
+        self.wants = name
+        if not (self.away and name.startswith(self.away)):  # who knocks in vain need not be watched
+            self._stands()
+        self._late = Late(by=0, act=act)
+        if name == "token_endpoint.refresh":
+            token = self._late.token = fingerprint(what[0].reveal())
+            return super().call(name, lambda: self._sent(token, act))
+        return super().call(name, act)
+
+    def _run(self, flow: Callable[[], object]) -> None:
+        try:
+            flow()
+        except (KilledError, TokenBrokerError):
+            pass
+        except Exception as exc:  # noqa: BLE001 - told to whoever drives
+            self.failure = exc
+
+    def _stands(self) -> None:
+        parent = getcurrent().parent
+        assert parent is not None
+        parent.switch()
+        if self.dead:
+            raise KilledError
+
+    def _sent(self, token: str, act: Callable[[], Answer]) -> Answer:
+        """Send; Akoya acts at once, and its answer takes as long as it is let."""
+        self.traffic.begins(token)
+        try:
+            answer = act()
+            self._stands()
+        finally:
+            self.traffic.ends(token)
+        return answer
+
+    def _seen(self, name: str, result: Any) -> Any:
+        if isinstance(result, Answer) and result.refresh_token:
+            self.received.append(fingerprint(result.refresh_token.reveal()))
+        return super()._seen(name, result)
+
+    def _cut(self, name: str, act: Callable[[], Any]) -> Any:
+        if not self.is_late:
+            return super()._cut(name, act)
+        is_send = name.startswith("token_endpoint.")
+        waits, delay = (AKOYAS_TIMEOUT, AKOYAS_DELAY) if is_send else (OURS_TIMEOUT, OURS_DELAY)
+        self._late.by = self.clock.now + waits + delay
+        self.traffic.is_late(self._late)
+        self.clock.advance(waits)
+        if is_send:
+            return Answer(outcome=Outcome.TIMEOUT, detail="cut")
+        raise UpstreamUnavailable(detail="cut")
