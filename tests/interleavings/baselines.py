@@ -16,7 +16,7 @@ from oauthlib.oauth2 import InvalidClientError, MissingTokenError, OAuth2Error
 from requests_oauthlib import OAuth2Session
 
 from local.akoya_sandbox.ledger import fingerprint
-from tests.interleavings.cuts import Cutter, Fault, KilledError
+from tests.interleavings.cuts import TIMEOUTS, Cutter, Fault, KilledError
 from tests.world import CLIENT_ID, CLIENT_SECRET, IDP, World, as_json
 
 TOKEN_URL = f"{IDP}/token".replace("http:", "https:")  # the library insists
@@ -132,6 +132,9 @@ class LoopCutter(Cutter):
             if self.fault is Fault.DUPLICATED:
                 return self._seen(name, act())
             return self._failure(name)
+        if self.fault is Fault.TIMED_OUT_LATE:
+            self.late = act
+            return self._failure(name)
         if is_send and self.fault is Fault.DEADLINE:
             self.clock.advance(35)
             return self._seen(name, act())
@@ -145,7 +148,7 @@ class LoopCutter(Cutter):
                 raise InvalidClientError
             case Fault.THROTTLED:
                 raise MissingTokenError  # what the library makes of a 429
-            case Fault.TIMED_OUT_BEFORE | Fault.TIMED_OUT_AFTER:
+            case fault if fault in TIMEOUTS:
                 self.clock.advance(30)
                 raise requests.ReadTimeout
             case _:
@@ -202,6 +205,8 @@ def _is_lost(loop: Loop, dialect: str, at: int, fault: Fault) -> bool:
         clock=world.clock, ends_at=world.clock.now + TIMEOUT, at=at, fault=fault, rival=run
     )
     run(cutter.call)
+    with suppress(OAuth2Error, ConditionError):
+        cutter.late()
     _live_on(world, run, minutes=30)
     return not _kept(world, table)
 

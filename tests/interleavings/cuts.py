@@ -7,6 +7,7 @@ to the code is cut without anyone remembering; `cut` makes one step fail in one 
 from __future__ import annotations
 
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass, field, fields, replace
 from enum import StrEnum
 from typing import Any
@@ -32,12 +33,16 @@ class Fault(StrEnum):
     THROTTLED = "throttled"  # no effect
     TIMED_OUT_BEFORE = "timed out, no effect"
     TIMED_OUT_AFTER = "timed out, with effect"
+    TIMED_OUT_LATE = "timed out, effect later"  # when the process has long done something else
     CUT_OFF_BEFORE = "cut off, no effect"  # the connection breaks: nobody is at it any more
     CUT_OFF_AFTER = "cut off, with effect"
     DUPLICATED = "duplicated"  # delivered twice; the second one's answer is seen
     RACED = "raced"  # a run of the schedule and a caller come in between
     DEADLINE = "deadline"  # so slow that the function's time is nearly up
     AWAY = "away from now on"  # for longer than the process lives
+
+
+TIMEOUTS = frozenset({Fault.TIMED_OUT_BEFORE, Fault.TIMED_OUT_AFTER, Fault.TIMED_OUT_LATE})
 
 
 class KilledError(BaseException):
@@ -61,6 +66,7 @@ class Cutter:
     rival: Callable[[], object] = lambda: None
     dead: bool = False
     away: str = ""  # the port that does not answer any more
+    late: Callable[[], object] = lambda: None  # what takes effect when nobody waits for it
     steps: list[str] = field(default_factory=list)
     answer_lost: bool = False  # a rotation took effect and its answer reached nobody
     only_copy: bool = False  # the process holds an answer that is not durable yet
@@ -108,6 +114,8 @@ class Cutter:
                 return self._seen(name, act())
         if self.fault is Fault.AWAY:
             self.away = name.partition(".")[0]
+        if self.fault is Fault.TIMED_OUT_LATE:
+            self.late = act
         if self.fault in {Fault.TIMED_OUT_AFTER, Fault.CUT_OFF_AFTER}:
             result = act()
             if name.startswith("token_endpoint."):
@@ -120,7 +128,7 @@ class Cutter:
 
     def _failure(self, name: str) -> Any:
         ours = not name.startswith("token_endpoint.")
-        if self.fault in {Fault.TIMED_OUT_BEFORE, Fault.TIMED_OUT_AFTER}:
+        if self.fault in TIMEOUTS:
             self.clock.advance(OURS_TIMEOUT if ours else AKOYAS_TIMEOUT)
         if ours and self.fault is Fault.REFUSED:
             raise BrokerMisconfigured(detail="cut")
@@ -129,9 +137,8 @@ class Cutter:
         outcome = {
             Fault.REFUSED: Outcome.CLIENT_AUTH,
             Fault.THROTTLED: Outcome.THROTTLED,
-            Fault.TIMED_OUT_BEFORE: Outcome.TIMEOUT,
-            Fault.TIMED_OUT_AFTER: Outcome.TIMEOUT,
             Fault.AWAY: Outcome.UNREACHABLE,
+            **dict.fromkeys(TIMEOUTS, Outcome.TIMEOUT),
         }.get(self.fault or Fault.CUT_OFF_BEFORE, Outcome.UPSTREAM)
         return Answer(outcome=outcome, detail="cut")
 
@@ -195,8 +202,11 @@ def cut(
     cutter = Cutter(
         clock=world.clock, ends_at=world.clock.now + timeout, at=at, fault=fault, rival=rival
     )
-    try:
+    came_through = False
+    with suppress(KilledError, TokenBrokerError):
         flow(process_in(world, cutter))
-    except (KilledError, TokenBrokerError):
-        return cutter, False
-    return cutter, True
+        came_through = True
+    with suppress(TokenBrokerError):
+        answer = cutter.late()
+        cutter.answer_lost |= isinstance(answer, Answer) and bool(answer.refresh_token)
+    return cutter, came_through

@@ -17,6 +17,7 @@ from local.akoya_sandbox.ledger import fingerprint
 from tests.interleavings.cuts import (
     AKOYAS_TIMEOUT,
     OURS_TIMEOUT,
+    SLOWEST_ANSWER,
     Cutter,
     Fault,
     Flow,
@@ -52,16 +53,18 @@ class Traffic:
     clock: FixedClock
     complaints: list[str] = field(default_factory=list)
     late: list[Late] = field(default_factory=list)
-    _at_akoya: list[str] = field(default_factory=list)
+    _awaited: dict[str, float] = field(default_factory=dict)  # token: until when at the most
 
-    def begins(self, token: str) -> None:
-        """Note that a refresh token leaves for Akoya; nobody else's may be there."""
-        if token in self._at_akoya or any(late.token == token for late in self.late):
+    def begins(self, token: str, *, until: float) -> None:
+        """Note that a refresh token leaves for Akoya; it must not be under way already."""
+        awaited = self._awaited.get(token, 0) > self.clock.now
+        if awaited or any(late.token == token for late in self.late):
             self.complaints.append("two sends of one refresh token overlapped")
-        self._at_akoya.append(token)
+        self._awaited[token] = until
 
     def ends(self, token: str) -> None:
-        self._at_akoya.remove(token)
+        """Note that its sender has its answer, or does not wait for it any more."""
+        self._awaited.pop(token, None)
 
     def is_late(self, late: Late) -> None:
         """Note a request that its sender has given up, and that arrives all the same."""
@@ -152,12 +155,15 @@ class Worker(Cutter):
 
     def _sent(self, token: str, act: Callable[[], Answer]) -> Answer:
         """Send; Akoya acts at once, and its answer takes as long as it is let."""
-        self.traffic.begins(token)
+        gives_up_at = self.clock.now + SLOWEST_ANSWER
+        self.traffic.begins(token, until=min(gives_up_at, self.ends_at))
         try:
             answer = act()
             self._stands()
         finally:
             self.traffic.ends(token)
+        if self.clock.now > gives_up_at:
+            return Answer(outcome=Outcome.TIMEOUT, detail="too late")
         return answer
 
     def _seen(self, name: str, result: Any) -> Any:
