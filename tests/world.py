@@ -188,16 +188,17 @@ class World:
     @classmethod
     def in_memory(cls) -> World:
         """Create a world on fakes, fast enough to be made thousands of times."""
+        clock = FixedClock()
         credentials = ClientCredentials(
             client_id=CLIENT_ID, client_secret=SecretText(CLIENT_SECRET)
         )
         return _create(
             cls,
-            FixedClock(),
+            clock,
             connections=MemoryConnectionTable(),
             authorizations=MemoryAuthorizationTable(),
             escrow=MemoryEscrow(),
-            control=MemoryControl(),
+            control=MemoryControl(clock),
             seal=MemorySeal(),
             client_secret=MemoryClientSecret(credentials),
         )

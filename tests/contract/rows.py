@@ -66,3 +66,9 @@ def claim(
         generation=generation,
         **how,
     )
+
+
+def owner_id(table: ConnectionTable) -> str | None:
+    """Return the id of the connection that owns the login of these rows."""
+    owner = table.owner_of("login")
+    return owner.id if owner else None

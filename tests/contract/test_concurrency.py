@@ -17,7 +17,7 @@ import pytest
 
 from local.embedded_aws import client
 from tests.contract.conftest import DYNAMODB_LOCAL
-from tests.contract.rows import ID, NOW, OTHER, active, claim, landing, linking
+from tests.contract.rows import ID, NOW, OTHER, active, claim, landing, linking, owner_id
 from tests.tables import create_tables
 from token_broker.adapters.authorization_table import DynamoAuthorizationTable
 from token_broker.adapters.connection_table import DynamoConnectionTable
@@ -151,13 +151,14 @@ def test_a_login_claimed_by_two_connections_gets_one_owner(table: ConnectionTabl
 
     [owner] = set(winners(outcomes))
     assert told(outcomes) <= {StaleGeneration}
-    assert table.owner_of("login") == owner
+    assert owner_id(table) == owner
     confirmed = table.get(OTHER).status is Status.ACTIVE
     assert confirmed == (owner == OTHER)
 
 
 def test_an_owner_superseded_by_many_at_once_is_superseded_by_one(table: ConnectionTable) -> None:
     table.take_over(active(table), owner=None, now=NOW)
+    owned = table.owner_of("login")
     ids = [f"{number:032x}" for number in range(THREADS)]
     for pending in ids:
         table.create(linking(id=pending))
@@ -170,14 +171,14 @@ def test_an_owner_superseded_by_many_at_once_is_superseded_by_one(table: Connect
 
     def act(number: int) -> str:
         return table.confirm(
-            ids[number], subject="ada", confirmation_hash="hash", owner=ID, due_at=NOW, now=NOW
+            ids[number], subject="ada", confirmation_hash="hash", owner=owned, due_at=NOW, now=NOW
         ).id
 
     outcomes = at_once(act)
 
     [owner] = winners(outcomes)
     assert told(outcomes) == {StaleGeneration}
-    assert table.owner_of("login") == owner
+    assert owner_id(table) == owner
     assert table.get(ID).status is Status.SUPERSEDED
     statuses = [table.get(pending).status for pending in ids]
     assert statuses.count(Status.ACTIVE) == 1

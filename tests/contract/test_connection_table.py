@@ -8,9 +8,9 @@ from typing import Any
 
 import pytest
 
-from tests.contract.rows import ID, NOW, OTHER, active, claim, landing, linking
+from tests.contract.rows import ID, NOW, OTHER, active, claim, landing, linking, owner_id
 from tests.world import World
-from token_broker.domain.connection import Connection, Lease, Reason, Status, Suspect
+from token_broker.domain.connection import Connection, Lease, Owner, Reason, Status, Suspect
 from token_broker.domain.errors import (
     ConfirmationInvalid,
     ConnectionGone,
@@ -22,6 +22,7 @@ from token_broker.domain.errors import (
     UpstreamUnavailable,
 )
 from token_broker.domain.ports import ConnectionTable
+from token_broker.domain.refresh_policy import CLOCK_SKEW, CONFIRM_WITHIN
 from token_broker.domain.token_set import Verdict
 
 
@@ -476,6 +477,19 @@ def test_a_row_is_deleted_only_under_its_lease_and_before_a_set_has_landed(
     assert table.get(ID).generation == 1
 
 
+def test_what_was_confirmed_meanwhile_is_not_deleted(table: ConnectionTable) -> None:
+    table.create(linking())
+    table.land(landing(), lease_id="first", status=Status.PENDING_CONFIRMATION, due_at=NOW)
+    held = claim(table)
+    table.confirm(
+        ID, subject="ada", confirmation_hash="hash", owner=None, due_at=NOW + 900, now=NOW + 1
+    )
+
+    table.delete(held)
+
+    assert table.get(ID).status is Status.ACTIVE
+
+
 def test_a_deleted_row_is_gone(table: ConnectionTable) -> None:
     table.create(linking())
     table.delete(linking())
@@ -554,7 +568,7 @@ def test_what_comes_in_owns_its_login_from_the_start(table: ConnectionTable) -> 
     table.bring_in(coming(), owner=None, now=NOW)
 
     assert table.get(ID) == coming()
-    assert table.owner_of("login") == ID
+    assert owner_id(table) == ID
     assert table.due(now=NOW + 900, limit=9) == [(ID, NOW + 900)]
     for other in (coming(), coming("d" * 32)):
         with pytest.raises(StaleGeneration):
@@ -566,9 +580,9 @@ def test_what_comes_in_owns_its_login_from_the_start(table: ConnectionTable) -> 
 def test_what_comes_in_supersedes_the_owner_it_was_told_of(table: ConnectionTable) -> None:
     table.bring_in(coming(), owner=None, now=NOW)
 
-    table.bring_in(coming("d" * 32), owner=ID, now=NOW)
+    table.bring_in(coming("d" * 32), owner=table.owner_of("login"), now=NOW)
 
-    assert table.owner_of("login") == "d" * 32
+    assert owner_id(table) == "d" * 32
     assert (table.get(ID).status, table.get(ID).sealed) == (Status.SUPERSEDED, None)
 
 
@@ -596,9 +610,9 @@ def two_links_of_one_login(table: ConnectionTable) -> Connection:
     )
 
 
-def confirm_other(table: ConnectionTable, *, owner: str | None) -> Connection:
+def confirm_other(table: ConnectionTable, *, owner: Owner | None, now: int = NOW + 1) -> Connection:
     return table.confirm(
-        OTHER, subject="ada", confirmation_hash="hash", owner=owner, due_at=NOW + 60, now=NOW + 1
+        OTHER, subject="ada", confirmation_hash="hash", owner=owner, due_at=NOW + 60, now=now
     )
 
 
@@ -607,22 +621,63 @@ def test_a_login_has_the_owner_that_took_it_over(table: ConnectionTable) -> None
     row = active(table)
 
     table.take_over(row, owner=None, now=NOW)
-    table.take_over(row, owner=ID, now=NOW)
+    table.take_over(row, owner=table.owner_of("login"), now=NOW)
 
-    assert table.owner_of("login") == ID
+    assert owner_id(table) == ID
     assert table.get(ID).status is Status.ACTIVE
 
 
 def test_a_confirmation_takes_the_login_and_supersedes_its_owner(table: ConnectionTable) -> None:
     two_links_of_one_login(table)
 
-    assert confirm_other(table, owner=ID).status is Status.ACTIVE
+    assert confirm_other(table, owner=table.owner_of("login")).status is Status.ACTIVE
 
     loser = table.get(ID)
     assert (loser.status, loser.sealed, loser.lease) == (Status.SUPERSEDED, None, None)
     assert loser.due_at is not None
-    assert table.owner_of("login") == OTHER
-    assert confirm_other(table, owner=OTHER).status is Status.ACTIVE
+    assert owner_id(table) == OTHER
+    assert confirm_other(table, owner=table.owner_of("login")).status is Status.ACTIVE
+
+
+def test_an_owner_that_may_be_getting_tokens_is_not_superseded(table: ConnectionTable) -> None:
+    two_links_of_one_login(table)
+    claim(table)  # until NOW + 695
+
+    with pytest.raises(StaleGeneration):
+        confirm_other(table, owner=table.owner_of("login"), now=NOW + 694)
+
+    assert table.get(ID).status is Status.ACTIVE
+    assert table.get(OTHER).status is Status.PENDING_CONFIRMATION
+    owner = table.owner_of("login")
+    assert confirm_other(table, owner=owner, now=NOW + 695).status is Status.ACTIVE
+
+
+def test_an_owner_with_other_tokens_than_it_was_judged_by_is_not_superseded(
+    table: ConnectionTable,
+) -> None:
+    two_links_of_one_login(table)
+    judged = table.owner_of("login")
+    claim(table)
+    table.land(landing(2), lease_id="second", status=Status.ACTIVE, due_at=NOW + 600)
+
+    with pytest.raises(StaleGeneration):
+        confirm_other(table, owner=judged)
+
+    assert table.get(ID).sealed is not None
+
+
+def test_nobody_is_confirmed_once_their_time_is_over(table: ConnectionTable) -> None:
+    two_links_of_one_login(table)
+    until = table.get(OTHER).keep_until
+    assert until == NOW + 900 + CONFIRM_WITHIN
+
+    with pytest.raises(ConnectionNotFound):
+        confirm_other(table, owner=table.owner_of("login"), now=until - CLOCK_SKEW)
+
+    assert table.get(OTHER).status is Status.PENDING_CONFIRMATION
+    owner = table.owner_of("login")
+    confirmed = confirm_other(table, owner=owner, now=until - CLOCK_SKEW - 1)
+    assert (confirmed.status, confirmed.keep_until) == (Status.ACTIVE, None)
 
 
 def test_nothing_moves_when_the_owner_is_another_by_now(table: ConnectionTable) -> None:
@@ -631,7 +686,7 @@ def test_nothing_moves_when_the_owner_is_another_by_now(table: ConnectionTable) 
     with pytest.raises(StaleGeneration):
         confirm_other(table, owner=None)
 
-    assert table.owner_of("login") == ID
+    assert owner_id(table) == ID
     assert table.get(ID).status is Status.ACTIVE
     assert table.get(OTHER).status is Status.PENDING_CONFIRMATION
 
@@ -641,7 +696,7 @@ def test_a_set_that_lands_in_a_superseded_row_does_not_bring_it_back(
 ) -> None:
     two_links_of_one_login(table)
     claim(table)
-    confirm_other(table, owner=ID)
+    confirm_other(table, owner=table.owner_of("login"), now=NOW + 695)  # its lease is over
 
     landed = table.land(landing(2), lease_id="second", status=Status.ACTIVE, due_at=NOW)
 
@@ -660,6 +715,47 @@ def test_a_row_on_hold_is_not_claimed_but_for_a_renewal(table: ConnectionTable) 
     assert claim(table, "later", now=NOW + 760).lease is not None
 
 
+def test_a_new_consent_lifts_a_hold_and_a_rotation_does_not(table: ConnectionTable) -> None:
+    active(table)
+    claim(table)
+    table.hold(ID, until=NOW + 2_000)
+    rotated = table.land(landing(2), lease_id="second", status=Status.ACTIVE, due_at=NOW + 700)
+    assert (rotated.hold_until, rotated.consent) == (NOW + 2_000, None)
+
+    claim(table, "renewal", generation=2, even_resting=True)
+    renewed = table.land(
+        landing(3, consent="renewal"), lease_id="renewal", status=Status.ACTIVE, due_at=NOW + 700
+    )
+    assert (renewed.hold_until, renewed.consent) == (None, "renewal")
+
+    claim(table, "later", now=NOW + 700)
+    later = table.land(landing(4), lease_id="later", status=Status.ACTIVE, due_at=NOW + 700)
+    assert later.consent == "renewal"
+
+
+def test_what_is_on_hold_is_not_ended(table: ConnectionTable) -> None:
+    active(table)
+    held = claim(table)
+    table.hold(ID, until=NOW + 700)
+
+    with pytest.raises(StaleGeneration):
+        table.end(held, reason=Reason.GRANT_DEAD, due_at=NOW + 900, now=NOW + 699)
+
+    assert table.get(ID).status is Status.ACTIVE
+    table.end(held, reason=Reason.GRANT_DEAD, due_at=NOW + 900, now=NOW + 700)
+    assert table.get(ID).status is Status.REAUTH_REQUIRED
+
+
+def test_ending_twice_is_ending_once(table: ConnectionTable) -> None:
+    active(table)
+    held = claim(table)
+
+    for _ in range(2):
+        table.end(held, reason=Reason.GRANT_DEAD, due_at=NOW + 900, now=NOW + 600)
+
+    assert table.get(ID).status is Status.REAUTH_REQUIRED
+
+
 def test_only_an_active_row_is_put_on_hold(table: ConnectionTable) -> None:
     active(table)
     table.ask_revoke(ID, now=NOW)
@@ -673,7 +769,7 @@ def test_only_its_owner_forgets_a_login(table: ConnectionTable) -> None:
     other = two_links_of_one_login(table)
 
     table.forget_login(other)
-    assert table.owner_of("login") == ID
+    assert owner_id(table) == ID
     table.forget_login(table.get(ID))
     assert table.owner_of("login") is None
 

@@ -39,11 +39,16 @@ TOKENS = TokenSet(refresh_token=SecretText("rt"), id_token=SecretText("it"))
 
 
 @pytest.fixture(params=["aws", "memory"])
-def on(request: pytest.FixtureRequest) -> Sending:
-    world: World = (
+def either(request: pytest.FixtureRequest) -> World:
+    made: World = (
         World.in_memory() if request.param == "memory" else request.getfixturevalue("world")
     )
-    return world.on
+    return made
+
+
+@pytest.fixture
+def on(either: World) -> Sending:
+    return either.on
 
 
 def test_escrow_gives_back_what_it_was_given_for_that_generation_alone(on: Sending) -> None:
@@ -82,8 +87,17 @@ def test_a_guard_that_is_lifted_counts_afresh(on: Sending) -> None:
 
     on.control.lift_guard()
 
-    assert not on.control.guard(attempts=5, dead=5, now=NOW)
-    assert on.control.guard(attempts=1, dead=1, now=NOW)
+    assert not on.control.guard(attempts=100, dead=100, now=NOW + 3_599)  # the operator's word
+    assert not on.control.guard(attempts=5, dead=5, now=NOW + 3_600)
+    assert on.control.guard(attempts=1, dead=1, now=NOW + 3_600)
+
+
+def test_what_one_connection_met_is_common_once_another_meets_it(either: World) -> None:
+    met = [either.on.control.edge_met(by=one) for one in ("a", "a", "b", "a")]
+    assert met == [False, False, True, True]
+
+    either.clock.advance(900)
+    assert not either.on.control.edge_met(by="b")
 
 
 def test_the_guard_judges_each_hour_afresh(on: Sending) -> None:

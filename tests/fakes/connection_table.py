@@ -12,6 +12,7 @@ from token_broker.domain.connection import (
     Connection,
     Landing,
     Lease,
+    Owner,
     Reason,
     Status,
     Suspect,
@@ -25,7 +26,7 @@ from token_broker.domain.errors import (
     StaleGeneration,
     UpstreamUnavailable,
 )
-from token_broker.domain.refresh_policy import FORGET_AFTER
+from token_broker.domain.refresh_policy import CLOCK_SKEW, CONFIRM_WITHIN, FORGET_AFTER
 from token_broker.domain.token_set import Verdict
 
 NOT_SHOWN = {"sealed": None, "confirmation_hash": None}
@@ -46,11 +47,7 @@ class MemoryConnectionTable:
     def create(self, connection: Connection) -> None:
         with self._mutex:
             there = self.rows.get(connection.id)
-            if there and not (
-                there.status is Status.LINKING
-                and there.generation == 0
-                and there.confirmation_hash == connection.confirmation_hash
-            ):
+            if there and not (there.status is Status.LINKING and there.generation == 0):
                 raise StaleGeneration
             self.rows[connection.id] = connection
 
@@ -132,6 +129,7 @@ class MemoryConnectionTable:
                 "expires_at": landing.expires_at,
                 "verdict": landing.verdict,
                 "attempt_id": landing.attempt_id,
+                "consent": landing.consent or row.consent,
                 "generation": landing.generation,
                 "updated_at": landing.issued_at,
                 "unsettled": 0,
@@ -144,6 +142,9 @@ class MemoryConnectionTable:
                 moved: dict[str, Any] = {"status": status, "due_at": due_at, "lease": None}
                 if status is Status.ACTIVE:
                     moved |= {"reason": None, "keep_until": None}
+                    moved |= {"hold_until": None} if landing.consent else {}
+                if status is Status.PENDING_CONFIRMATION:
+                    moved |= {"keep_until": due_at + CONFIRM_WITHIN}
                 return self._put(row, **the_set, **moved)
             if row.status is Status.REVOKED:
                 the_set |= {"status": Status.REVOKE_PENDING, "due_at": landing.issued_at}
@@ -207,8 +208,14 @@ class MemoryConnectionTable:
 
     def end(self, held: Connection, *, reason: Reason, due_at: int, now: int) -> None:
         with self._mutex:
+            there = self.get(held.id)
+            ended = (Status.REAUTH_REQUIRED, reason, now)
+            if (there.status, there.reason, there.updated_at) == ended:
+                return
             row = self._held(held)
             if row.status is not Status.ACTIVE or row.generation != held.generation:
+                raise StaleGeneration
+            if (row.hold_until or 0) > now:
                 raise StaleGeneration
             self._put(
                 row,
@@ -245,7 +252,7 @@ class MemoryConnectionTable:
                 last_event="brought_back",
             )
 
-    def bring_in(self, connection: Connection, *, owner: str | None, now: int) -> None:
+    def bring_in(self, connection: Connection, *, owner: Owner | None, now: int) -> None:
         with self._mutex:
             if connection.id in self.rows:
                 raise StaleGeneration
@@ -263,7 +270,7 @@ class MemoryConnectionTable:
         *,
         subject: str,
         confirmation_hash: str,
-        owner: str | None,
+        owner: Owner | None,
         due_at: int,
         now: int,
     ) -> Connection:
@@ -277,11 +284,14 @@ class MemoryConnectionTable:
                 case Status.LINKING:
                     raise NotConfirmed
                 case Status.PENDING_CONFIRMATION:
+                    if row.keep_until is not None and row.keep_until - CLOCK_SKEW <= now:
+                        raise ConnectionNotFound
                     self._own(row, owner, now=now)
                     return self._put(
                         row,
                         status=Status.ACTIVE,
                         due_at=due_at,
+                        keep_until=None,
                         asked_at=now,
                         last_event="confirmed",
                         updated_at=now,
@@ -291,8 +301,13 @@ class MemoryConnectionTable:
 
     # ── the owner of a login ─────────────────────────────────────────────────────────────────────
 
-    def owner_of(self, login: str) -> str | None:
-        return self.owners.get(login)
+    def owner_of(self, login: str) -> Owner | None:
+        with self._mutex:
+            if login not in self.owners:
+                return None
+            owner = self.owners[login]
+            there = owner in self.rows
+            return Owner(id=owner, connection=self.look(owner) if there else None)
 
     def hold(self, connection_id: str, *, until: int) -> None:
         with self._mutex:
@@ -300,10 +315,10 @@ class MemoryConnectionTable:
             if row and row.status is Status.ACTIVE:
                 self._put(row, hold_until=until, due_at=until)
 
-    def take_over(self, connection: Connection, *, owner: str | None, now: int) -> None:
+    def take_over(self, connection: Connection, *, owner: Owner | None, now: int) -> None:
         with self._mutex:
             row = self.get(connection.id)
-            if connection.login is None or owner == connection.id:
+            if connection.login is None or (owner and owner.id == connection.id):
                 return
             if row.status is not Status.ACTIVE or row.generation != connection.generation:
                 raise StaleGeneration
@@ -315,18 +330,25 @@ class MemoryConnectionTable:
             if connection.login and self.owners.get(connection.login) == connection.id:
                 del self.owners[connection.login]
 
-    def _own(self, winner: Connection, owner: str | None, *, now: int) -> None:
-        if winner.login is None or owner == winner.id:
+    def _own(self, winner: Connection, owner: Owner | None, *, now: int) -> None:
+        if winner.login is None or (owner and owner.id == winner.id):
             return
-        if self.owners.get(winner.login) != owner:
+        if self.owners.get(winner.login) != (owner.id if owner else None):
             raise StaleGeneration
+        seen = owner.connection if owner else None
+        loses = seen and seen.status in {Status.ACTIVE, Status.REAUTH_REQUIRED}
+        loser = self.rows.get(seen.id) if seen and loses else None
+        if seen and loser:
+            as_seen = (loser.status, loser.generation) == (seen.status, seen.generation)
+            if not as_seen or loser.leased(now):
+                raise StaleGeneration
         self.owners[winner.login] = winner.id
-        loser = self.rows.get(owner or "")
-        if loser and loser.status in {Status.ACTIVE, Status.REAUTH_REQUIRED}:
+        if loser:
             self._put(
                 loser,
                 status=Status.SUPERSEDED,
                 sealed=None,
+                consent=None,
                 hold_until=None,
                 reason=None,
                 lease=None,
@@ -381,7 +403,9 @@ class MemoryConnectionTable:
     def delete(self, held: Connection) -> None:
         with self._mutex:
             row = self.rows.get(held.id)
-            if row and self._holds(held, row) and row.generation == held.generation:
+            if row is None or not self._holds(held, row) or row.generation != held.generation:
+                return
+            if row.status in {Status.LINKING, Status.PENDING_CONFIRMATION}:
                 del self.rows[held.id]
 
     def postpone(self, connection_id: str, *, due_at: int) -> None:

@@ -7,8 +7,8 @@ from dataclasses import dataclass
 
 from token_broker.domain.connection import Connection, Landing
 from token_broker.domain.errors import RowUnreadable
-from token_broker.domain.ports import ClientCredentials
-from token_broker.domain.refresh_policy import mass_failure
+from token_broker.domain.ports import ClientCredentials, Clock
+from token_broker.domain.refresh_policy import EDGE_REMEMBERED, mass_failure
 from token_broker.domain.secret_text import SecretText
 from token_broker.domain.token_set import TokenSet
 
@@ -35,14 +35,21 @@ class MemoryEscrow:
 class MemoryControl:
     """Breaker, guard and the hour's figures."""
 
-    def __init__(self) -> None:
+    def __init__(self, clock: Clock) -> None:
         self.open_until: int | None = None
         self.tripped = False
+        self._clock = clock
+        self._lifted_until = 0
+        self._edge = ("", 0)
         self._hour = -1
         self._attempts = self._dead = 0
 
     def breaker(self) -> int | None:
         return self.open_until
+
+    def edge_met(self, *, by: str) -> bool:
+        before, self._edge = self._edge, (by, self._clock())
+        return before[0] != by and before[1] > self._clock() - EDGE_REMEMBERED
 
     def open_breaker(self, *, reason: str, until: int) -> None:
         del reason
@@ -52,6 +59,8 @@ class MemoryControl:
         self.open_until = None
 
     def guard(self, *, attempts: int, dead: int, now: int) -> bool:
+        if self._lifted_until > now:
+            return False
         if now // 3_600 != self._hour:
             self._hour, self._attempts, self._dead = now // 3_600, 0, 0
         self._attempts += attempts
@@ -62,6 +71,7 @@ class MemoryControl:
 
     def lift_guard(self) -> None:
         self.tripped, self._hour = False, -1
+        self._lifted_until = self._clock() + 3_600
 
 
 @dataclass(frozen=True)

@@ -239,7 +239,8 @@ class RandomSchedule(RuleBasedStateMachine):
         excused = {_hash_of(self.world, login) for login in self._excused()}
         for row in rows.values():
             yield from left_stuck(row, self.world.clock())
-            owner = rows.get(self.world.on.connections.owner_of(row.login or "") or "")
+            owner_of = self.world.on.connections.owner_of(row.login or "")
+            owner = rows.get(owner_of.id) if owner_of else None
             if row.status is Status.REVOKED and row.id not in self.disconnected:
                 yield f"{row.id} was let go, and nobody had asked for it"
             if row.status is Status.ACTIVE and owner != row:

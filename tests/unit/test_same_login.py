@@ -156,7 +156,9 @@ def test_the_pointer_of_a_revoked_connection_is_forgotten(world: World) -> None:
     one = world.connect()
     login = world.row(one.id).login
     assert login is not None
-    assert world.on.connections.owner_of(login) == one.id
+    owner = world.on.connections.owner_of(login)
+    assert owner is not None
+    assert owner.id == one.id
 
     world.on.connections.ask_revoke(one.id, now=world.clock())
     world.run_schedule()

@@ -33,6 +33,7 @@ from token_broker.domain.connection import (
     Connection,
     Landing,
     Lease,
+    Owner,
     Reason,
     Status,
     Suspect,
@@ -48,7 +49,7 @@ from token_broker.domain.errors import (
     UpstreamUnavailable,
 )
 from token_broker.domain.ports import Clock
-from token_broker.domain.refresh_policy import FORGET_AFTER
+from token_broker.domain.refresh_policy import CLOCK_SKEW, CONFIRM_WITHIN, FORGET_AFTER
 from token_broker.domain.token_set import Verdict
 
 if TYPE_CHECKING:
@@ -76,6 +77,7 @@ PUBLIC = (
     "lease_id",
     "lease_until",
     "attempt_id",
+    "consent",
     "unsettled",
     "failures",
     "suspect_generation",
@@ -86,12 +88,24 @@ PUBLIC = (
     "keep_until",
     "last_event",
 )
-OF_THE_SET = ("token_set", "login", "issued_at", "iat", "expires_at", "verdict", "attempt_id")
+OF_THE_SET = (
+    "token_set",
+    "login",
+    "issued_at",
+    "iat",
+    "expires_at",
+    "verdict",
+    "attempt_id",
+    "consent",
+)
 _PUBLICLY: Any = {
     "ProjectionExpression": ", ".join(f"#{name}" for name in PUBLIC),
     "ExpressionAttributeNames": {f"#{name}": name for name in PUBLIC},
 }
 OF_AN_ATTEMPT = ("lease_id", "lease_until", "suspect_generation", "suspect_reason", "rejected")
+
+
+IS_FREE = "attribute_not_exists(lease_until) OR lease_until <= :now"
 
 
 def shard_of(connection_id: str) -> int:
@@ -121,21 +135,14 @@ class DynamoConnectionTable:
 
     def create(self, connection: Connection) -> None:
         """Add a LINKING row; over an earlier one that never held a set; else StaleGeneration."""
-        row = _row(connection)
         try:
             self._client.put_item(
                 TableName=self._table,
-                Item=to_wire(row),
+                Item=to_wire(_row(connection)),
                 ConditionExpression="attribute_not_exists(id) OR (#status = :linking AND "
-                "generation = :none AND confirmation_hash = :ours)",
+                "generation = :none)",
                 ExpressionAttributeNames={"#status": "status"},
-                ExpressionAttributeValues=to_wire(
-                    {
-                        ":linking": Status.LINKING.value,
-                        ":none": 0,
-                        ":ours": row["confirmation_hash"],
-                    }
-                ),
+                ExpressionAttributeValues=to_wire({":linking": Status.LINKING.value, ":none": 0}),
             )
         except (ClientError, BotoCoreError) as exc:
             if refused(exc):
@@ -216,7 +223,7 @@ class DynamoConnectionTable:
             is_due = "generation = :generation"
             if not even_resting:
                 is_due += f" AND ({is_rested})"
-        is_free = "(attribute_not_exists(lease_until) OR lease_until <= :now)"
+        is_free = f"({IS_FREE})"
         if not even_resting:
             is_free += " AND (attribute_not_exists(hold_until) OR hold_until <= :now)"
         wanted = {f":status{n}": status.value for n, status in enumerate(sorted(statuses))}
@@ -273,6 +280,7 @@ class DynamoConnectionTable:
             "unsettled": 0,
             "failures": 0,
             "last_event": "token_refreshed" if landing.generation > 1 else "token_received",
+            **({"consent": landing.consent} if landing.consent else {}),
         }
         suspect = {
             "suspect_generation": landing.suspect.generation if landing.suspect else None,
@@ -287,7 +295,7 @@ class DynamoConnectionTable:
                 the_set
                 | suspect
                 | {"status": status.value, "due_at": due_at, "lease_id": None, "lease_until": None}
-                | ({"reason": None, "keep_until": None} if status is Status.ACTIVE else {}),
+                | _of_the_move(landing, status, due_at),
                 condition="generation = :before AND lease_id = :lease AND "
                 f"#status IN ({', '.join(origins)})",
                 values=before | origins | {":lease": lease_id},
@@ -387,23 +395,35 @@ class DynamoConnectionTable:
 
     def end(self, held: Connection, *, reason: Reason, due_at: int, now: int) -> None:
         """Make an ACTIVE connection REAUTH_REQUIRED, under its lease; StaleGeneration."""
-        self._under_lease(
-            held,
-            {
-                "status": Status.REAUTH_REQUIRED.value,
-                "reason": reason.value,
-                "due_at": due_at,
-                "keep_until": due_at,
-                "lease_id": None,
-                "lease_until": None,
-                "unsettled": 0,
-                "failures": 0,
-                "last_event": "reauthorization_required",
-                "updated_at": now,
-            },
-            also="#status = :active AND generation = :generation",
-            values={":active": Status.ACTIVE.value, ":generation": held.generation},
-        )
+        try:
+            self._set(
+                held.id,
+                {
+                    "status": Status.REAUTH_REQUIRED.value,
+                    "reason": reason.value,
+                    "due_at": due_at,
+                    "keep_until": due_at,
+                    "lease_id": None,
+                    "lease_until": None,
+                    "unsettled": 0,
+                    "failures": 0,
+                    "last_event": "reauthorization_required",
+                    "updated_at": now,
+                },
+                condition="lease_id = :held_lease AND #status = :active AND "
+                "generation = :generation AND "
+                "(attribute_not_exists(hold_until) OR hold_until <= :now)",
+                values={
+                    ":held_lease": held.lease.id if held.lease else "",
+                    ":active": Status.ACTIVE.value,
+                    ":generation": held.generation,
+                    ":now": now,
+                },
+            )
+        except Refused as said_no:
+            row = _found(said_no)
+            if (row.status, row.reason, row.updated_at) != (Status.REAUTH_REQUIRED, reason, now):
+                raise StaleGeneration from None  # else an earlier delivery of this very write
 
     def bring_back(self, seen: Connection, *, now: int) -> Connection:
         """Make a REAUTH_REQUIRED connection that still has its set ACTIVE and due now."""
@@ -432,7 +452,7 @@ class DynamoConnectionTable:
         except Refused:
             raise StaleGeneration from None
 
-    def bring_in(self, connection: Connection, *, owner: str | None, now: int) -> None:
+    def bring_in(self, connection: Connection, *, owner: Owner | None, now: int) -> None:
         """Add an ACTIVE row that holds a set and owns its login, in one transaction."""
         row = _row(connection)
         del row["id"]
@@ -458,7 +478,7 @@ class DynamoConnectionTable:
         *,
         subject: str,
         confirmation_hash: str,
-        owner: str | None,
+        owner: Owner | None,
         due_at: int,
         now: int,
     ) -> Connection:
@@ -466,6 +486,7 @@ class DynamoConnectionTable:
         changes = {
             "status": Status.ACTIVE.value,
             "due_at": due_at,
+            "keep_until": None,
             "asked_at": now,
             "last_event": "confirmed",
             "updated_at": now,
@@ -484,6 +505,8 @@ class DynamoConnectionTable:
             case Status.LINKING:
                 raise NotConfirmed
             case Status.PENDING_CONFIRMATION:
+                if row.keep_until is not None and row.keep_until - CLOCK_SKEW <= now:
+                    raise ConnectionNotFound
                 winner = self._change(connection_id, changes, expected=expected)
                 self._transact(winner, *self._ownership(row, owner, now=now))
                 return self.get(connection_id)
@@ -492,15 +515,21 @@ class DynamoConnectionTable:
 
     # ── the owner of a login ─────────────────────────────────────────────────────────────────────
 
-    def owner_of(self, login: str) -> str | None:
-        """Return the connection that owns a login."""
+    def owner_of(self, login: str) -> Owner | None:
+        """Return who owns a login, without the token set."""
         try:
             answer = self._client.get_item(
                 TableName=self._table, Key=key(_pointer(login)), ConsistentRead=True
             )
         except (ClientError, BotoCoreError) as exc:
             raise unavailable(exc) from None
-        return str(from_wire(answer["Item"])["owner"]) if "Item" in answer else None
+        if "Item" not in answer:
+            return None
+        owner = str(from_wire(answer["Item"])["owner"])
+        try:
+            return Owner(id=owner, connection=self.look(owner))
+        except ConnectionNotFound:
+            return Owner(id=owner, connection=None)
 
     def hold(self, connection_id: str, *, until: int) -> None:
         """Let no refresh token of an ACTIVE connection be sent until then."""
@@ -512,7 +541,7 @@ class DynamoConnectionTable:
                 values={":active": Status.ACTIVE.value},
             )
 
-    def take_over(self, connection: Connection, *, owner: str | None, now: int) -> None:
+    def take_over(self, connection: Connection, *, owner: Owner | None, now: int) -> None:
         """Make an ACTIVE connection the owner of its login, in one transaction."""
         if items := self._ownership(connection, owner, now=now):
             still = {"status": Status.ACTIVE.value, "generation": connection.generation}
@@ -535,25 +564,23 @@ class DynamoConnectionTable:
                 raise unavailable(exc) from None
 
     def _ownership(
-        self, winner: Connection, owner: str | None, *, now: int
+        self, winner: Connection, owner: Owner | None, *, now: int
     ) -> list[dict[str, Any]]:
-        """Return the writes that move a login's pointer and supersede who had it."""
-        if winner.login is None or owner == winner.id:
+        """Return the writes that move a login's pointer and supersede who had it.
+
+        Refused where the loser holds another set than it was judged by, or may be getting one.
+        """
+        if winner.login is None or (owner and owner.id == winner.id):
             return []
         pointer = self._change(
             _pointer(winner.login),
             {"owner": winner.id, "schema": SCHEMA},
-            expected={"owner": owner},
+            expected={"owner": owner.id if owner else None},
         )
-        if owner is None:
+        loser = owner.connection if owner else None
+        if loser is None or loser.status not in {Status.ACTIVE, Status.REAUTH_REQUIRED}:
             return [pointer]
-        try:
-            loser = self.look(owner)
-        except ConnectionNotFound:
-            return [pointer]
-        if loser.status not in {Status.ACTIVE, Status.REAUTH_REQUIRED}:
-            return [pointer]
-        gone = dict.fromkeys(("token_set", "hold_until", "reason", *OF_AN_ATTEMPT))
+        gone = dict.fromkeys(("token_set", "consent", "hold_until", "reason", *OF_AN_ATTEMPT))
         superseded = {
             "status": Status.SUPERSEDED.value,
             "due_at": now + FORGET_AFTER,
@@ -563,7 +590,12 @@ class DynamoConnectionTable:
         }
         return [
             pointer,
-            self._change(owner, gone | superseded, expected={"status": loser.status.value}),
+            self._change(
+                loser.id,
+                gone | superseded,
+                expected={"status": loser.status.value, "generation": loser.generation},
+                free_at=now,
+            ),
         ]
 
     def _transact(self, *writes: dict[str, Any]) -> None:
@@ -572,12 +604,17 @@ class DynamoConnectionTable:
                 TransactItems=[{"Update": write} for write in writes]  # type: ignore[typeddict-item]
             )
         except (ClientError, BotoCoreError) as exc:
-            if isinstance(exc, self._client.exceptions.TransactionCanceledException):
+            if isinstance(exc, ClientError) and _moved(exc):
                 raise StaleGeneration from None
             raise unavailable(exc) from None
 
-    def _change(self, row_id: str, changes: Row, *, expected: Row) -> dict[str, Any]:
-        """Return one write of a transaction; an expected None means the attribute is absent."""
+    def _change(
+        self, row_id: str, changes: Row, *, expected: Row, free_at: int | None = None
+    ) -> dict[str, Any]:
+        """Return one write of a transaction; an expected None means the attribute is absent.
+
+        `free_at`: the row must have no live lease then.
+        """
         kept = {name: value for name, value in changes.items() if value is not None}
         gone = [name for name, value in changes.items() if value is None]
         terms = [
@@ -586,6 +623,9 @@ class DynamoConnectionTable:
         ]
         values = {f":{name}": value for name, value in kept.items()}
         values |= {f":was_{name}": value for name, value in expected.items() if value is not None}
+        if free_at is not None:
+            terms.append(f"({IS_FREE})")
+            values[":now"] = free_at
         return {
             "TableName": self._table,
             "Key": key(row_id),
@@ -666,9 +706,16 @@ class DynamoConnectionTable:
             self._client.delete_item(
                 TableName=self._table,
                 Key=key(held.id),
-                ConditionExpression="lease_id = :lease AND generation = :generation",
+                ConditionExpression="lease_id = :lease AND generation = :generation AND "
+                "#status IN (:linking, :pending)",
+                ExpressionAttributeNames={"#status": "status"},
                 ExpressionAttributeValues=to_wire(
-                    {":lease": held.lease.id if held.lease else "", ":generation": held.generation}
+                    {
+                        ":lease": held.lease.id if held.lease else "",
+                        ":generation": held.generation,
+                        ":linking": Status.LINKING.value,
+                        ":pending": Status.PENDING_CONFIRMATION.value,
+                    }
                 ),
             )
         except (ClientError, BotoCoreError) as exc:
@@ -826,6 +873,25 @@ class DynamoConnectionTable:
         return _connection(from_wire(answer["Attributes"]))
 
 
+def _of_the_move(landing: Landing, status: Status, due_at: int) -> Row:
+    """Return what a set changes beside itself where it lands under its own lease."""
+    match status:
+        case Status.ACTIVE:
+            lifted = {"hold_until": None} if landing.consent else {}
+            return {"reason": None, "keep_until": None, **lifted}
+        case Status.PENDING_CONFIRMATION:
+            return {"keep_until": due_at + CONFIRM_WITHIN}
+        case _:
+            return {}
+
+
+def _moved(exc: ClientError) -> bool:
+    """Tell whether a transaction was cancelled because a row is not as it was seen."""
+    reasons: Any = exc.response.get("CancellationReasons", [])
+    codes = {reason.get("Code") for reason in reasons}
+    return bool(codes & {"ConditionalCheckFailed", "TransactionConflict"})
+
+
 def _pointer(login: str) -> str:
     """Return the id of the row that says which connection owns a login."""
     return f"login#{login}"
@@ -867,6 +933,7 @@ def _row(connection: Connection) -> Row:
         "lease_id": lease.id if lease else None,
         "lease_until": lease.until if lease else None,
         "attempt_id": connection.attempt_id,
+        "consent": connection.consent,
         "unsettled": connection.unsettled,
         "failures": connection.failures,
         "suspect_generation": suspect.generation if suspect else None,
@@ -907,6 +974,7 @@ def _connection(row: Row) -> Connection:
             if "lease_id" in row
             else None,
             attempt_id=row.get("attempt_id"),
+            consent=row.get("consent"),
             unsettled=int(row.get("unsettled", 0)),
             failures=int(row.get("failures", 0)),
             suspect=Suspect(

@@ -17,7 +17,7 @@ from token_broker.adapters.dynamodb import (
     versioned,
 )
 from token_broker.domain.ports import Clock
-from token_broker.domain.refresh_policy import mass_failure
+from token_broker.domain.refresh_policy import EDGE_REMEMBERED, mass_failure
 
 if TYPE_CHECKING:
     from mypy_boto3_dynamodb import DynamoDBClient
@@ -43,6 +43,21 @@ class DynamoControl:
             self._breaker = (now, int(row["open_until"]) if row else None)
         return self._breaker[1]
 
+    def edge_met(self, *, by: str) -> bool:
+        """Note that a connection met something else than Akoya; tell whether another just did."""
+        now = self._clock()
+        try:
+            answer = self._client.put_item(
+                TableName=self._table,
+                Item=versioned({"id": "edge", "met_by": by, "met_at": now}),
+                ReturnValues="ALL_OLD",
+            )
+        except (ClientError, BotoCoreError) as exc:
+            raise unavailable(exc) from None
+        before = from_wire(answer.get("Attributes", {}))
+        lately = int(before.get("met_at", 0)) > now - EDGE_REMEMBERED
+        return lately and before["met_by"] != by
+
     def open_breaker(self, *, reason: str, until: int) -> None:
         """Pause all sends; after `until` the schedule's canary may try."""
         self._breaker = (self._clock(), until)
@@ -60,22 +75,26 @@ class DynamoControl:
         """
         if dead == 0 and attempts == 0:
             return False
+        row = self._read("guard") or {}
+        if int(row.get("lifted_until", 0)) > now:
+            return False
         figures = self._add(now // HOUR, attempts=attempts, dead=dead)
         if mass_failure(attempts=int(figures["attempts"]), dead=int(figures["dead"])):
             self._trip(now)
-        return self._read("guard") is not None
+            return True
+        return "tripped_at" in row
 
     def lift_guard(self) -> None:
-        """Hold no ends any more and start counting afresh, by the operator's word."""
-        for row_id in ("figures", "guard"):
-            self._delete(row_id)
+        """Hold no ends for an hour, by the operator's word; then start counting afresh."""
+        self._delete("figures")
+        self._put({"id": "guard", "lifted_until": self._clock() + HOUR})
 
     def _trip(self, now: int) -> None:
         try:
             self._client.put_item(
                 TableName=self._table,
                 Item=versioned({"id": "guard", "tripped_at": now}),
-                ConditionExpression="attribute_not_exists(id)",
+                ConditionExpression="attribute_not_exists(tripped_at)",
             )
         except (ClientError, BotoCoreError) as exc:
             if not refused(exc):

@@ -75,7 +75,11 @@ class S3Escrow:
             for one in answer.get("Contents", [])  # the first thousand; more would be an outage
             if one["LastModified"].timestamp() < moment
         ]
-        return [(connection_id, int(generation)) for connection_id, _, generation in old]
+        return [
+            (connection_id, int(generation))
+            for connection_id, _, generation in old
+            if generation.isdecimal()  # whatever else lies there is not ours
+        ]
 
 
 def _key(connection_id: str, generation: int) -> str:
@@ -95,6 +99,7 @@ def _to_bytes(landing: Landing) -> bytes:
             "expires_at": landing.expires_at,
             "verdict": landing.verdict.value,
             "iat": landing.iat,
+            "consent": landing.consent,
             "suspected": landing.suspect.reason.value if landing.suspect else None,
         }
     ).encode()

@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 
 ALGORITHMS = ["RS256", "ES256", "PS256"]  # never `none`, never a shared secret (RFC 8725 3.1)
 SKEW = 120
+LATEST_MOMENT = 253_402_300_799  # the last second of the year 9999
 KEYS_KEPT_FOR = 3_600
 KEYS_RETRIED_AFTER = 300
 KEYS_TIMEOUT = (2, 4)
@@ -100,7 +101,7 @@ class OpenIdTokens:
     ) -> None:
         """Check no signature where `keys` is None (mode `off`)."""
         self._keys = keys
-        self._issuers = {issuer, issuer.rstrip("/"), issuer.rstrip("/") + "/"}
+        self._issuers = (issuer, issuer.rstrip("/"), issuer.rstrip("/") + "/")
         self._client_id = client_id
         self._strict = strict
         self._clock = clock
@@ -117,8 +118,8 @@ class OpenIdTokens:
         try:
             return Claims(
                 sub=_text(payload["sub"]),
-                iat=int(payload["iat"]),
-                exp=int(payload["exp"]),
+                iat=_moment(payload["iat"]),
+                exp=_moment(payload["exp"]),
                 aud=_audiences(payload),
                 nonce=payload.get("nonce"),
             )
@@ -200,6 +201,14 @@ def _text(value: object) -> str:
     if not isinstance(value, str) or not value:
         raise ValueError("not a text")
     return value
+
+
+def _moment(value: object) -> int:
+    """Read a NumericDate (RFC 7519 section 2); raise ValueError beyond any calendar's."""
+    moment = int(value) if isinstance(value, int | float | str) else -1
+    if not 0 <= moment <= LATEST_MOMENT:
+        raise ValueError("not a moment")
+    return moment
 
 
 def _same(given: object, nonce: str) -> bool:

@@ -82,13 +82,14 @@ class Connection:
     asked_at: int | None = None
     lease: Lease | None = None
     attempt_id: str | None = None  # the attempt whose token set this row holds
+    consent: str | None = None  # the exchange its tokens descend from, however often refreshed
     unsettled: int = 0  # attempts started whose outcome is not recorded
     failures: int = 0  # attempts in a row that brought no new set
     suspect: Suspect | None = None
     rejected: int | None = None  # the generation whose rejection forced the latest refresh
     confirmation_hash: str | None = None
     hold_until: int | None = None  # the same login is being linked again: no send until then
-    keep_until: int | None = None  # an ended connection's sealed set, or what is left, goes then
+    keep_until: int | None = None  # what an ended or unconfirmed connection holds goes then
     last_event: str | None = None
 
     @property
@@ -122,7 +123,16 @@ class Landing:
     expires_at: int  # issued_at plus the bearer's life
     verdict: Verdict  # BAD: kept for its refresh token, its bearer is never handed out
     iat: int | None = None  # Akoya's time of the consent
+    consent: str | None = None  # the exchange it came of; None: a rotation
     suspect: Suspect | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Owner:
+    """Who owns a bank login, as it was looked up; what it decides holds while nothing has moved."""
+
+    id: str
+    connection: Connection | None  # None: its row is gone
 
 
 def login_of(*, environment: str, client_id: str, connector: str, sub: str) -> str:

@@ -56,7 +56,7 @@ class Reaction(StrEnum):
     REPORT = "report"  # later, and a human should look at us
     SUSPECT = "suspect"  # the consent may be over: once more in a minute
     REREAD_SECRET = "reread_secret"  # once with a newer secret, else as BREAK
-    BREAK = "break"  # stop all sends, touch no connection, page a human
+    BREAK = "break"  # stop all sends, touch no connection, page a human; an EDGE met twice does
 
 
 _CODE, _REFRESH, _REVOKE = Grant.AUTHORIZATION_CODE, Grant.REFRESH_TOKEN, Grant.REVOKE

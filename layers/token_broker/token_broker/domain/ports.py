@@ -14,6 +14,7 @@ from token_broker.domain.connection import (
     Connection,
     Landing,
     Lease,
+    Owner,
     Reason,
     Status,
     Suspect,
@@ -95,7 +96,8 @@ class ConnectionTable(Protocol):
         Where the lease is still `lease_id`'s, the lease ends, the counters are cleared and the row
         becomes `status`, due at `due_at`; otherwise the set alone is written. A set that lands
         after the end (REVOKED) makes the row due for a revoke. Landing one attempt twice is
-        landing it once. Raises StaleGeneration.
+        landing it once. A set of a new consent lifts a hold; one that awaits confirmation is kept
+        until CONFIRM_WITHIN after `due_at`. Raises StaleGeneration.
         """
 
     def settle(
@@ -118,9 +120,10 @@ class ConnectionTable(Protocol):
         """Note what checking the bearer came to, if that generation is still held."""
 
     def end(self, held: Connection, *, reason: Reason, due_at: int, now: int) -> None:
-        """Make an ACTIVE connection REAUTH_REQUIRED, under its lease; StaleGeneration.
+        """Make an ACTIVE connection that is not on hold REAUTH_REQUIRED, under its lease.
 
-        Its sealed set is kept until `due_at`.
+        Its sealed set is kept until `due_at`. Ending it twice is ending it once. Raises
+        StaleGeneration.
         """
 
     def bring_back(self, seen: Connection, *, now: int) -> Connection:
@@ -129,11 +132,10 @@ class ConnectionTable(Protocol):
         Raises StaleGeneration if it moved on since it was seen.
         """
 
-    def bring_in(self, connection: Connection, *, owner: str | None, now: int) -> None:
+    def bring_in(self, connection: Connection, *, owner: Owner | None, now: int) -> None:
         """Add an ACTIVE row that holds a set and owns its login, in one transaction.
 
-        `owner` is who owned the login when it was looked up, as in `confirm`. Raises
-        StaleGeneration (another owner by now, or the id is taken).
+        `owner` as in `confirm`. Raises StaleGeneration (it has moved on, or the id is taken).
         """
 
     def every(self) -> Iterator[Connection]:
@@ -148,7 +150,7 @@ class ConnectionTable(Protocol):
         *,
         subject: str,
         confirmation_hash: str,
-        owner: str | None,
+        owner: Owner | None,
         due_at: int,
         now: int,
     ) -> Connection:
@@ -156,16 +158,17 @@ class ConnectionTable(Protocol):
 
         `owner` is who owned the login when it was looked up; it becomes SUPERSEDED in the same
         transaction and its set is erased. Raises ConfirmationInvalid, NotConfirmed (LINKING),
-        ConnectionGone, StaleGeneration (another owner by now).
+        ConnectionNotFound (its time is over), ConnectionGone, StaleGeneration (the owner is
+        another by now, has other tokens, or an attempt may be getting some).
         """
 
-    def owner_of(self, login: str) -> str | None:
-        """Return the connection that owns a login, strongly consistent."""
+    def owner_of(self, login: str) -> Owner | None:
+        """Return who owns a login, without the token set, strongly consistent."""
 
     def hold(self, connection_id: str, *, until: int) -> None:
         """Let no refresh token of an ACTIVE connection be sent until then."""
 
-    def take_over(self, connection: Connection, *, owner: str | None, now: int) -> None:
+    def take_over(self, connection: Connection, *, owner: Owner | None, now: int) -> None:
         """Make an ACTIVE connection the owner of its login, as `confirm` does; StaleGeneration."""
 
     def forget_login(self, connection: Connection) -> None:
@@ -329,6 +332,9 @@ class Control(Protocol):
     def breaker(self) -> int | None:
         """Return until when all sends pause, or None; may lag by some seconds."""
 
+    def edge_met(self, *, by: str) -> bool:
+        """Note that a connection met something else than Akoya; tell whether another just did."""
+
     def open_breaker(self, *, reason: str, until: int) -> None:
         """Pause all sends; after `until` the schedule's canary may try."""
 
@@ -339,7 +345,7 @@ class Control(Protocol):
         """Add a run's figures to the hour's; return whether ends are held for the operator."""
 
     def lift_guard(self) -> None:
-        """Hold no ends any more and start counting afresh, by the operator's word."""
+        """Hold no ends for an hour, by the operator's word; then start counting afresh."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

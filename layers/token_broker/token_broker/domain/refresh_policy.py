@@ -20,9 +20,13 @@ UNSETTLED_DELAY = 60
 BACK_OFF_FIRST = 60
 BACK_OFF_LONGEST = 900
 BREAKER_PAUSE = 60
+EDGE_REMEMBERED = 900  # what one connection met, another one confirms within this
 GUARD_PAUSE = 900
 
 CONFIRM_WITHIN = 900
+CLOCK_SKEW = 10  # so long before the end nothing is confirmed: another machine may be ahead
+LOGIN_LOOKED_AT = 30  # until a link's login is settled again: each run does, until confirmed
+HOLD_BEYOND = 600  # a hold outlasts the link it is for by some attempts to let go of that
 LINK_WITHIN = 900
 ASKED_LATELY = 3 * 86_400
 ASKED_AT_PRECISION = 86_400

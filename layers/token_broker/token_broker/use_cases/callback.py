@@ -7,6 +7,7 @@ are told its outcome. Akoya: token-akoya (code exchange); RFC 6749 4.1.2 to 4.1.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass, replace
 
 from token_broker.domain import authorization as link
@@ -32,7 +33,6 @@ from token_broker.domain.ports import (
 )
 from token_broker.domain.refresh_policy import (
     BREAKER_PAUSE,
-    CONFIRM_WITHIN,
     LEASE,
     LINK_WITHIN,
     SEND_BUDGET,
@@ -43,6 +43,7 @@ from token_broker.use_cases.authorize import RENEWABLE
 from token_broker.use_cases.login import settle_login
 from token_broker.use_cases.refresh import (
     apply_escrowed,
+    claim,
     ensure_sends_allowed,
     judged,
     landing_of,
@@ -63,6 +64,7 @@ TELLABLE_ERRORS = frozenset(
         "temporarily_unavailable",
     }
 )
+FINISHED = frozenset({Status.PENDING_CONFIRMATION, Status.ACTIVE})
 OUR_FAULTS = TELLABLE_ERRORS - {"access_denied", "server_error", "temporarily_unavailable"}
 
 
@@ -101,12 +103,12 @@ def finish(
     row, opened_by, cookie = _bound(authorizations, response, cookies)
     if row.result:
         return _told(row, row.result, opened_by, cookie)
-    if response.error is not None:
-        result = _declined(on, row, response.error)
-    elif response.code is None:
+    if response.error is None and response.code is None:
         raise RequestRejected("The bank's answer carries neither a code nor an error.")
-    elif row.progress is Progress.SENT:
+    if row.progress is Progress.SENT:
         result = _recovered(on, finishing, row)
+    elif response.error is not None or response.code is None:
+        result = _declined(on, finishing, row, response.error or "server_error")
     elif row.expires_at <= on.clock() and not _under_way(on, row):
         result = Result(status="failed", connection_id=_known_as(row), error="expired")
     else:
@@ -158,7 +160,12 @@ def _told(row: Authorization, result: Result, opened_by: str, cookie: SecretText
     )
 
 
-def _declined(on: Sending, row: Authorization, error: str) -> Result:
+def _declined(on: Sending, finishing: Finishing, row: Authorization, error: str) -> Result:
+    """Tell that the bank said no; what another tab has brought under way goes on."""
+    attempt = Lease(id=on.new_id(), until=on.clock())
+    won = finishing.authorizations.begin_exchange(row.id, attempt=attempt, now=on.clock())
+    if not won and (row.expires_at > on.clock() or _under_way(on, row)):
+        raise ExchangeInProgress(retry_after=3)
     told = error if error in TELLABLE_ERRORS else "server_error"
     on.record(
         "request_refused" if told in OUR_FAULTS else "authorization_declined",
@@ -179,8 +186,8 @@ def _recovered(on: Sending, finishing: Finishing, row: Authorization) -> Result:
         raise ExchangeInProgress(retry_after=3)
     for connection_id in filter(None, (row.connection_id, row.replaces)):
         landed = _landed_by(on, finishing, connection_id, row.attempt)
-        if landed and landed.status is not Status.LINKING:  # the schedule is letting go of that
-            settle_login(on, landed)
+        if landed and landed.status in FINISHED and landed.verdict is not Verdict.BAD:
+            _settle_login(on, landed)
             return _success(row, landed)
     on.record("exchange_lost", connection_id=_known_as(row))
     return Result(status="failed", connection_id=_known_as(row), error="server_error")
@@ -200,7 +207,26 @@ def _landed_by(
     if kept is None or kept.attempt_id != attempt.id:
         return None
     status, due_at = _lands_as(on, finishing, found, kept)
-    return apply_escrowed(on, kept, lease_id=attempt.id, status=status, due_at=due_at)
+    try:  # whoever else has claimed the row may be about to send what this set replaces
+        held = claim(
+            on,
+            connection_id,
+            statuses=frozenset({found.status}),
+            generation=found.generation,
+            even_resting=True,
+        )
+    except (RefreshInProgress, StaleGeneration):
+        raise ExchangeInProgress(retry_after=3) from None
+    lease_id = held.lease.id if held.lease else ""
+    return apply_escrowed(on, kept, lease_id=lease_id, status=status, due_at=due_at)
+
+
+def _settle_login(on: Sending, landed: Connection) -> None:
+    """Settle the login now, or when the page is loaded again."""
+    try:
+        settle_login(on, landed)
+    except StaleGeneration:
+        raise ExchangeInProgress(retry_after=3) from None
 
 
 def _lands_as(
@@ -209,7 +235,7 @@ def _lands_as(
     """Return what a consent makes of the row it lands in, and when that is due."""
     now = on.clock()
     if target.status is Status.LINKING and finishing.require_confirmation:
-        return Status.PENDING_CONFIRMATION, now + CONFIRM_WITHIN
+        return Status.PENDING_CONFIRMATION, now
     return Status.ACTIVE, on.policy.due_at(
         connection_id=landing.connection_id,
         generation=landing.generation,
@@ -262,6 +288,7 @@ class _Exchange:
             prepared = self._prepare()
             if not self.finishing.authorizations.mark_sent(row.id, attempt=self.attempt):
                 raise ExchangeInProgress(retry_after=3)
+            self._ensure_time()
         except TokenBrokerError as exc:
             self.finishing.authorizations.reopen(row.id, attempt=self.attempt)
             on.record("exchange_deferred", connection_id=_known_as(row), detail=exc.detail)
@@ -284,14 +311,17 @@ class _Exchange:
             if connection_id
         }
         on.id_tokens.prepare()
-        if self.remaining() < SEND_BUDGET:
-            raise UpstreamUnavailable(detail="too little time left to send and persist")
+        self._ensure_time()
         return _Prepared(
             credentials=credentials,
             sealers=sealers,
             linking=self._new_row(),
             renewed=self._lease_of(row.replaces) if row.replaces else None,
         )
+
+    def _ensure_time(self) -> None:
+        if self.remaining() < SEND_BUDGET:
+            raise UpstreamUnavailable(detail="too little time left to send and persist")
 
     def _new_row(self) -> Connection:
         """Add the row a new connection will live in, which proves the table writable too.
@@ -346,7 +376,12 @@ class _Exchange:
 
         answer = send(credentials)
         reaction = REACTIONS[answer.outcome, Grant.AUTHORIZATION_CODE]
-        if reaction is Reaction.REREAD_SECRET and (newer := newer_secret(on, credentials)):
+        is_time_left = self.remaining() >= SEND_BUDGET
+        if (
+            reaction is Reaction.REREAD_SECRET
+            and is_time_left
+            and (newer := newer_secret(on, credentials))
+        ):
             answer = send(newer)  # refused credentials leave the code unused
         return answer
 
@@ -368,6 +403,8 @@ class _Exchange:
                 sent_at=sent_at,
                 sealer=prepared.sealers[target.id],
                 login=None,
+                consent=self.attempt.id,
+                nonce=link.nonce(self.cookie),
             )
 
         target = prepared.linking
@@ -377,9 +414,10 @@ class _Exchange:
         self._tidy(prepared, target)
         landed = judged(on, landed, tokens, nonce=link.nonce(self.cookie))
         if landed.verdict is Verdict.BAD:
-            on.connections.ask_revoke(landed.id, now=on.clock())
+            if target is prepared.linking:  # what was connected before stays so
+                on.connections.ask_revoke(landed.id, now=on.clock())
             return self._failed("server_error")
-        settle_login(on, landed)
+        _settle_login(on, landed)
         on.record("connection_established", connection_id=landed.id, connector=landed.connector)
         if renewed and target is prepared.linking:
             on.record("login_changed", connection_id=renewed.id)
@@ -424,9 +462,10 @@ class _Exchange:
     def _let_go(self, prepared: _Prepared, answer: Answer, reaction: Reaction) -> Result:
         """No token set came of it: leave no row behind and tell the person what to do."""
         on, row = self.on, self.row
-        on.connections.delete(prepared.linking)
-        if prepared.renewed:
-            self._give_back(prepared.renewed)
+        with suppress(UpstreamUnavailable):  # the schedule lets go of what stays behind
+            on.connections.delete(prepared.linking)
+            if prepared.renewed:
+                self._give_back(prepared.renewed)
         on.record(
             "exchange_failed",
             connection_id=_known_as(row),
@@ -437,10 +476,11 @@ class _Exchange:
             case Reaction.REOPEN:
                 self.finishing.authorizations.reopen(row.id, attempt=self.attempt)
                 raise UpstreamUnavailable(detail=answer.detail, retry_after=5)
-            case Reaction.BREAK | Reaction.REREAD_SECRET:  # our fault, and the code is unused
+            case Reaction.BREAK | Reaction.REREAD_SECRET:  # our fault: the code is unused
                 self.finishing.authorizations.reopen(row.id, attempt=self.attempt)
-                why = trip_breaker(on, answer).detail
-                raise UpstreamUnavailable(detail=why, retry_after=BREAKER_PAUSE)
+                why = trip_breaker(on, answer, by=row.connection_id)
+                detail = why.detail if why else answer.detail
+                raise UpstreamUnavailable(detail=detail, retry_after=BREAKER_PAUSE)
             case Reaction.LAND:
                 on.record("refresh_token_missing", connection_id=_known_as(row))
                 return self._failed("invalid_scope")

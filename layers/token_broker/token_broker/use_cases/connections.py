@@ -12,6 +12,7 @@ from token_broker.domain.errors import (
 from token_broker.domain.ports import Clock, ConnectionTable, Record
 from token_broker.domain.refresh_policy import RefreshPolicy
 from token_broker.domain.secret_text import SecretText
+from token_broker.domain.token_set import Verdict
 from token_broker.use_cases.login import is_later
 
 
@@ -43,8 +44,11 @@ def confirm(
     seen, now = connections.look(connection_id), clock()
     if seen.issued_at is None or seen.expires_at is None:
         raise ConfirmationInvalid
+    if seen.verdict is Verdict.BAD:  # another's code, or a bearer that does not verify
+        raise ConfirmationInvalid
     owner = connections.owner_of(seen.login) if seen.login else None
-    if owner and owner != seen.id and is_later(connections.look(owner), seen):
+    rival = owner.connection if owner and owner.id != seen.id else None
+    if rival and is_later(rival, seen):
         raise ReauthorizationRequired(  # this one's tokens are dead
             "This bank login was connected again elsewhere meanwhile. Start again."
         )

@@ -6,27 +6,38 @@ provider); in both cases only one connection goes on, and no consent is revoked 
 
 from __future__ import annotations
 
-from token_broker.domain.connection import Connection, Landing, Status
+from token_broker.domain.connection import Connection, Landing, Owner, Status
+from token_broker.domain.errors import StaleGeneration
 from token_broker.domain.ports import Sending
-from token_broker.use_cases.refresh import claim
+from token_broker.domain.refresh_policy import HOLD_BEYOND
+from token_broker.use_cases.refresh import claim, escrowed_successor
 
 IN_USE = frozenset({Status.ACTIVE, Status.REAUTH_REQUIRED})
+
+
+def owner_of(on: Sending, connection: Connection) -> Owner | None:
+    """Return who owns the connection's bank login, if it is known."""
+    return on.connections.owner_of(connection.login) if connection.login else None
 
 
 def settle_login(on: Sending, linked: Connection) -> None:
     """Settle who may use a bank login that was linked before; may be repeated.
 
-    An unconfirmed link only puts the older connection on hold; an active one takes over.
+    An unconfirmed link only puts the older connection on hold; an active one takes over, and
+    StaleGeneration is raised while the older one may be getting tokens. Of others nothing follows.
     """
-    owner = on.connections.owner_of(linked.login) if linked.login else None
-    if owner == linked.id:
+    owner = owner_of(on, linked)
+    if owner and owner.id == linked.id:
         return
-    if linked.status is Status.ACTIVE:
-        if owner is None or not is_later(on.connections.look(owner), linked):
+    rival = owner.connection if owner else None
+    match linked.status:
+        case Status.ACTIVE if rival is None or not is_later(rival, linked):
             on.connections.take_over(linked, owner=owner, now=on.clock())
-    elif owner:
-        on.connections.hold(owner, until=linked.due_at or on.clock())
-        on.record("login_on_hold", connection_id=owner)
+        case Status.PENDING_CONFIRMATION if rival and rival.status is Status.ACTIVE:
+            until = (linked.keep_until or on.clock()) + HOLD_BEYOND
+            if rival.hold_until != until:
+                on.connections.hold(rival.id, until=until)
+                on.record("login_on_hold", connection_id=rival.id)
 
 
 def is_later(one: Connection, other: Connection) -> bool:
@@ -38,20 +49,21 @@ def is_later(one: Connection, other: Connection) -> bool:
 
 def other_owner(on: Sending, held: Connection) -> Connection | None:
     """Return the connection this one's bank login belongs to, if that is another one in use."""
-    owner = on.connections.owner_of(held.login) if held.login else None
-    if owner is None or owner == held.id:
+    owner = owner_of(on, held)
+    if owner is None or owner.id == held.id or owner.connection is None:
         return None
-    found = on.connections.look(owner)
-    return found if found.status in IN_USE else None
+    return owner.connection if owner.connection.status in IN_USE else None
 
 
 def hand_over(on: Sending, held: Connection, heir: Connection) -> None:
     """Give the set of a link nobody confirmed to the connection that owns the login.
 
     Linking may have ended that one's own tokens; revoking here would end its consent. Of two
-    consents the later one's set is kept; an equal one is this very set, handed over before.
+    consents the later one's set is kept, and the same one's is handed over once. Raises
+    StaleGeneration where the heir has just got a set out of escrow.
     """
-    if heir.iat is not None and held.iat is not None and heir.iat >= held.iat:
+    is_done = heir.consent is not None and heir.consent == held.consent
+    if is_done or (heir.iat is not None and held.iat is not None and heir.iat > held.iat):
         return
     tokens, sealer = on.seal.open(held), on.seal.prepare(heir.id)
     claimed = claim(
@@ -61,6 +73,8 @@ def hand_over(on: Sending, held: Connection, heir: Connection) -> None:
         generation=heir.generation,
         even_resting=True,
     )
+    if escrowed_successor(on, claimed):
+        raise StaleGeneration
     now = on.clock()
     lease_id = claimed.lease.id if claimed.lease else ""
     on.connections.land(
@@ -74,6 +88,7 @@ def hand_over(on: Sending, held: Connection, heir: Connection) -> None:
             expires_at=held.expires_at or now,
             verdict=held.verdict,
             iat=held.iat,
+            consent=held.consent,
         ),
         lease_id=lease_id,
         status=Status.ACTIVE,

@@ -39,7 +39,8 @@ from token_broker.domain.refresh_policy import (
 )
 from token_broker.domain.token_set import Claims, TokenSet, Verdict, lifetime
 
-ESCROW_RESERVE = 4  # seconds kept back from the table's retries for the second durable place
+LONGEST_WRITE = 4  # seconds one try may take, as the impatient clients of bootstrap are set
+ESCROW_RESERVE = LONGEST_WRITE  # kept back from the table's tries for the second durable place
 PERSIST_PAUSE = 0.2
 
 
@@ -179,18 +180,22 @@ def refresh_held(on: Sending, held: Connection, remaining: Remaining) -> Connect
 def escrowed_successor(on: Sending, held: Connection) -> Connection | None:
     """Apply the set an earlier attempt left in escrow, before its predecessor is sent again.
 
-    Whoever has claimed a row asks here first. An ended connection can only have been renewed.
+    Whoever has claimed a row asks here first. A new consent brings an ended connection back; of a
+    superseded one nobody needs a mere rotation any more.
     """
     if held.unsettled <= 1:
         return None
     try:
         landing = on.escrow.find(held.id, held.generation + 1)
+        if landing and held.status is Status.SUPERSEDED and not landing.consent:
+            on.escrow.discard(held.id, landing.generation)
+            landing = None
     except TokenBrokerError:
         release(on, held, event="refresh_deferred")
         raise
     if landing is None:
         return None
-    renewed = held.status in {Status.REAUTH_REQUIRED, Status.SUPERSEDED}
+    renewed = held.status in {Status.REAUTH_REQUIRED, Status.SUPERSEDED} and landing.consent
     return apply_escrowed(
         on,
         landing,
@@ -292,11 +297,17 @@ def landing_of(
     sealer: Sealer,
     login: str | None,
     iat: int | None = None,
+    consent: str | None = None,
+    nonce: str | None = None,
 ) -> Landing:
-    """Seal a token set for its row; `login` and `iat` are those of the consent, if it is known."""
+    """Seal a token set for its row; `login` and `iat` are those of the consent, if it is known.
+
+    `consent` and `nonce` are of the exchange that a set of a new consent came of.
+    """
     claims = on.id_tokens.claims(tokens.id_token)
     found = login_named_by(on, claims, connector) if claims else login
     changed = login is not None and found != login
+    foreign = nonce is not None and claims is not None and claims.nonce not in {None, nonce}
     life = lifetime(claims, expires_in) if tokens.id_token else 0
     return Landing(
         connection_id=connection_id,
@@ -307,7 +318,8 @@ def landing_of(
         issued_at=sent_at,
         expires_at=sent_at + life,
         iat=iat if iat is not None else claims.iat if claims else None,
-        verdict=Verdict.BAD if changed or not tokens.id_token else Verdict.UNVERIFIED,
+        verdict=Verdict.BAD if changed or foreign or not tokens.id_token else Verdict.UNVERIFIED,
+        consent=consent,
         suspect=Suspect(generation=generation, reason=Reason.LOGIN_CHANGED) if changed else None,
     )
 
@@ -353,24 +365,35 @@ def persist(
             return on.connections.land(landing, lease_id=lease_id, status=status, due_at=due_at)
         except StaleGeneration:
             raise
-        except TokenBrokerError as exc:
-            on.record("persist_retried", connection_id=landing.connection_id, detail=exc.detail)
+        except Exception as exc:  # noqa: BLE001 - whatever it is, the only copy is in our hands
+            detail = exc.detail if isinstance(exc, TokenBrokerError) else type(exc).__name__
+            on.record("persist_retried", connection_id=landing.connection_id, detail=detail)
             passing = isinstance(exc, UpstreamUnavailable)  # a missing permission will not mend
-            if not passing or remaining() <= ESCROW_RESERVE:
+            if not passing or remaining() <= ESCROW_RESERVE + LONGEST_WRITE:
                 break
             on.pause(PERSIST_PAUSE)
-    try:
-        on.escrow.put(landing)
-    except TokenBrokerError as exc:
-        on.record(
-            "token_persist_failed",
-            connection_id=landing.connection_id,
-            attempt_id=landing.attempt_id,
-            generation=landing.generation,
-        )
-        raise OutcomeUnknown(detail="neither table nor escrow took the token set") from exc
-    on.record("escrow_used", connection_id=landing.connection_id, generation=landing.generation)
+    _put_into_escrow(on, landing, remaining)
     raise OutcomeUnknown(detail="the token set is in escrow", retry_after=LEASE)
+
+
+def _put_into_escrow(on: Sending, landing: Landing, remaining: Remaining) -> None:
+    """Keep the set in the second durable place; raises OutcomeUnknown if that does not take it."""
+    while True:
+        try:
+            on.escrow.put(landing)
+        except Exception as exc:
+            if remaining() > LONGEST_WRITE:
+                on.pause(PERSIST_PAUSE)
+                continue
+            on.record(
+                "token_persist_failed",
+                connection_id=landing.connection_id,
+                attempt_id=landing.attempt_id,
+                generation=landing.generation,
+            )
+            raise OutcomeUnknown(detail="neither table nor escrow took the token set") from exc
+        on.record("escrow_used", connection_id=landing.connection_id, generation=landing.generation)
+        return
 
 
 def _verify(on: Sending, landed: Connection, tokens: TokenSet) -> Connection:
@@ -436,8 +459,8 @@ def _set_back(
                 detail=f"Akoya calls our request malformed: {answer.detail}"
             )
         case Reaction.BREAK | Reaction.REREAD_SECRET:
-            error = trip_breaker(on, answer)
-            wait, failures = BREAKER_PAUSE, held.failures
+            if error := trip_breaker(on, answer, by=held.id):
+                wait, failures = BREAKER_PAUSE, held.failures
     on.record(event, connection_id=held.id, outcome=answer.outcome, detail=answer.detail)
     on.connections.settle(
         held,
@@ -479,8 +502,14 @@ def _settle_suspect(on: Sending, held: Connection, suspect: Suspect) -> None:
     )
 
 
-def trip_breaker(on: Sending, answer: Answer) -> TokenBrokerError:
-    """Stop all sends: the answer speaks about us or the way to Akoya, not about a connection."""
+def trip_breaker(on: Sending, answer: Answer, *, by: str) -> TokenBrokerError | None:
+    """Stop all sends: the answer speaks about us or the way to Akoya, not about a connection.
+
+    None, and nothing is stopped, where only this connection has met it so far: a firewall may
+    dislike one token and block none of the others.
+    """
+    if answer.outcome is Outcome.EDGE and not on.control.edge_met(by=by):
+        return None
     until = on.clock() + BREAKER_PAUSE
     on.control.open_breaker(reason=answer.outcome, until=until)
     on.record("breaker_opened", outcome=answer.outcome, detail=answer.detail)

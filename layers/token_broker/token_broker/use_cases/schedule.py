@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from concurrent.futures import Executor
+from contextlib import suppress
 from dataclasses import dataclass, field
 
 from token_broker.domain.connection import Connection, Reason, Status
@@ -28,6 +29,7 @@ from token_broker.domain.refresh_policy import (
     ESCROW_PATIENCE,
     FORGET_AFTER,
     GUARD_PAUSE,
+    LOGIN_LOOKED_AT,
     SEND_BUDGET,
     back_off,
     jitter,
@@ -90,7 +92,7 @@ def tend_due(on: Sending, tending: Tending, *, workers: Executor, remaining: Rem
             future.result()
         on.pause(1 / tending.rate)
     workers.shutdown(wait=True)
-    if paused_until is not None and run.answered:
+    if paused_until is not None and run.answered and not run.stopped:
         on.control.close_breaker()
         on.record("breaker_closed")
     _end(on, run, tending.quarantine)
@@ -120,12 +122,15 @@ def _tend(on: Sending, run: Run, connection_id: str, remaining: Remaining) -> No
     except RowUnreadable as exc:
         run.failed.append(connection_id)
         on.record("row_unreadable", connection_id=connection_id, detail=exc.detail)
-        on.connections.postpone(connection_id, due_at=on.clock() + back_off(connection_id, 10))
+        with suppress(TokenBrokerError):
+            on.connections.postpone(connection_id, due_at=on.clock() + back_off(connection_id, 10))
     except TokenBrokerError as exc:
         run.failed.append(connection_id)
         on.record("tending_failed", connection_id=connection_id, detail=exc.detail)
-        if on.control.breaker() is not None:
-            run.stopped = True
+        with suppress(TokenBrokerError):
+            until = on.control.breaker()
+            if until is not None and until > on.clock():
+                run.stopped = True
     except Exception as exc:  # noqa: BLE001 - one row must not stop the run
         run.failed.append(connection_id)
         on.record("row_unreadable", connection_id=connection_id, detail=type(exc).__name__)
@@ -151,7 +156,23 @@ def _revoke(on: Sending, run: Run, held: Connection, remaining: Remaining) -> No
 
 
 def _expire(on: Sending, run: Run, held: Connection, remaining: Remaining) -> None:
-    """Nobody confirmed who came back: let go of the consent and of the row."""
+    """Nobody confirmed who came back: let go of the consent and of the row.
+
+    Until then every run settles the login: whoever linked may have died before, and an older link
+    may have been confirmed since.
+    """
+    now = on.clock()
+    if (held.keep_until or 0) > now:
+        settle_login(on, held)
+        on.connections.settle(
+            held,
+            due_at=now + LOGIN_LOOKED_AT,
+            settled=True,
+            failures=held.failures,
+            event="confirmation_awaited",
+            now=now,
+        )
+        return
     if held.sealed is None or _gone_at_akoya(on, run, held, remaining):
         on.connections.delete(held)
         on.record("connection_unconfirmed", connection_id=held.id)
@@ -172,7 +193,12 @@ def _gone_at_akoya(on: Sending, run: Run, held: Connection, remaining: Remaining
         raise
     answer = on.token_endpoint.revoke(refresh_token, credentials=credentials)
     reaction = REACTIONS[answer.outcome, Grant.REVOKE]
-    if reaction is Reaction.REREAD_SECRET and (newer := newer_secret(on, credentials)):
+    is_time_left = remaining() >= SEND_BUDGET
+    if (
+        reaction is Reaction.REREAD_SECRET
+        and is_time_left
+        and (newer := newer_secret(on, credentials))
+    ):
         answer = on.token_endpoint.revoke(refresh_token, credentials=newer)
         reaction = REACTIONS[answer.outcome, Grant.REVOKE]
     if reaction is Reaction.ERASE:
@@ -180,8 +206,9 @@ def _gone_at_akoya(on: Sending, run: Run, held: Connection, remaining: Remaining
         return True
     error: TokenBrokerError = OutcomeUnknown(detail=answer.detail)
     wait, failures = back_off(held.id, held.failures), held.failures + 1
-    if reaction in {Reaction.BREAK, Reaction.REREAD_SECRET}:
-        error, wait, failures = trip_breaker(on, answer), BREAKER_PAUSE, held.failures
+    stops = {Reaction.BREAK, Reaction.REREAD_SECRET}
+    if reaction in stops and (stopped := trip_breaker(on, answer, by=held.id)):
+        error, wait, failures = stopped, BREAKER_PAUSE, held.failures
     now = on.clock()
     on.connections.settle(
         held,
@@ -229,34 +256,51 @@ _TASKS: dict[Status, Callable[[Sending, Run, Connection, Remaining], None]] = {
 def _end(on: Sending, run: Run, quarantine: int) -> None:
     """End what was refused twice, unless so much was refused that it must be an incident."""
     now = on.clock()
+    ending = {held.id for held, _ in run.ended}
     held_back = on.control.guard(
-        attempts=len(run.answered) + len(run.ended), dead=len(run.refused), now=now
+        attempts=len(ending.union(run.answered)), dead=len(ending), now=now
     )
-    if held_back and run.refused:
-        on.record("guard_tripped", value=len(run.refused))
+    if held_back and ending:
+        on.record("guard_tripped", value=len(ending))
     for held, reason in run.ended:
-        if held_back:
-            on.connections.settle(
-                held,
-                due_at=now + GUARD_PAUSE - jitter(held.id, GUARD_PAUSE // 4),
-                settled=True,
-                failures=held.failures + 1,
-                event="end_held",
-                now=now,
-                suspect=held.suspected,
-            )
-            continue
-        on.connections.end(held, reason=reason, due_at=now + quarantine, now=now)
-        on.record("reauthorization_required", connection_id=held.id, reason=reason)
-        if reason is Reason.ROTATION_LOST:
-            on.record("rotation_lost", connection_id=held.id)
+        try:
+            if held_back:
+                _hold_back(on, held, now=now)
+            else:
+                _end_one(on, held, reason, due_at=now + quarantine, now=now)
+        except TokenBrokerError as exc:  # one that moved on must not keep the others
+            on.record("tending_failed", connection_id=held.id, detail=exc.detail)
+
+
+def _end_one(on: Sending, held: Connection, reason: Reason, *, due_at: int, now: int) -> None:
+    """End a connection, unless it was put on hold meanwhile: another link may bring it a set."""
+    try:
+        on.connections.end(held, reason=reason, due_at=due_at, now=now)
+    except StaleGeneration:
+        _hold_back(on, held, now=now)
+        return
+    on.record("reauthorization_required", connection_id=held.id, reason=reason)
+    if reason is Reason.ROTATION_LOST:
+        on.record("rotation_lost", connection_id=held.id)
+
+
+def _hold_back(on: Sending, held: Connection, *, now: int) -> None:
+    on.connections.settle(
+        held,
+        due_at=now + GUARD_PAUSE - jitter(held.id, GUARD_PAUSE // 4),
+        settled=True,
+        failures=held.failures + 1,
+        event="end_held",
+        now=now,
+        suspect=held.suspected,
+    )
 
 
 def _sweep_escrow(on: Sending) -> None:
     """Remove from escrow what has landed, and report what nobody has come for in an hour."""
     try:
         for connection_id, generation in on.escrow.put_before(on.clock() - ESCROW_PATIENCE):
-            if _has_landed(on, connection_id, generation):
+            if _is_done_with(on, connection_id, generation):
                 on.escrow.discard(connection_id, generation)
             else:
                 on.record("escrow_stranded", connection_id=connection_id, generation=generation)
@@ -264,8 +308,13 @@ def _sweep_escrow(on: Sending) -> None:
         on.record("escrow_unswept", detail=exc.detail)
 
 
-def _has_landed(on: Sending, connection_id: str, generation: int) -> bool:
+def _is_done_with(on: Sending, connection_id: str, generation: int) -> bool:
+    """Tell whether a set has landed, or is a rotation of what another link has superseded."""
     try:
-        return on.connections.look(connection_id).generation >= generation
+        row = on.connections.look(connection_id)
     except ConnectionNotFound:
         return False
+    if row.generation >= generation:
+        return True
+    kept = on.escrow.find(connection_id, generation)
+    return row.status is Status.SUPERSEDED and (kept is None or kept.consent is None)

@@ -117,7 +117,8 @@ def _renewed(on: Sending, seen: Connection, *, refused: bool, remaining: Remaini
     resting = max(1, (seen.due_at or now) - now)
     if seen.suspected:
         raise UpstreamUnavailable(detail="the grant is suspect", retry_after=SUSPECT_DELAY)
-    if refused and seen.rejected is not None and seen.rejected == seen.generation - 1:
+    lives = seen.remaining(now) > 0  # an expired bearer is refused whatever the consent
+    if refused and lives and seen.rejected is not None and seen.rejected == seen.generation - 1:
         on.connections.suspect(seen, reason=Reason.CONSENT_REVOKED, now=now)
         on.record("consent_suspected", connection_id=seen.id)
         raise UpstreamUnavailable(
@@ -125,17 +126,19 @@ def _renewed(on: Sending, seen: Connection, *, refused: bool, remaining: Remaini
         )
     if seen.verdict is Verdict.BAD:
         raise UpstreamUnavailable(detail="the bearer did not verify", retry_after=resting)
-    checked = _checked(on, seen)
-    is_good_now = checked is not seen and on.id_tokens.acceptable(checked.verdict)
-    if is_good_now and not refused and checked.remaining(now):
+    if lives and not refused and not on.id_tokens.acceptable(seen.verdict):
+        checked = _checked(on, seen)
+        if not on.id_tokens.acceptable(checked.verdict):  # another one could not be checked either
+            raise UpstreamUnavailable(detail="no signing keys to check the bearer with")
         return checked
     landed = ensure_fresh(
         on,
         connection_id=seen.id,
         generation=seen.generation,
-        rejected=refused,
+        rejected=refused and lives,
         remaining=remaining,
     )
+    _ensure_active(landed)
     return _checked(on, landed)
 
 

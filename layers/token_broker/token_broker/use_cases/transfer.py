@@ -62,10 +62,13 @@ def bring_in(on: Sending, held: Held, *, dry_run: bool) -> Arrival:
     login, iat = login_in(on, held)
     ensure_home(on)
     owner = on.connections.owner_of(login)
-    if owner and (there := on.connections.look(owner)).status is Status.ACTIVE:
+    there = owner.connection if owner else None
+    if there and there.status is Status.ACTIVE:
         if there.subject != held.subject:
-            raise RequestRejected(f"This bank login is another subject's here: connection {owner}.")
-        return Arrival(connection_id=owner, is_new=False)
+            raise RequestRejected(
+                f"This bank login is another subject's here: connection {there.id}."
+            )
+        return Arrival(connection_id=there.id, is_new=False)
     if dry_run:
         return Arrival(connection_id=None, is_new=True)
     connection_id, now = on.new_id(), on.clock()
