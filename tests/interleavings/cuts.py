@@ -19,6 +19,8 @@ from token_broker.domain.errors import (
     UpstreamUnavailable,
 )
 from token_broker.domain.outcome import Answer, Outcome
+from token_broker.domain.refresh_policy import CONNECT_TIMEOUT
+from token_broker.use_cases.refresh import LONGEST_WRITE
 
 PORTS = ("connections", "escrow", "control", "seal", "client_secret", "token_endpoint")
 Flow = Callable[[World], object]
@@ -130,6 +132,8 @@ class Cutter:
         ours = not name.startswith("token_endpoint.")
         if self.fault in TIMEOUTS:
             self.clock.advance(OURS_TIMEOUT if ours else AKOYAS_TIMEOUT)
+        if self.fault is Fault.AWAY:
+            self.clock.advance(LONGEST_WRITE if ours else CONNECT_TIMEOUT)
         if ours and self.fault is Fault.REFUSED:
             raise BrokerMisconfigured(detail="cut")
         if ours:
