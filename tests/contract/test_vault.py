@@ -77,6 +77,12 @@ def test_the_guard_trips_over_five_and_a_tenth_and_stays_tripped(on: Sending) ->
     assert on.control.guard(attempts=100, dead=0, now=NOW + 7_200)
 
 
+def test_the_guard_trips_on_figures_that_tell_of_an_incident_in_a_good_hour(on: Sending) -> None:
+    assert not on.control.guard(attempts=1_000, dead=0, now=NOW)
+    assert not on.control.guard(attempts=60, dead=6, now=NOW)
+    assert on.control.guard(attempts=6, dead=6, now=NOW)
+
+
 def test_a_guard_that_is_lifted_counts_afresh(on: Sending) -> None:
     assert on.control.guard(attempts=6, dead=6, now=NOW)
 

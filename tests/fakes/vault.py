@@ -56,7 +56,8 @@ class MemoryControl:
             self._hour, self._attempts, self._dead = now // 3_600, 0, 0
         self._attempts += attempts
         self._dead += dead
-        if mass_failure(attempts=self._attempts, dead=self._dead):
+        of_the_hour = mass_failure(attempts=self._attempts, dead=self._dead)
+        if of_the_hour or mass_failure(attempts=attempts, dead=dead):
             self.tripped = True
         return self.tripped
 

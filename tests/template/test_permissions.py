@@ -43,7 +43,7 @@ RIGHTS: dict[str, dict[str, set[str]]] = {
             "dynamodb:PutItem",
             "dynamodb:UpdateItem",
         },
-        "ControlTable.Arn": {"dynamodb:GetItem", "dynamodb:PutItem"},
+        "ControlTable.Arn": {"dynamodb:GetItem", "dynamodb:PutItem", "dynamodb:UpdateItem"},
         "TokenKey.Arn": {"kms:Decrypt", "kms:GenerateDataKey"},
         "ClientSecret.Id": {"secretsmanager:GetSecretValue"},
         "EscrowBucket.Arn": {"s3:ListBucket"},

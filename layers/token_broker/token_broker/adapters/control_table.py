@@ -56,12 +56,14 @@ class DynamoControl:
     def guard(self, *, attempts: int, dead: int, now: int) -> bool:
         """Add a run's figures to the hour's; return whether ends are held for the operator.
 
-        The hour, not the run, is judged: an incident that trickles in must trip it as well.
+        The hour is judged, for an incident may trickle in, and the run, for the hour may have been
+        a good one until now.
         """
         if dead == 0 and attempts == 0:
             return False
         figures = self._add(now // HOUR, attempts=attempts, dead=dead)
-        if mass_failure(attempts=int(figures["attempts"]), dead=int(figures["dead"])):
+        of_the_hour = {name: int(figures[name]) for name in ("attempts", "dead")}
+        if mass_failure(**of_the_hour) or mass_failure(attempts=attempts, dead=dead):
             self._trip(now)
         return self._read("guard") is not None
 

@@ -336,7 +336,10 @@ class Control(Protocol):
         """Let sends go on."""
 
     def guard(self, *, attempts: int, dead: int, now: int) -> bool:
-        """Add a run's figures to the hour's; return whether ends are held for the operator."""
+        """Add figures to the hour's; return whether ends are held for the operator.
+
+        They are once the figures, or the hour's, tell of an incident, until it is lifted.
+        """
 
     def lift_guard(self) -> None:
         """Hold no ends any more and start counting afresh, by the operator's word."""

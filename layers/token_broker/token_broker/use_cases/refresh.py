@@ -66,6 +66,8 @@ def ensure_fresh(
     except GrantRefused as refused:
         if refused.second:  # only the schedule, which sees the whole fleet, ends a connection
             _settle_suspect(on, held, refused.suspect)
+        else:  # the schedule will only see the second one, and count it no more
+            on.control.guard(attempts=1, dead=1, now=on.clock())
         raise
 
 

@@ -232,8 +232,8 @@ def _end(on: Sending, run: Run, quarantine: int) -> None:
     held_back = on.control.guard(
         attempts=len(run.answered) + len(run.ended), dead=len(run.refused), now=now
     )
-    if held_back and run.refused:
-        on.record("guard_tripped", value=len(run.refused))
+    if held_back and (run.refused or run.ended):
+        on.record("guard_tripped", value=len(run.refused) + len(run.ended))
     for held, reason in run.ended:
         if held_back:
             on.connections.settle(
