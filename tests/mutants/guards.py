@@ -109,7 +109,7 @@ GUARDS = (
     Guard(
         "breaker: callers wait",
         REFRESH,
-        "if until is not None and now < until + BREAKER_PAUSE:",
+        "if until is not None and now < until + CANARY_PATIENCE:",
         "if until is not None and now < 0:",
     ),
     Guard(

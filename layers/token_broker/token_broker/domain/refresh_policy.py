@@ -19,7 +19,8 @@ SUSPECT_DELAY = 60
 UNSETTLED_DELAY = 60
 BACK_OFF_FIRST = 60
 BACK_OFF_LONGEST = 900
-BREAKER_PAUSE = 60
+BREAKER_PAUSE = 45  # less than the minute between runs, so that every run tries one
+CANARY_PATIENCE = 75  # how long after that callers still leave the first try to the schedule
 GUARD_PAUSE = 900
 
 CONFIRM_WITHIN = 900

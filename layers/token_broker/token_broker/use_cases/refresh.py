@@ -30,6 +30,7 @@ from token_broker.domain.outcome import REACTIONS, Answer, Grant, Outcome, React
 from token_broker.domain.ports import ClientCredentials, Remaining, Sealer, Sending
 from token_broker.domain.refresh_policy import (
     BREAKER_PAUSE,
+    CANARY_PATIENCE,
     LEASE,
     PROMPT_REPEATS,
     SEND_BUDGET,
@@ -86,8 +87,8 @@ def ensure_sends_allowed(on: Sending) -> None:
     """
     ensure_home(on)
     until, now = on.control.breaker(), on.clock()
-    if until is not None and now < until + BREAKER_PAUSE:
-        wait = until + BREAKER_PAUSE - now
+    if until is not None and now < until + CANARY_PATIENCE:
+        wait = until + CANARY_PATIENCE - now
         raise UpstreamUnavailable(detail="the breaker is open", retry_after=wait)
 
 
