@@ -19,8 +19,8 @@ from token_broker.domain.connection import (
     login_of,
 )
 from token_broker.domain.errors import (
-    BrokerMisconfigured,
     OutcomeUnknown,
+    Reported,
     RowUnreadable,
     StaleGeneration,
     TokenBrokerError,
@@ -97,7 +97,7 @@ def ensure_home(on: Sending) -> None:
     home = _home(on)
     if on.connections.recorded_identity(home) != home:
         on.record("table_foreign")
-        raise BrokerMisconfigured(
+        raise Reported(
             detail="the connections table is a copy or restore, or belongs to another environment "
             "or client: nothing is sent until the operator adopts it (operations, after a restore)"
         )
@@ -435,9 +435,7 @@ def _set_back(
             error = OutcomeUnknown(detail=answer.detail, retry_after=wait)
         case Reaction.REPORT:
             event = "request_refused"
-            error = BrokerMisconfigured(
-                detail=f"Akoya calls our request malformed: {answer.detail}"
-            )
+            error = Reported(detail=f"Akoya calls our request malformed: {answer.detail}")
         case Reaction.BREAK | Reaction.REREAD_SECRET:
             error = trip_breaker(on, answer)
             wait, failures = BREAKER_PAUSE, held.failures
@@ -488,7 +486,7 @@ def trip_breaker(on: Sending, answer: Answer) -> TokenBrokerError:
     on.control.open_breaker(reason=answer.outcome, until=until)
     on.record("breaker_opened", outcome=answer.outcome, detail=answer.detail)
     if answer.outcome is Outcome.CLIENT_AUTH:
-        return BrokerMisconfigured(
+        return Reported(
             detail=f"Akoya refuses our client credentials ({answer.detail}): put the secret the "
             "Data Recipient Hub shows for this client id into Secrets Manager"
         )

@@ -13,6 +13,7 @@ from dataclasses import dataclass, field
 
 from token_broker.domain.connection import Connection, Reason, Status
 from token_broker.domain.errors import (
+    BrokerMisconfigured,
     ConnectionNotFound,
     OutcomeUnknown,
     RefreshInProgress,
@@ -58,6 +59,7 @@ class Run:
     refused: list[str] = field(default_factory=list)
     ended: list[tuple[Connection, Reason]] = field(default_factory=list)  # leases still held
     failed: list[str] = field(default_factory=list)
+    deferred: list[str] = field(default_factory=list)  # of these, those no row is to blame for
     stopped: bool = False
 
 
@@ -90,6 +92,8 @@ def tend_due(on: Sending, tending: Tending, *, workers: Executor, remaining: Rem
             future.result()
         on.pause(1 / tending.rate)
     workers.shutdown(wait=True)
+    if run.deferred and not run.answered and not run.stopped:
+        on.record("nothing_answered", value=len(run.deferred))
     if paused_until is not None and run.answered:
         on.control.close_breaker()
         on.record("breaker_closed")
@@ -122,13 +126,22 @@ def _tend(on: Sending, run: Run, connection_id: str, remaining: Remaining) -> No
         on.record("row_unreadable", connection_id=connection_id, detail=exc.detail)
         on.connections.postpone(connection_id, due_at=on.clock() + back_off(connection_id, 10))
     except TokenBrokerError as exc:
-        run.failed.append(connection_id)
-        on.record("tending_failed", connection_id=connection_id, detail=exc.detail)
-        if on.control.breaker() is not None:
-            run.stopped = True
+        _deferred(on, run, connection_id, exc)
     except Exception as exc:  # noqa: BLE001 - one row must not stop the run
         run.failed.append(connection_id)
         on.record("row_unreadable", connection_id=connection_id, detail=type(exc).__name__)
+
+
+def _deferred(on: Sending, run: Run, connection_id: str, exc: TokenBrokerError) -> None:
+    """Say why; the run ends where those behind this one would fare the same."""
+    run.failed.append(connection_id)
+    run.deferred.append(connection_id)
+    on.record("tending_failed", connection_id=connection_id, detail=exc.detail)
+    ours = exc.event == BrokerMisconfigured.event  # no secret, no key: whatever the row
+    if ours:
+        on.record(exc.event, connection_id=connection_id, detail=exc.detail)
+    if on.control.breaker() is not None or (ours and not run.answered):
+        run.stopped = True
 
 
 def _refresh(on: Sending, run: Run, held: Connection, remaining: Remaining) -> None:
