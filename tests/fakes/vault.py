@@ -6,7 +6,7 @@ import json
 from dataclasses import dataclass
 
 from token_broker.domain.connection import Connection, Landing
-from token_broker.domain.errors import RowUnreadable
+from token_broker.domain.errors import BrokerMisconfigured, RowUnreadable
 from token_broker.domain.ports import ClientCredentials
 from token_broker.domain.refresh_policy import mass_failure
 from token_broker.domain.secret_text import SecretText
@@ -96,15 +96,21 @@ class MemorySeal:
 
 
 class MemoryClientSecret:
-    """A secret that is read as it stands."""
+    """A secret that is kept once read, and may not have been put yet."""
 
     def __init__(self, credentials: ClientCredentials) -> None:
-        self.credentials = credentials
-        self._cached = credentials
+        self.credentials: ClientCredentials | None = credentials
+        self._cached: ClientCredentials | None = credentials
 
     def read(self) -> ClientCredentials:
-        return self._cached
+        return self._cached or self.reread()
 
     def reread(self) -> ClientCredentials:
+        if self.credentials is None:
+            raise BrokerMisconfigured(detail="the client secret is not set")
         self._cached = self.credentials
         return self._cached
+
+    def forget(self) -> None:
+        """Let what was read be older than it is kept."""
+        self._cached = None

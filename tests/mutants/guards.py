@@ -107,6 +107,18 @@ GUARDS = (
         "return dead > attempts > GUARD_COUNT * GUARD_SHARE * 1_000_000",
     ),
     Guard(
+        "mass guard: a run is judged, too",
+        f"{CORE}/adapters/control_table.py",
+        " or mass_failure(attempts=attempts, dead=dead):",
+        ":",
+    ),
+    Guard(
+        "mass guard: what callers are refused counts",
+        REFRESH,
+        "            on.control.guard(attempts=1, dead=1, now=on.clock())\n",
+        "            pass\n",
+    ),
+    Guard(
         "breaker: callers wait",
         REFRESH,
         "if until is not None and now < until + CANARY_PATIENCE:",
@@ -121,8 +133,8 @@ GUARDS = (
     Guard(
         "breaker: a refused canary stops the run",
         SCHEDULE,
-        "            run.stopped = True\n",
-        "            run.stopped = False\n",
+        "        run.stopped = True\n",
+        "        run.stopped = False\n",
     ),
     Guard(
         "deadline: no refresh without time to persist its answer",
