@@ -11,7 +11,7 @@ from tests.world import START, World
 from token_broker.adapters.control_table import DynamoControl
 from token_broker.domain.errors import TokenBrokerError
 
-PROCESSES, MINUTES = 4, 10
+PROCESSES, MINUTES = 4, 6
 STEP = 5  # seconds between two questions of each process
 
 
