@@ -5,6 +5,7 @@ from __future__ import annotations
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
+from token_broker.domain.errors import Reported
 from token_broker.runtime import bootstrap
 from token_broker.runtime.observability import publish_metrics, record_failure
 from token_broker.use_cases import schedule
@@ -27,6 +28,9 @@ def lambda_handler(_event: dict[str, Any], context: Any) -> dict[str, int]:
             workers=ThreadPoolExecutor(WORKERS),
             remaining=bootstrap.remaining(context),
         )
+    except Reported as exc:
+        record_failure(exc)
+        run = schedule.Run()  # not failed: a human would find the queue full after the incident
     except Exception as exc:  # noqa: BLE001 - Lambda would log its text
         record_failure(exc)
         raise RunFailedError("see the log line before this one") from None

@@ -140,7 +140,7 @@ def test_breaker_guard_and_identity_are_read(world: World) -> None:
     write(world, "connections", {"id": "identity", "identity": home})
 
     assert world.on.control.breaker() == START + 60
-    assert world.on.control.guard(attempts=1, dead=0, now=START)
+    assert world.on.control.guard(attempts=1, refused=0, ending=0, now=START)
     assert world.on.connections.recorded_identity("other") == home
 
 
@@ -160,8 +160,8 @@ def test_every_row_that_is_written_carries_its_version(world: World) -> None:
     went = world.come_back(world.consent(world.open(world.begin())))
     world.confirm(went)
     world.on.control.open_breaker(reason="edge", until=START)
-    world.on.control.guard(attempts=9, dead=9, now=START)
-    world.on.control.guard(attempts=9, dead=9, now=START)
+    world.on.control.guard(attempts=9, refused=0, ending=9, now=START)
+    world.on.control.guard(attempts=9, refused=0, ending=9, now=START)
 
     for table in ("connections", "authorizations", "control"):
         rows = world.aws.dynamodb.scan(TableName=f"{world.prefix}-{table}")["Items"]

@@ -76,33 +76,41 @@ def test_the_breaker_is_closed_until_it_opens_and_after_it_closes(on: Sending) -
 
 
 def test_the_guard_trips_over_five_and_a_tenth_and_stays_tripped(on: Sending) -> None:
-    assert not on.control.guard(attempts=5, dead=5, now=NOW)
-    assert not on.control.guard(attempts=60, dead=1, now=NOW)  # 6 of 65
-    assert on.control.guard(attempts=1, dead=1, now=NOW)  # 7 of 66
-    assert on.control.guard(attempts=100, dead=0, now=NOW + 7_200)
+    assert not on.control.guard(attempts=5, refused=0, ending=5, now=NOW)
+    assert not on.control.guard(attempts=60, refused=0, ending=1, now=NOW)  # 6 of 65
+    assert on.control.guard(attempts=1, refused=0, ending=1, now=NOW)  # 7 of 66
+    assert on.control.guard(attempts=100, refused=0, ending=0, now=NOW + 7_200)
+
+
+def test_the_guard_trips_on_figures_that_tell_of_an_incident_in_a_good_hour(on: Sending) -> None:
+    assert not on.control.guard(attempts=1_000, refused=0, ending=0, now=NOW)
+    assert not on.control.guard(attempts=60, refused=6, ending=0, now=NOW)
+    assert on.control.guard(attempts=59, refused=6, ending=0, now=NOW)
 
 
 def test_a_guard_that_is_lifted_counts_afresh(on: Sending) -> None:
-    assert on.control.guard(attempts=6, dead=6, now=NOW)
+    assert on.control.guard(attempts=6, refused=0, ending=6, now=NOW)
 
     on.control.lift_guard()
 
-    assert not on.control.guard(attempts=100, dead=100, now=NOW + 3_599)  # the operator's word
-    assert not on.control.guard(attempts=5, dead=5, now=NOW + 3_600)
-    assert on.control.guard(attempts=1, dead=1, now=NOW + 3_600)
+    assert not on.control.guard(
+        attempts=100, refused=0, ending=100, now=NOW + 3_599
+    )  # the operator's word
+    assert not on.control.guard(attempts=5, refused=0, ending=5, now=NOW + 3_600)
+    assert on.control.guard(attempts=1, refused=0, ending=1, now=NOW + 3_600)
 
 
-def test_what_one_connection_met_is_common_once_another_meets_it(either: World) -> None:
-    met = [either.on.control.edge_met(by=one) for one in ("a", "a", "b", "a")]
-    assert met == [False, False, True, True]
+def test_what_one_connection_meets_again_and_again_is_news_once(either: World) -> None:
+    news = [either.on.control.edge_met(by=one) for one in ("a", "a", "b", "a", "a")]
+    assert news == [True, False, True, True, False]
 
     either.clock.advance(900)
-    assert not either.on.control.edge_met(by="b")
+    assert either.on.control.edge_met(by="a")
 
 
 def test_the_guard_judges_each_hour_afresh(on: Sending) -> None:
-    assert not on.control.guard(attempts=5, dead=5, now=NOW)
-    assert not on.control.guard(attempts=5, dead=5, now=NOW + 3_600)
+    assert not on.control.guard(attempts=5, refused=0, ending=5, now=NOW)
+    assert not on.control.guard(attempts=5, refused=0, ending=5, now=NOW + 3_600)
 
 
 def test_a_set_opens_where_and_as_what_it_was_sealed(on: Sending) -> None:

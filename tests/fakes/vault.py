@@ -6,7 +6,7 @@ import json
 from dataclasses import dataclass
 
 from token_broker.domain.connection import Connection, Landing
-from token_broker.domain.errors import RowUnreadable
+from token_broker.domain.errors import BrokerMisconfigured, RowUnreadable
 from token_broker.domain.ports import ClientCredentials, Clock
 from token_broker.domain.refresh_policy import EDGE_REMEMBERED, mass_failure
 from token_broker.domain.secret_text import SecretText
@@ -48,8 +48,11 @@ class MemoryControl:
         return self.open_until
 
     def edge_met(self, *, by: str) -> bool:
-        before, self._edge = self._edge, (by, self._clock())
-        return before[0] != by and before[1] > self._clock() - EDGE_REMEMBERED
+        met_by, met_at = self._edge
+        if met_by == by and met_at > self._clock() - EDGE_REMEMBERED:
+            return False
+        self._edge = (by, self._clock())
+        return True
 
     def open_breaker(self, *, reason: str, until: int) -> None:
         del reason
@@ -58,14 +61,15 @@ class MemoryControl:
     def close_breaker(self) -> None:
         self.open_until = None
 
-    def guard(self, *, attempts: int, dead: int, now: int) -> bool:
+    def guard(self, *, attempts: int, refused: int, ending: int, now: int) -> bool:
         if self._lifted_until > now:
             return False
         if now // 3_600 != self._hour:
             self._hour, self._attempts, self._dead = now // 3_600, 0, 0
         self._attempts += attempts
-        self._dead += dead
-        if mass_failure(attempts=self._attempts, dead=self._dead):
+        self._dead += ending
+        of_the_hour = mass_failure(attempts=self._attempts, dead=self._dead)
+        if of_the_hour or mass_failure(attempts=attempts, dead=refused):
             self.tripped = True
         return self.tripped
 
@@ -105,15 +109,21 @@ class MemorySeal:
 
 
 class MemoryClientSecret:
-    """A secret that is read as it stands."""
+    """A secret that is kept once read, and may not have been put yet."""
 
     def __init__(self, credentials: ClientCredentials) -> None:
-        self.credentials = credentials
-        self._cached = credentials
+        self.credentials: ClientCredentials | None = credentials
+        self._cached: ClientCredentials | None = credentials
 
     def read(self) -> ClientCredentials:
-        return self._cached
+        return self._cached or self.reread()
 
     def reread(self) -> ClientCredentials:
+        if self.credentials is None:
+            raise BrokerMisconfigured(detail="the client secret is not set")
         self._cached = self.credentials
         return self._cached
+
+    def forget(self) -> None:
+        """Let what was read be older than it is kept."""
+        self._cached = None

@@ -202,6 +202,18 @@ def test_the_schedule_tends_what_is_due(broker: Deployed) -> None:
     assert json.loads(broker.handle("token.hand-out")["body"])["generation"] == 2
 
 
+def test_a_run_whose_alarm_has_spoken_leaves_no_failure_for_a_human_to_clear(
+    broker: Deployed, capsys: pytest.CaptureFixture[str]
+) -> None:
+    broker.functions["refresh"].on.connections.adopt("another environment's")
+
+    assert broker.handle("refresh.schedule") == {"tended": 0, "failed": 0, "ended": 0}
+
+    printed = capsys.readouterr().out
+    assert '"table_foreign"' in printed
+    assert '"broker_misconfigured"' not in printed
+
+
 def test_a_failed_run_says_so_to_lambda_without_saying_why(
     broker: Deployed, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -282,6 +282,7 @@ class RandomSchedule(RuleBasedStateMachine):
 
     def _people_go_on(self, world: World) -> None:
         for person in self.people:
+            world.clock.advance(1)
             with suppress(TokenBrokerError):
                 person.comes_back(world)
 

@@ -107,9 +107,21 @@ GUARDS = (
         "return dead > attempts > GUARD_COUNT * GUARD_SHARE * 1_000_000",
     ),
     Guard(
+        "mass guard: a run is judged, too",
+        f"{CORE}/adapters/control_table.py",
+        " or mass_failure(attempts=attempts, dead=refused):",
+        ":",
+    ),
+    Guard(
+        "mass guard: what callers were refused first counts",
+        SCHEDULE,
+        "        refused=len(refused),\n        ending=len(ending),\n",
+        "        refused=len(run.suspected),\n        ending=0,\n",
+    ),
+    Guard(
         "breaker: callers wait",
         REFRESH,
-        "if until is not None and now < until + BREAKER_PAUSE:",
+        "if until is not None and now < until + CANARY_PATIENCE:",
         "if until is not None and now < 0:",
     ),
     Guard(
@@ -121,8 +133,8 @@ GUARDS = (
     Guard(
         "breaker: a refused canary stops the run",
         SCHEDULE,
-        "            run.stopped = True\n",
-        "            run.stopped = False\n",
+        "        run.stopped = True\n",
+        "        run.stopped = False\n",
     ),
     Guard(
         "deadline: no refresh without time to persist its answer",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import Any
 
 import pytest
@@ -10,6 +11,7 @@ from tests.template.deployed import Deployed, deployed
 from token_broker.runtime.observability import ALARMING, GAUGES
 
 TOPIC = "arn:aws:sns:us-east-1:123456789012:on-call"
+SUMMARY = "UnexplainedAlarm"
 
 
 @pytest.fixture(scope="module")
@@ -24,6 +26,19 @@ def ours(alarms: dict[str, dict[str, Any]]) -> dict[str, dict[str, Any]]:
         for alarm in alarms.values()
         if alarm["Namespace"] == "AkoyaTokenBroker"
     }
+
+
+def summary() -> dict[str, Any]:
+    """Return the alarm on alarms."""
+    found = deployed(AlarmTopicArn=TOPIC).of_type("AWS::CloudWatch::CompositeAlarm")
+    assert found.keys() == {SUMMARY}
+    return found[SUMMARY]
+
+
+def rule() -> tuple[set[str], set[str]]:
+    """Return the alarms of which one must be on for it, and those of which none may be."""
+    wanted, _, unwanted = summary()["AlarmRule"].partition(" AND NOT ")
+    return set(re.findall(r"ALARM\((\w+)\)", wanted)), set(re.findall(r"ALARM\((\w+)\)", unwanted))
 
 
 def test_whatever_the_code_calls_alarming_has_an_alarm(alarms: dict[str, dict[str, Any]]) -> None:
@@ -43,15 +58,51 @@ def test_an_alarm_looks_where_the_functions_count(
 
 
 def test_an_alarm_reaches_the_topic_and_says_what_to_do(alarms: dict[str, dict[str, Any]]) -> None:
-    for name, alarm in alarms.items():
-        assert alarm["AlarmActions"] == [TOPIC], name
+    shown, _ = rule()
+    for name, alarm in (alarms | {SUMMARY: summary()}).items():
+        assert name in shown or alarm["AlarmActions"] == [TOPIC], name
         assert len(alarm["AlarmDescription"]) > 60, name
         assert alarm["AlarmDescription"].endswith((".", "?")), name
 
 
+def test_a_symptom_speaks_through_the_one_alarm_that_is_silent_where_a_cause_is_named(
+    alarms: dict[str, dict[str, Any]],
+) -> None:
+    shown, named = rule()
+    assert shown == {name for name, alarm in alarms.items() if "AlarmActions" not in alarm}
+    assert {alarms[name]["MetricName"] for name in named} == {
+        "breaker_opened",
+        "broker_misconfigured",
+        "guard_tripped",
+        "nothing_answered",
+        "table_foreign",
+        "unexpected_error",
+    }
+
+
+def test_an_incident_that_is_counted_again_and_again_is_one_alarm(
+    alarms: dict[str, dict[str, Any]],
+) -> None:
+    """Longer than a held connection waits, and than the schedule needs to catch up."""
+    shown, _ = rule()
+    for name in alarms.keys() - shown:
+        alarm = alarms[name]
+        assert (alarm["Period"], alarm["EvaluationPeriods"], alarm["Threshold"]) == (60, 60, 0)
+        assert alarm["DatapointsToAlarm"] == (3 if name == "NothingAnsweredAlarm" else 1), name
+
+
+def test_5xx_count_as_a_symptom_only_after_their_cause_has_had_time_to_be_named(
+    alarms: dict[str, dict[str, Any]],
+) -> None:
+    errors = alarms["ApiErrorsAlarm"]
+    assert errors["Period"] * errors["EvaluationPeriods"] == 900
+    assert errors["DatapointsToAlarm"] == errors["EvaluationPeriods"]
+
+
 def test_without_a_topic_alarms_only_change_their_state(stack: Deployed) -> None:
-    for alarm in stack.of_type("AWS::CloudWatch::Alarm").values():
-        assert "AlarmActions" not in alarm
+    for kind in ("AWS::CloudWatch::Alarm", "AWS::CloudWatch::CompositeAlarm"):
+        for alarm in stack.of_type(kind).values():
+            assert "AlarmActions" not in alarm
 
 
 def test_silence_is_no_alarm_but_for_the_run_that_must_report_each_minute(
@@ -68,6 +119,7 @@ def test_a_quarter_of_an_hour_of_lag_three_times_in_a_row_is_an_alarm(
     lag = ours(alarms)["oldest_due_seconds"]
     assert (lag["Statistic"], lag["Threshold"]) == ("Maximum", 900)
     assert (lag["Period"], lag["EvaluationPeriods"]) == (60, 3)
+    assert lag["DatapointsToAlarm"] == 3
 
 
 def test_failed_runs_a_full_failure_queue_and_5xx_are_alarms(

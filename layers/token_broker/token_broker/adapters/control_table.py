@@ -44,19 +44,20 @@ class DynamoControl:
         return self._breaker[1]
 
     def edge_met(self, *, by: str) -> bool:
-        """Note that a connection met something else than Akoya; tell whether another just did."""
+        """Note which connection met something else than Akoya; tell whether that is news."""
         now = self._clock()
         try:
-            answer = self._client.put_item(
+            self._client.put_item(
                 TableName=self._table,
                 Item=versioned({"id": "edge", "met_by": by, "met_at": now}),
-                ReturnValues="ALL_OLD",
+                ConditionExpression="attribute_not_exists(id) OR met_by <> :by OR met_at <= :then",
+                ExpressionAttributeValues=to_wire({":by": by, ":then": now - EDGE_REMEMBERED}),
             )
         except (ClientError, BotoCoreError) as exc:
+            if refused(exc):
+                return False
             raise unavailable(exc) from None
-        before = from_wire(answer.get("Attributes", {}))
-        lately = int(before.get("met_at", 0)) > now - EDGE_REMEMBERED
-        return lately and before["met_by"] != by
+        return True
 
     def open_breaker(self, *, reason: str, until: int) -> None:
         """Pause all sends; after `until` the schedule's canary may try."""
@@ -68,18 +69,20 @@ class DynamoControl:
         self._breaker = (self._clock(), None)
         self._delete("breaker")
 
-    def guard(self, *, attempts: int, dead: int, now: int) -> bool:
-        """Add a run's figures to the hour's; return whether ends are held for the operator.
+    def guard(self, *, attempts: int, refused: int, ending: int, now: int) -> bool:
+        """Judge a run and the hour it adds to; return whether ends are held for the operator.
 
-        The hour, not the run, is judged: an incident that trickles in must trip it as well.
+        The hour is judged, for an incident may trickle in, and the run, for the hour may have been
+        a good one until now.
         """
-        if dead == 0 and attempts == 0:
+        if attempts == 0:
             return False
         row = self._read("guard") or {}
         if int(row.get("lifted_until", 0)) > now:
             return False
-        figures = self._add(now // HOUR, attempts=attempts, dead=dead)
-        if mass_failure(attempts=int(figures["attempts"]), dead=int(figures["dead"])):
+        figures = self._add(now // HOUR, attempts=attempts, dead=ending)
+        of_the_hour = {name: int(figures[name]) for name in ("attempts", "dead")}
+        if mass_failure(**of_the_hour) or mass_failure(attempts=attempts, dead=refused):
             self._trip(now)
             return True
         return "tripped_at" in row

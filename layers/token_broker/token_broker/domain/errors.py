@@ -4,6 +4,7 @@ TokenBrokerError
 ├ RequestRejected           the caller: correct the request            4xx
 ├ ReauthorizationRequired   one connection: its person consents again  409
 ├ BrokerMisconfigured       us: stop, page a human, touch nothing      500
+│  ├ Reported               the same, and an event of its own says it  500
 │  └ RowUnreadable          one row makes no sense: report, go on      500
 ├ UpstreamUnavailable       the weather: ask again later               503
 │  └ OutcomeUnknown         sent, and nobody knows what became of it   503
@@ -11,7 +12,8 @@ TokenBrokerError
 └ StaleGeneration           someone moved the row: read it again
 
 Each carries `error` (a stable code in OAuth's form), `description` (what the caller can do; public)
-and `detail` (for our log only). None of the three may hold a secret, code, token or state.
+and `detail` (for our log only). None of the three may hold a secret, code, token or state. `event`
+is what it is counted as where nobody handles it: one cause, one alarm.
 """
 
 from __future__ import annotations
@@ -20,6 +22,7 @@ from __future__ import annotations
 class TokenBrokerError(Exception):
     """Base of every error the broker raises on purpose."""
 
+    event = "request_failed"
     error = "server_error"
     description = "The broker could not answer. Try again; if it persists, tell its operator."
 
@@ -106,13 +109,21 @@ class ReauthorizationRequired(TokenBrokerError):
 class BrokerMisconfigured(TokenBrokerError):
     """Our configuration is wrong; no connection is to blame and none is touched."""
 
+    event = "broker_misconfigured"
     error = "server_error"
     description = "The broker is misconfigured; its operator has been alerted."
+
+
+class Reported(BrokerMisconfigured):
+    """An event of its own has alerted the operator already, and says more."""
+
+    event = "request_failed"
 
 
 class RowUnreadable(BrokerMisconfigured):
     """A row cannot be read or its token set cannot be opened; the others are not concerned."""
 
+    event = "row_unreadable"
     description = "This connection's record cannot be read; the broker's operator has been alerted."
 
 

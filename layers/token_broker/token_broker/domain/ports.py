@@ -333,7 +333,10 @@ class Control(Protocol):
         """Return until when all sends pause, or None; may lag by some seconds."""
 
     def edge_met(self, *, by: str) -> bool:
-        """Note that a connection met something else than Akoya; tell whether another just did."""
+        """Note which connection met something else than Akoya; tell whether that is news.
+
+        It is not where the same one, and no other since, met it within EDGE_REMEMBERED.
+        """
 
     def open_breaker(self, *, reason: str, until: int) -> None:
         """Pause all sends; after `until` the schedule's canary may try."""
@@ -341,8 +344,13 @@ class Control(Protocol):
     def close_breaker(self) -> None:
         """Let sends go on."""
 
-    def guard(self, *, attempts: int, dead: int, now: int) -> bool:
-        """Add a run's figures to the hour's; return whether ends are held for the operator."""
+    def guard(self, *, attempts: int, refused: int, ending: int, now: int) -> bool:
+        """Judge a run and the hour it adds to; return whether ends are held for the operator.
+
+        They are, until it is lifted, once so many grants were `refused` among the run's attempts,
+        or so many were `ending` (refused for the second time) among the hour's, that it must be an
+        incident.
+        """
 
     def lift_guard(self) -> None:
         """Hold no ends for an hour, by the operator's word; then start counting afresh."""

@@ -19,8 +19,9 @@ SUSPECT_DELAY = 60
 UNSETTLED_DELAY = 60
 BACK_OFF_FIRST = 60
 BACK_OFF_LONGEST = 900
-BREAKER_PAUSE = 60
-EDGE_REMEMBERED = 900  # what one connection met, another one confirms within this
+BREAKER_PAUSE = 45  # less than the minute between runs, so that every run tries one
+CANARY_PATIENCE = 75  # how long after that callers still leave the first try to the schedule
+EDGE_REMEMBERED = 900  # for so long one connection alone cannot open the breaker again
 GUARD_PAUSE = 900
 
 CONFIRM_WITHIN = 900

@@ -12,7 +12,7 @@ import traceback
 from aws_lambda_powertools import Logger, Metrics
 from aws_lambda_powertools.metrics import MetricUnit
 
-from token_broker.domain.errors import BrokerMisconfigured, TokenBrokerError
+from token_broker.domain.errors import TokenBrokerError
 
 # What a person has to look at; everything else is information.
 ALARMING = frozenset(
@@ -23,6 +23,7 @@ ALARMING = frozenset(
         "escrow_used",
         "guard_tripped",
         "id_token_rejected",
+        "nothing_answered",
         "request_refused",
         "rotation_lost",
         "row_unreadable",
@@ -58,9 +59,7 @@ def publish_metrics() -> None:
 def record_failure(exc: Exception) -> None:
     """Log what ended a request or a run, and count what needs a human."""
     if isinstance(exc, TokenBrokerError):
-        misconfigured = isinstance(exc, BrokerMisconfigured)
-        event = "broker_misconfigured" if misconfigured else "request_failed"
-        record(event, error=exc.error, detail=exc.detail, kind=type(exc).__name__)
+        record(exc.event, error=exc.error, detail=exc.detail, kind=type(exc).__name__)
     else:
         record("unexpected_error", kind=type(exc).__name__, detail=places(exc))
 

@@ -19,8 +19,8 @@ from token_broker.domain.connection import (
     login_of,
 )
 from token_broker.domain.errors import (
-    BrokerMisconfigured,
     OutcomeUnknown,
+    Reported,
     RowUnreadable,
     StaleGeneration,
     TokenBrokerError,
@@ -30,6 +30,7 @@ from token_broker.domain.outcome import REACTIONS, Answer, Grant, Outcome, React
 from token_broker.domain.ports import ClientCredentials, Remaining, Sealer, Sending
 from token_broker.domain.refresh_policy import (
     BREAKER_PAUSE,
+    CANARY_PATIENCE,
     LEASE,
     PROMPT_REPEATS,
     SEND_BUDGET,
@@ -85,8 +86,8 @@ def ensure_sends_allowed(on: Sending) -> None:
     """
     ensure_home(on)
     until, now = on.control.breaker(), on.clock()
-    if until is not None and now < until + BREAKER_PAUSE:
-        wait = until + BREAKER_PAUSE - now
+    if until is not None and now < until + CANARY_PATIENCE:
+        wait = until + CANARY_PATIENCE - now
         raise UpstreamUnavailable(detail="the breaker is open", retry_after=wait)
 
 
@@ -95,7 +96,7 @@ def ensure_home(on: Sending) -> None:
     home = _home(on)
     if on.connections.recorded_identity(home) != home:
         on.record("table_foreign")
-        raise BrokerMisconfigured(
+        raise Reported(
             detail="the connections table is a copy or restore, or belongs to another environment "
             "or client: nothing is sent until the operator adopts it (operations, after a restore)"
         )
@@ -455,12 +456,12 @@ def _set_back(
             error = OutcomeUnknown(detail=answer.detail, retry_after=wait)
         case Reaction.REPORT:
             event = "request_refused"
-            error = BrokerMisconfigured(
-                detail=f"Akoya calls our request malformed: {answer.detail}"
-            )
+            error = Reported(detail=f"Akoya calls our request malformed: {answer.detail}")
         case Reaction.BREAK | Reaction.REREAD_SECRET:
             if error := trip_breaker(on, answer, by=held.id):
                 wait, failures = BREAKER_PAUSE, held.failures
+            else:
+                error = EdgeMet(detail=answer.detail, retry_after=wait)
     on.record(event, connection_id=held.id, outcome=answer.outcome, detail=answer.detail)
     on.connections.settle(
         held,
@@ -502,10 +503,14 @@ def _settle_suspect(on: Sending, held: Connection, suspect: Suspect) -> None:
     )
 
 
+class EdgeMet(UpstreamUnavailable):
+    """Something else than the token endpoint answered; the breaker tells of it."""
+
+
 def trip_breaker(on: Sending, answer: Answer, *, by: str) -> TokenBrokerError | None:
     """Stop all sends: the answer speaks about us or the way to Akoya, not about a connection.
 
-    None, and nothing is stopped, where only this connection has met it so far: a firewall may
+    None, and nothing is stopped, where this connection alone keeps meeting it: a firewall may
     dislike one token and block none of the others.
     """
     if answer.outcome is Outcome.EDGE and not on.control.edge_met(by=by):
@@ -514,11 +519,11 @@ def trip_breaker(on: Sending, answer: Answer, *, by: str) -> TokenBrokerError | 
     on.control.open_breaker(reason=answer.outcome, until=until)
     on.record("breaker_opened", outcome=answer.outcome, detail=answer.detail)
     if answer.outcome is Outcome.CLIENT_AUTH:
-        return BrokerMisconfigured(
+        return Reported(
             detail=f"Akoya refuses our client credentials ({answer.detail}): put the secret the "
             "Data Recipient Hub shows for this client id into Secrets Manager"
         )
-    return UpstreamUnavailable(
+    return EdgeMet(
         detail=f"something else than the token endpoint answers ({answer.detail}): check "
         "Environment and IdentityProviderUrl"
     )

@@ -14,6 +14,7 @@ from dataclasses import dataclass, field
 
 from token_broker.domain.connection import Connection, Reason, Status
 from token_broker.domain.errors import (
+    BrokerMisconfigured,
     ConnectionNotFound,
     OutcomeUnknown,
     RefreshInProgress,
@@ -36,6 +37,7 @@ from token_broker.domain.refresh_policy import (
 )
 from token_broker.use_cases.login import hand_over, other_owner, settle_login
 from token_broker.use_cases.refresh import (
+    EdgeMet,
     GrantRefused,
     claim,
     ensure_home,
@@ -57,9 +59,10 @@ class Run:
 
     tended: list[str] = field(default_factory=list)
     answered: list[str] = field(default_factory=list)  # Akoya's token endpoint itself spoke
-    refused: list[str] = field(default_factory=list)
+    suspected: list[str] = field(default_factory=list)  # refused for the first time
     ended: list[tuple[Connection, Reason]] = field(default_factory=list)  # leases still held
     failed: list[str] = field(default_factory=list)
+    deferred: list[str] = field(default_factory=list)  # of these, those no row is to blame for
     stopped: bool = False
 
 
@@ -92,6 +95,8 @@ def tend_due(on: Sending, tending: Tending, *, workers: Executor, remaining: Rem
             future.result()
         on.pause(1 / tending.rate)
     workers.shutdown(wait=True)
+    if run.deferred and not run.answered and not run.stopped:
+        on.record("nothing_answered", value=len(run.deferred))
     if paused_until is not None and run.answered and not run.stopped:
         on.control.close_breaker()
         on.record("breaker_closed")
@@ -118,27 +123,36 @@ def _tend(on: Sending, run: Run, connection_id: str, remaining: Remaining) -> No
         if refused.second:
             run.ended.append((refused.held, refused.suspect.reason))
         else:
-            run.refused.append(connection_id)
+            run.suspected.append(connection_id)
     except RowUnreadable as exc:
         run.failed.append(connection_id)
         on.record("row_unreadable", connection_id=connection_id, detail=exc.detail)
         with suppress(TokenBrokerError):
             on.connections.postpone(connection_id, due_at=on.clock() + back_off(connection_id, 10))
     except TokenBrokerError as exc:
-        run.failed.append(connection_id)
-        on.record("tending_failed", connection_id=connection_id, detail=exc.detail)
-        with suppress(TokenBrokerError):
-            until = on.control.breaker()
-            if until is not None and until > on.clock():
-                run.stopped = True
+        _deferred(on, run, connection_id, exc)
     except Exception as exc:  # noqa: BLE001 - one row must not stop the run
         run.failed.append(connection_id)
         on.record("row_unreadable", connection_id=connection_id, detail=type(exc).__name__)
 
 
+def _deferred(on: Sending, run: Run, connection_id: str, exc: TokenBrokerError) -> None:
+    """Say why; the run ends where those behind this one would fare the same."""
+    run.failed.append(connection_id)
+    if not isinstance(exc, EdgeMet):
+        run.deferred.append(connection_id)
+    on.record("tending_failed", connection_id=connection_id, detail=exc.detail)
+    ours = exc.event == BrokerMisconfigured.event  # no secret, no key: whatever the row
+    if ours:
+        on.record(exc.event, connection_id=connection_id, detail=exc.detail)
+    with suppress(TokenBrokerError):
+        until = on.control.breaker()
+        if (until is not None and until > on.clock()) or (ours and not run.answered):
+            run.stopped = True
+
+
 def _refresh(on: Sending, run: Run, held: Connection, remaining: Remaining) -> None:
     if (suspect := held.suspected) and suspect.reason in SURE_SIGNS:
-        run.refused.append(held.id)
         run.ended.append((held, suspect.reason))
         return
     landed = refresh_held(on, held, remaining)
@@ -257,11 +271,15 @@ def _end(on: Sending, run: Run, quarantine: int) -> None:
     """End what was refused twice, unless so much was refused that it must be an incident."""
     now = on.clock()
     ending = {held.id for held, _ in run.ended}
+    refused = ending.union(run.suspected)
     held_back = on.control.guard(
-        attempts=len(ending.union(run.answered)), dead=len(ending), now=now
+        attempts=len(refused.union(run.answered)),
+        refused=len(refused),
+        ending=len(ending),
+        now=now,
     )
-    if held_back and ending:
-        on.record("guard_tripped", value=len(ending))
+    if held_back and refused:
+        on.record("guard_tripped", value=len(refused))
     for held, reason in run.ended:
         try:
             if held_back:

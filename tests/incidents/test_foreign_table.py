@@ -1,0 +1,76 @@
+"""The stack stands on a table that is not its own, or on its own as it was yesterday."""
+
+from __future__ import annotations
+
+import pytest
+
+from tests.incidents.fleet import SIZES, Fleet, fleet_of
+from token_broker.domain.connection import Status
+from token_broker.domain.errors import Reported
+from token_broker.use_cases import refresh
+
+FOREIGN, GUARD = "TableForeignAlarm", "GuardTrippedAlarm"
+ANOTHERS = "production/another-client/table-9"
+
+
+def nothing_is_sent_for_an_hour(fleet: Fleet) -> None:
+    """Let callers ask meanwhile; whose bearer lives is served all the same."""
+    sent, rows = len(fleet.world.http.sent), dict(fleet.table.rows)
+    ask = [*fleet.spent[:2], *fleet.living[-2:]]
+    for _ in range(60):
+        fleet.pass_minutes(1, ask=ask)
+        now = fleet.world.clock()
+        assert set(fleet.asked.served) == {one for one in ask if (rows[one].expires_at or 0) > now}
+        assert all(isinstance(error, Reported) for error in fleet.asked.refused.values())
+    assert len(fleet.world.http.sent) == sent
+    assert fleet.table.rows == rows
+    assert fleet.alarms.pages == [FOREIGN]
+
+
+@pytest.mark.parametrize("size", SIZES)
+def test_nothing_is_sent_from_anothers_table_and_at_home_all_goes_on_by_itself(size: int) -> None:
+    fleet = fleet_of(size)
+    home = fleet.table.recorded_identity(refresh._home(fleet.world.on))
+    fleet.table.adopt(ANOTHERS)
+
+    nothing_is_sent_for_an_hour(fleet)
+
+    fleet.table.adopt(home)  # the operator corrects the configuration
+    waiting = [one for one, _ in fleet.due()]
+    since = len(fleet.world.events)
+    fleet.hurry()
+    fleet.pass_minutes(5)
+    assert fleet.refreshed(since=since)[: len(waiting)] == waiting
+    assert fleet.statuses() == {Status.ACTIVE: size}
+    assert list(fleet.without_living_token()) == []
+    assert fleet.alarms.pages == [FOREIGN]
+
+
+@pytest.mark.parametrize(("size", "minutes"), [(3, 720), (300, 720), (30_000, 20)])
+def test_a_restored_table_waits_for_the_operator_and_costs_only_what_moved_on_since(
+    size: int, minutes: int
+) -> None:
+    fleet = fleet_of(size)
+    backup = dict(fleet.table.rows)
+    fleet.pass_minutes(minutes)
+    moved_on = set(fleet.refreshed())
+    assert 0 < len(moved_on) < size
+
+    fleet.table.rows, fleet.table.table_id = backup, "restored"
+    nothing_is_sent_for_an_hour(fleet)
+
+    fleet.hurry()
+    refresh.adopt(fleet.world.on)
+    fleet.pass_minutes(5)
+    small = size == min(SIZES)  # five endings are never held back
+    assert fleet.statuses()[Status.ACTIVE] == (size - len(moved_on) if small else size)
+    assert fleet.alarms.pages == ([FOREIGN] if small else [FOREIGN, GUARD])
+
+    fleet.world.on.control.lift_guard()
+    fleet.pass_minutes(20)
+    rows = fleet.table.rows
+    assert {one for one in fleet.ids if rows[one].status is Status.REAUTH_REQUIRED} == moved_on
+    go_on = [one for one in fleet.ids if one not in moved_on]
+    assert {rows[one].status for one in go_on} == {Status.ACTIVE}
+    assert list(fleet.without_living_token(go_on)) == []
+    assert any(rows[one].generation > 1 for one in go_on) or small
