@@ -40,6 +40,8 @@ class Fault(StrEnum):
     CUT_OFF_AFTER = "cut off, with effect"
     DUPLICATED = "duplicated"  # delivered twice; the second one's answer is seen
     RACED = "raced"  # a run of the schedule and a caller come in between
+    LINKED = "linked again"  # somebody links the same bank login in between, and is confirmed
+    RENEWED = "renewed"  # its person renews the consent in between
     DEADLINE = "deadline"  # so slow that the function's time is nearly up
     AWAY = "away from now on"  # for longer than the process lives
 
@@ -103,7 +105,7 @@ class Cutter:
                 first = act()
                 self.answer_lost = name.startswith("token_endpoint.") and bool(first.refresh_token)
                 return self._seen(name, act())
-            case Fault.RACED:
+            case Fault.RACED | Fault.LINKED | Fault.RENEWED:
                 self.rival()
                 return self._seen(name, act())
             case Fault.DEADLINE:

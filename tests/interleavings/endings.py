@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import suppress
 from dataclasses import dataclass
 from enum import StrEnum
@@ -10,7 +10,7 @@ from typing import Any
 
 from local.akoya_sandbox.ledger import fingerprint
 from tests.interleavings.cuts import Fault, cut, steps_of
-from tests.interleavings.flows import Case, End, Prepared
+from tests.interleavings.flows import Case, End, Person, Prepared, sent_out
 from tests.world import World
 from token_broker.domain.connection import Connection, Reason, Status
 from token_broker.domain.errors import TokenBrokerError
@@ -18,6 +18,7 @@ from token_broker.domain.errors import TokenBrokerError
 DIALECTS = ("gen1", "gen1-reuse-window", "gen2-strict", "gen2-grace")
 MINUTES = 45  # for so long the world runs on: longer than every lease, back-off and expiry
 TOKEN_ENDPOINT_ONLY = frozenset({Fault.CUT_OFF_BEFORE, Fault.CUT_OFF_AFTER})
+BY_A_PERSON = frozenset({Fault.LINKED, Fault.RENEWED})  # who then goes on until it is done
 
 
 # The process dies, or hears nothing, around the moment the code leaves: it may have.
@@ -65,6 +66,8 @@ def cells_of(case: Case, dialect: str) -> Iterator[Cell]:
         for fault in Fault:
             if fault in TOKEN_ENDPOINT_ONLY and not step.startswith("token_endpoint."):
                 continue
+            if fault in BY_A_PERSON and prepared.end is not End.CONNECTED:
+                continue
             yield _cell(case, dialect, at, step, fault)
 
 
@@ -79,8 +82,13 @@ def _cell(case: Case, dialect: str, at: int, step: str, fault: Fault) -> Cell:
     watch = Watch(world)
     prepared = case.prepare(world)
     before = len(world.events)
+    others: list[Person] = []
 
     def rival() -> None:
+        if fault in BY_A_PERSON:
+            others.extend(_consenting(world, fault))
+            _go_on(world, others)
+            return
         with suppress(TokenBrokerError):
             world.run_schedule()
         _callers(world)
@@ -88,7 +96,7 @@ def _cell(case: Case, dialect: str, at: int, step: str, fault: Fault) -> Cell:
     cutter, came_through = cut(
         world, prepared.flow, at, fault, timeout=prepared.timeout, rival=rival
     )
-    settle(world, prepared)
+    settle(world, prepared, others)
 
     if ended_well(world, prepared):
         verdict = Verdict.KEPT if came_through else Verdict.BY_RETRY
@@ -160,17 +168,36 @@ class Watch:
 # ── until it has settled ─────────────────────────────────────────────────────────────────────────
 
 
-def settle(world: World, prepared: Prepared) -> None:
+def settle(world: World, prepared: Prepared, others: Iterable[Person] = ()) -> None:
     """Let time pass: redirects come again, the schedule runs, callers ask."""
     for minute in range(MINUTES):
         world.clock.advance(60)
         with suppress(TokenBrokerError):
             prepared.goes_on(world)
+        _go_on(world, others)
         with suppress(TokenBrokerError):
             world.run_schedule()
         if minute % 5 == 0:
             _callers(world)
     world.run_schedule()
+
+
+def _consenting(world: World, fault: Fault) -> Iterator[Person]:
+    """Send out whoever comes in between; no two consents are given in one second."""
+    theirs = [row.id for row in world.on.connections.every() if row.subject == "ada"]
+    world.clock.advance(1)
+    with suppress(TokenBrokerError):
+        if fault is Fault.LINKED:
+            yield sent_out(world, "eve")
+        elif theirs:
+            yield sent_out(world, "ada", theirs[0])
+
+
+def _go_on(world: World, others: Iterable[Person]) -> None:
+    for person in others:
+        with suppress(TokenBrokerError):
+            person.comes_back(world)
+        world.clock.advance(1)
 
 
 def _callers(world: World) -> None:
