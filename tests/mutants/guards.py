@@ -27,7 +27,7 @@ GUARDS = (
     Guard(
         "lease: a claim needs a free row",
         TABLE,
-        'is_free = "(attribute_not_exists(lease_until) OR lease_until <= :now)"',
+        'is_free = f"({IS_FREE})"',
         'is_free = "attribute_exists(id)"',
     ),
     Guard(
@@ -187,8 +187,38 @@ GUARDS = (
     Guard(
         "login pointer: a set is handed over once",
         LOGIN,
-        "heir.iat >= held.iat:",
-        "heir.iat > held.iat:",
+        "is_done = heir.consent is not None and heir.consent == held.consent",
+        "is_done = heir.consent is None and held.consent is None",
+    ),
+    Guard(
+        "login pointer: nobody is superseded who may be getting tokens",
+        TABLE,
+        "        if free_at is not None:\n",
+        "        if free_at is None:\n",
+    ),
+    Guard(
+        "login pointer: nobody is superseded who holds other tokens than it was judged by",
+        TABLE,
+        'expected={"status": loser.status.value, "generation": loser.generation},',
+        'expected={"status": loser.status.value},',
+    ),
+    Guard(
+        "login pointer: whoever is on hold is not ended",
+        TABLE,
+        '                "(attribute_not_exists(hold_until) OR hold_until <= :now)",\n',
+        '                "attribute_exists(id) AND :now = :now",\n',
+    ),
+    Guard(
+        "confirmation: not once its time is over",
+        TABLE,
+        "if row.keep_until is not None and row.keep_until - CLOCK_SKEW <= now:",
+        "if row.keep_until is not None and row.keep_until <= 0:",
+    ),
+    Guard(
+        "confirmation: every run sees to it that the older connection is on hold",
+        SCHEDULE,
+        "        settle_login(on, held)\n        on.connections.settle(\n",
+        "        on.connections.settle(\n",
     ),
     Guard(
         "identity row: nothing is sent from a copy",
@@ -205,7 +235,7 @@ GUARDS = (
     Guard(
         "quarantine: an ended set is kept for its time",
         SCHEDULE,
-        "    if (held.keep_until or 0) > now:",
-        "    if held.keep_until == 0:",
+        "    if (held.keep_until or 0) > now:  # a renewal that died made it due",
+        "    if held.keep_until == 0:  # a renewal that died made it due",
     ),
 )
