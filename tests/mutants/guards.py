@@ -194,7 +194,7 @@ GUARDS = (
         "login pointer: nobody is superseded who may be getting tokens",
         TABLE,
         "        if free_at is not None:\n",
-        "        if free_at is None:\n",
+        "        if free_at == 0:\n",
     ),
     Guard(
         "login pointer: nobody is superseded who holds other tokens than it was judged by",
@@ -206,7 +206,7 @@ GUARDS = (
         "login pointer: whoever is on hold is not ended",
         TABLE,
         '                "(attribute_not_exists(hold_until) OR hold_until <= :now)",\n',
-        '                "attribute_exists(id) AND :now = :now",\n',
+        '                "(attribute_not_exists(hold_until) OR hold_until <> :now)",\n',
     ),
     Guard(
         "confirmation: not once its time is over",
