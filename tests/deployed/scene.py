@@ -10,14 +10,17 @@ from concurrent.futures import Executor, Future
 from contextlib import contextmanager
 from typing import Any
 
+import requests
+
 from local.broker_client import Answer
 from local.embedded_aws import client
-from local.journey import Journey
+from local.journey import Journey, location, query
 from tests.deployed.bank import Bank
 from tests.deployed.functions import Functions, port, processes_of
 
 # Who may want a connection refreshed, and the function that does it.
 HAND_OUT, SCHEDULE = "token", "refresh"
+GOOD, NEVER_WAS = 200, 404
 
 
 class Scene:
@@ -40,9 +43,10 @@ class Scene:
         self._dynamodb = client("dynamodb", port(stack))
 
     def connects(self, dialect: str, **settings: Any) -> None:
-        """Connect at a bank of that dialect."""
+        """Connect at a bank of that dialect; the bearer has expired since."""
         self.bank.speaks(dialect, **settings)
         self.id = self.journey.connects(self.subject, self.user)
+        self.journey.make_due(self.id, stale=True)
 
     def consents_again(self) -> tuple[Any, str]:
         """Consent anew; return the browser and the redirect it is about to follow."""
@@ -54,15 +58,15 @@ class Scene:
         """Ask for the bearer."""
         return self.journey.broker.token(self.id, **wishes)
 
+    def asks_for_what_never_was(self) -> None:
+        """Make a process of the token function start, and nothing else."""
+        assert self.journey.broker.token("0" * 32).status == NEVER_WAS
+
     def refreshed_by(self, function: str) -> Future[Any]:
         """Let the schedule or a caller want a refresh, in the background."""
         return self.pool.submit(
             self.hand_out if function == HAND_OUT else self.functions.run_schedule
         )
-
-    def expires(self) -> None:
-        """Let the bearer be one that nobody is given, and the connection due."""
-        self.journey.make_due(self.id, stale=True)
 
     # ── the row ──────────────────────────────────────────────────────────────────────────────────
 
@@ -98,16 +102,20 @@ class Scene:
         assert shown["connection_id"] == self.id
         return shown["status"], shown.get("reason")
 
+    def is_renewed(self, told: requests.Response) -> None:
+        """The browser was told so, and of the same connection."""
+        assert query(location(told)) == {"connection_id": self.id, "status": "active"}
+
     def lives_with_the_newest_set(self) -> None:
         """Hand out, and refresh once more, with what the bank issued last."""
         assert self.status() == ("ACTIVE", None)
         for wishes in ({}, {"rejected": int(self.row()["generation"]["N"])}):
             newest = self.bank.issued()[-1]
             bearer = self.hand_out(**wishes)
-            assert bearer.status == 200
-            assert self.journey.accounts_with(bearer.content) == 200
+            assert bearer.status == GOOD
+            assert self.journey.accounts_with(bearer.content) == GOOD
         forced = self.bank.sends()[-1]
-        assert (forced["presented"], forced["status"]) == (newest, 200)
+        assert (forced["presented"], forced["status"]) == (newest, GOOD)
         assert self.bank.issued()[-1] in self.bank.living()
 
     @contextmanager

@@ -10,14 +10,13 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
-from local.journey import location, query
 from tests.deployed.scene import HAND_OUT, SCHEDULE, Scene
 from tests.deployed.until import until
 
 pytestmark = pytest.mark.stack
 
 CALLERS = 50
-AT_ONCE = 20  # processes; each unpacks a function of its own, which takes seconds
+AT_ONCE = 20  # processes; each has unpacked a copy of its function, so that more take minutes
 # In one a new consent ends the older refresh token, in the other a token used twice ends them all.
 DIALECTS = ("gen1", "gen2-strict")
 
@@ -25,10 +24,9 @@ DIALECTS = ("gen1", "gen2-strict")
 def test_fifty_callers_and_two_runs_of_the_schedule_send_a_stale_refresh_token_once(
     scene: Scene,
 ) -> None:
-    scene.connects("gen2-strict")
     with ThreadPoolExecutor(AT_ONCE) as processes:
-        list(processes.map(lambda _: scene.hand_out(), range(AT_ONCE)))  # they start slowly
-        scene.expires()
+        list(processes.map(lambda _: scene.asks_for_what_never_was(), range(AT_ONCE)))
+        scene.connects("gen2-strict")
         scene.bank.holds_back("refresh")  # until all others have been turned away
         runs = [scene.refreshed_by(SCHEDULE) for _ in range(2)]
         callers = [processes.submit(scene.hand_out) for _ in range(CALLERS)]
@@ -54,7 +52,6 @@ def test_a_redirect_that_comes_back_during_a_refresh_waits_and_its_set_is_the_ne
     scene: Scene, dialect: str, by: str
 ) -> None:
     scene.connects(dialect)
-    scene.expires()
     browser, redirect = scene.consents_again()
     scene.bank.holds_back("refresh")
     refresh = scene.refreshed_by(by)
@@ -66,8 +63,7 @@ def test_a_redirect_that_comes_back_during_a_refresh_waits_and_its_set_is_the_ne
     assert scene.bank.statuses("authorization_code") == [200]  # of the first consent
     scene.bank.lets_go()
     refresh.result()
-    went = query(location(browser.get(redirect)))
-    assert went == {"connection_id": scene.id, "status": "active"}
+    scene.is_renewed(browser.get(redirect))
     assert scene.bank.statuses() == [200]
     assert scene.bank.statuses("authorization_code") == [200, 200]
     scene.lives_with_the_newest_set()
@@ -79,7 +75,6 @@ def test_nobody_refreshes_while_the_code_of_a_renewed_consent_is_at_the_bank(
     scene: Scene, dialect: str, fault: str
 ) -> None:
     scene.connects(dialect)
-    scene.expires()
     browser, redirect = scene.consents_again()
     scene.bank.holds_back("exchange", fault)
     comes_back = scene.pool.submit(browser.get, redirect)
@@ -91,8 +86,7 @@ def test_nobody_refreshes_while_the_code_of_a_renewed_consent_is_at_the_bank(
     assert (asked.status, asked.content["error"]) == (503, "refresh_in_progress")
     assert scene.bank.statuses() == []
     scene.bank.lets_go()
-    went = query(location(comes_back.result()))
-    assert went == {"connection_id": scene.id, "status": "active"}
+    scene.is_renewed(comes_back.result())
     scene.lives_with_the_newest_set()
     assert scene.bank.statuses() == [200]  # the last one, of a bearer said to be rejected
 
@@ -105,7 +99,6 @@ def test_a_disconnect_during_a_refresh_revokes_the_token_that_the_refresh_brings
     scene: Scene, by: str, dialect: str
 ) -> None:
     scene.connects(dialect)
-    scene.expires()
     scene.bank.holds_back("refresh")
     refresh = scene.refreshed_by(by)
     scene.bank.wait_for("refresh_token")
@@ -165,7 +158,7 @@ def test_a_process_killed_with_the_only_copy_of_a_set_ends_the_connection_by_its
     assert scene.status() == ("REAUTH_REQUIRED", "rotation_lost")
     assert scene.hand_out().status == 409
     browser, redirect = scene.consents_again()
-    assert query(location(browser.get(redirect)))["status"] == "active"
+    scene.is_renewed(browser.get(redirect))
     scene.lives_with_the_newest_set()
 
 
@@ -188,7 +181,6 @@ def test_a_process_killed_between_its_claim_and_its_send_has_sent_nothing(
     scene: Scene, victim: str
 ) -> None:
     scene.connects("gen2-strict")
-    scene.expires()
     scene.functions.kill(victim)  # a fresh process fetches the bank's keys before it sends
     with scene.bank_stands_still():
         refresh = scene.refreshed_by(victim)
@@ -205,18 +197,12 @@ def test_a_process_killed_between_its_claim_and_its_send_has_sent_nothing(
 
 
 @pytest.mark.parametrize("victim", [HAND_OUT, SCHEDULE])
-def test_a_process_killed_at_rest_or_while_it_starts_is_missed_by_nobody(
-    scene: Scene, victim: str
-) -> None:
+def test_a_process_killed_at_rest_is_missed_by_nobody(scene: Scene, victim: str) -> None:
     scene.connects("gen2-strict")
-    scene.expires()
     scene.refreshed_by(victim).result()
     assert scene.functions.kill(victim)
-    starts = scene.refreshed_by(victim)
-    until(lambda: scene.functions.kill(victim), "a process that starts")
-    starts.result()
 
-    scene.expires()
+    scene.journey.make_due(scene.id, stale=True)
     scene.refreshed_by(victim).result()
 
     assert scene.bank.statuses() == [200, 200]
@@ -225,7 +211,6 @@ def test_a_process_killed_at_rest_or_while_it_starts_is_missed_by_nobody(
 
 def killed_at_the_bank(scene: Scene, victim: str, fault: str) -> None:
     """Kill a function's process while the bank holds its request back; nobody sends meanwhile."""
-    scene.expires()
     scene.functions.be_one(victim)
     scene.bank.holds_back("refresh", fault)
     refresh = scene.refreshed_by(victim)
