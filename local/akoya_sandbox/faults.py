@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import threading
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any, Literal
@@ -41,8 +42,9 @@ def _same_claims(claims: Claims) -> Claims:
 class Fault:
     """One way to misbehave; the first of `on` is where it is armed unless told otherwise.
 
-    A request with `takes_effect` False changes nothing at the provider. `refusals` refuse it as if
-    it were at fault. `refresh_token` says what a token answer does about that token; `claims` and
+    A request with `takes_effect` False changes nothing at the provider. One that `waits` is held
+    back before or after what it does, and only then answered. `refusals` refuse it as if it were at
+    fault. `refresh_token` says what a token answer does about that token; `claims` and
     `kid` change the id_token before it is signed; `answer` has the last word.
     """
 
@@ -50,7 +52,7 @@ class Fault:
     meaning: str
     on: tuple[Operation, ...]
     takes_effect: bool = True
-    waits: bool = False
+    waits: Literal["before", "after"] | None = None
     refusals: Mapping[Operation, Situation] = field(default_factory=dict)
     refresh_token: Literal["rotated", "unchanged", "missing"] = "rotated"
     claims: Callable[[Claims], Claims] = _same_claims
@@ -132,7 +134,21 @@ FAULTS: Mapping[str, Fault] = {
             "slow",
             "Nothing happens for `seconds`; then it happens and is answered.",
             _ALL,
-            waits=True,
+            waits="before",
+        ),
+        Fault(
+            "slow_then_lost",
+            "Nothing happens for `seconds`; then the connection is cut and nothing happened.",
+            _ALL,
+            takes_effect=False,
+            waits="before",
+            answer=_lost,
+        ),
+        Fault(
+            "slow_after_commit",
+            "It happens, and is answered after `seconds`.",
+            _ALL,
+            waits="after",
         ),
         Fault(
             "error_before_commit",
@@ -262,13 +278,17 @@ FAULTS: Mapping[str, Fault] = {
 
 @dataclass(slots=True)
 class Armed:
-    """A fault that waits for its requests: of one login or all, `times` more or for ever."""
+    """A fault that waits for its requests: of one login or all, `times` more or for ever.
+
+    `disarmed` lets go of the requests it holds back.
+    """
 
     fault: Fault
     on: tuple[Operation, ...] = ()
     login: str | None = None
     times: int | None = None
     parameters: Parameters = Parameters()
+    disarmed: threading.Event = field(default_factory=threading.Event)
 
     def view(self) -> dict[str, Any]:
         """Return what was armed, and how often it will still strike, as JSON-ready values."""
@@ -297,23 +317,24 @@ class ArmedFaults:
         self._armed.append(armed)
 
     def disarm(self, login: str | None = None) -> None:
-        """Take away those of one login, or all."""
-        self._armed = [a for a in self._armed if login is not None and a.login != login]
+        """Take away those of one login, or all, and let go of what they hold back."""
+        for armed in self._armed:
+            if login is None or armed.login == login:
+                armed.disarmed.set()
+        self._armed = [armed for armed in self._armed if not armed.disarmed.is_set()]
 
     def strike(self, operation: Operation | None, login: str | None) -> Armed:
         """Return what this request meets, and count it."""
         for armed in self._armed:
-            if operation in armed.on and armed.login in (None, login):
+            if armed.times != 0 and operation in armed.on and armed.login in (None, login):
                 if armed.times is not None:
                     armed.times -= 1
-                    if armed.times == 0:
-                        self._armed.remove(armed)
                 return armed
         return UNHARMED
 
     def view(self) -> list[dict[str, Any]]:
-        """Return the armed faults in their order."""
-        return [armed.view() for armed in self._armed]
+        """Return those that will still strike, in their order."""
+        return [armed.view() for armed in self._armed if armed.times != 0]
 
 
 def read_armed(body: Mapping[str, Any]) -> Armed:

@@ -62,7 +62,8 @@ class AccountMissingError(ValueError):
 class AkoyaProvider:
     """Akoya as seen by one registered app.
 
-    `clock` gives seconds since 1970, `random` that many bytes, `wait` pauses for seconds.
+    `clock` gives seconds since 1970, `random` that many bytes. `wait` pauses for seconds; without
+    it a pause takes its time, but ends with the fault it comes from.
     """
 
     def __init__(
@@ -75,7 +76,7 @@ class AkoyaProvider:
         signing_key: SigningKey | None = None,
         clock: Callable[[], float] = time.time,
         random: Callable[[int], bytes] = secrets.token_bytes,
-        wait: Callable[[float], None] = time.sleep,
+        wait: Callable[[float], None] | None = None,
     ) -> None:
         self.issuer = issuer
         self.connectors = connectors
@@ -482,6 +483,7 @@ class AkoyaProvider:
     def reset(self) -> None:
         """Forget everything and go back to the settings, secret and registration of the start."""
         with self._mutex:
+            self._faults.disarm()
             self._forget()
 
     # -- shared ------------------------------------------------------------------------------------
@@ -504,8 +506,8 @@ class AkoyaProvider:
                 login=self._store.login_of(presented) if presented else None,
             )
             armed = self._faults.strike(operation, request.login)
-        if armed.fault.waits:
-            self._wait(armed.parameters.seconds)
+        if armed.fault.waits == "before":
+            self._hold_back(armed)
         with self._mutex:
             ledger.deciding = request
             try:
@@ -516,8 +518,14 @@ class AkoyaProvider:
                 ledger.deciding = None
             answer = armed.fault.answer(answer, armed.parameters)
             request.fault = None if armed.fault is NO_FAULT else armed.fault.name
+        if armed.fault.waits == "after":
+            self._hold_back(armed)
+        with self._mutex:
             ledger.answered(request, status=answer.status, error=error_of(answer), lost=answer.lost)
             return answer
+
+    def _hold_back(self, armed: Armed) -> None:
+        (self._wait or armed.disarmed.wait)(armed.parameters.seconds)
 
     def _decided(
         self, operation: Operation | None, decide: Callable[[Armed], Answer], armed: Armed

@@ -15,7 +15,13 @@ from local.demo.sandbox_client import SandboxClient, SandboxRefusedError
 
 # The order of the list; a fault not named here comes last, so that a new one is never missing.
 GROUPS = {
-    "The answer is lost or late": ("lost_before_commit", "lost_after_commit", "slow"),
+    "The answer is lost or late": (
+        "lost_before_commit",
+        "lost_after_commit",
+        "slow",
+        "slow_then_lost",
+        "slow_after_commit",
+    ),
     "The bank fails": ("error_before_commit", "error_after_commit", "too_many_requests"),
     "Something else answers": ("empty", "html", "redirect", "content_type"),
     "What is right is refused": ("wrong_secret", "grant_dead", "code_dead"),
@@ -37,6 +43,8 @@ MEMBER = {
     "error_before_commit": "status",
     "error_after_commit": "status",
     "slow": "seconds",
+    "slow_then_lost": "seconds",
+    "slow_after_commit": "seconds",
     "too_many_requests": "retry_after",
 }
 NUMBERS = ("times", "status", "seconds", "retry_after")

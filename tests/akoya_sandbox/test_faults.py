@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import jwt
@@ -46,6 +47,8 @@ ON_REFRESH: dict[str, tuple[int, Check]] = {
     "lost_before_commit": (1, lambda answer: answer.lost),
     "lost_after_commit": (2, lambda answer: answer.lost),
     "slow": (2, lambda answer: answer.status == 200),
+    "slow_then_lost": (1, lambda answer: answer.lost),
+    "slow_after_commit": (2, lambda answer: answer.status == 200),
     "error_before_commit": (1, error(500, "server_error")),
     "error_after_commit": (2, error(500, "server_error")),
     "empty": (2, lambda answer: (answer.status, answer.body) == (200, b"")),
@@ -151,9 +154,12 @@ def test_a_429_tells_how_long_to_wait_only_if_asked_to(provider: AkoyaProvider) 
     assert [answer.headers.get("Retry-After") for answer in answers] == ["7", None]
 
 
-def test_slow_waits_first_and_commits_then(provider: AkoyaProvider, clock: Clock) -> None:
+@pytest.mark.parametrize(("fault", "waited"), [("slow", 45), ("slow_after_commit", 0)])
+def test_a_slow_request_commits_after_its_wait_or_before_and_is_answered_at_the_end(
+    provider: AkoyaProvider, clock: Clock, fault: str, waited: int
+) -> None:
     first = connect(provider)
-    provider.arm({"fault": "slow", "seconds": 45})
+    provider.arm({"fault": fault, "seconds": 45})
     before = clock()
 
     refresh(provider, first["refresh_token"])
@@ -161,7 +167,8 @@ def test_slow_waits_first_and_commits_then(provider: AkoyaProvider, clock: Clock
     request = provider.ledger(LOGIN)["requests"][-1]
     rotated = [e for e in provider.ledger(LOGIN)["entries"] if e["event"].endswith("rotated")]
     assert request["received_at"] == before
-    assert request["answered_at"] == rotated[0]["at"] == before + 45
+    assert rotated[0]["at"] == before + waited
+    assert request["answered_at"] == before + 45
 
 
 def test_a_slow_request_holds_no_other_up_and_their_overlap_is_in_the_ledger(
@@ -267,6 +274,23 @@ def test_disarming_one_login_leaves_the_others_armed(provider: AkoyaProvider) ->
     provider.disarm(LOGIN)
 
     assert [armed["login"] for armed in provider.armed()] == [None]
+
+
+@pytest.mark.parametrize("fault", ["slow", "slow_after_commit"])
+@pytest.mark.parametrize("end", [AkoyaProvider.disarm, AkoyaProvider.reset])
+def test_what_a_fault_holds_back_goes_on_once_it_is_disarmed(
+    provider: AkoyaProvider, fault: str, end: Callable[[AkoyaProvider], None]
+) -> None:
+    provider._wait = None  # real time
+    token = connect(provider)["refresh_token"]
+    provider.arm({"fault": fault, "times": 1, "seconds": 3600})
+
+    with ThreadPoolExecutor() as pool:
+        held_back = pool.submit(refresh, provider, token)
+        while provider.armed():  # until it has struck
+            assert not held_back.done()
+        end(provider)
+        held_back.result(timeout=30)
 
 
 @pytest.mark.parametrize(

@@ -1,12 +1,10 @@
-"""The deployed stack: who is let in, and what real processes racing for one token do."""
+"""The deployed stack: who is let in, and what the operator's commands do to it."""
 
 from __future__ import annotations
 
 import json
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
-from urllib.parse import urlsplit
 
 import boto3
 import pytest
@@ -15,26 +13,10 @@ from botocore.credentials import Credentials
 from botocore.exceptions import ClientError
 
 from local.broker_client import BrokerClient
-from local.embedded_aws import client
 from local.journey import Journey
 from local.operate import operate
 
 pytestmark = pytest.mark.stack
-
-CALLERS = 20
-
-
-def port(stack: dict[str, Any]) -> int:
-    found: int | None = urlsplit(stack["aws_endpoint_url"]).port
-    assert found is not None
-    return found
-
-
-@pytest.fixture
-def journey(stack: dict[str, Any]) -> Journey:
-    """A person and a backend in front of the stack; the sandbox as at the start."""
-    requests.post(f"{stack['identity_provider']['url']}/admin/reset", timeout=10)
-    return Journey(stack)
 
 
 @pytest.mark.parametrize(
@@ -79,30 +61,6 @@ def test_the_callers_policy_opens_the_api_and_nothing_behind_it(stack: dict[str,
         )
     with pytest.raises(ClientError, match="AccessDenied"):
         boto3.client("secretsmanager", **mine).get_secret_value(SecretId=stack["client_secret_id"])
-
-
-def test_many_callers_and_two_runs_of_the_schedule_refresh_a_stale_bearer_once(
-    stack: dict[str, Any], journey: Journey
-) -> None:
-    connection_id = journey.connects()
-    journey.make_due(connection_id, stale=True)
-    broker = journey.broker
-    lambda_ = client("lambda", port(stack))
-
-    with ThreadPoolExecutor(CALLERS + 2) as pool:
-        answers = [pool.submit(broker.token, connection_id) for _ in range(CALLERS)]
-        runs = [
-            pool.submit(lambda_.invoke, FunctionName=stack["functions"]["refresh"], Payload=b"{}")
-            for _ in range(2)
-        ]
-        statuses = {answer.result().status for answer in answers}
-        for run in runs:
-            assert "FunctionError" not in run.result()
-
-    assert statuses <= {200, 503}
-    assert [one["status"] for one in journey.requests("refresh_token")] == [200]
-    settled = broker.token(connection_id)
-    assert (settled.status, settled.content["generation"]) == (200, 2)
 
 
 def test_the_operator_takes_a_connection_out_and_brings_it_in_with_the_operators_policy(

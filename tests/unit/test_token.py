@@ -73,6 +73,18 @@ def test_a_bearer_that_cannot_be_renewed_is_served_with_its_true_expiry(
     assert (bearer.generation, bearer.expires_at - world.clock()) == (1, 30)
 
 
+def test_a_bearer_whose_successor_came_without_one_is_served_with_its_true_expiry(
+    world: World, connection: Connection
+) -> None:
+    world.clock.advance(LIFE - 30)
+    world.provider.arm({"fault": "id_token_missing", "times": 1})
+
+    bearer = world.hand_out(connection.id)
+
+    assert (bearer.generation, bearer.expires_at - world.clock()) == (1, 30)
+    assert world.row(connection.id).generation == 2
+
+
 def test_an_expired_bearer_that_cannot_be_renewed_is_not_served(
     world: World, connection: Connection
 ) -> None:
@@ -195,6 +207,21 @@ def test_nothing_is_handed_out_once_a_disconnect_is_asked_for(
     world: World, connection: Connection
 ) -> None:
     world.on.connections.ask_revoke(connection.id, now=world.clock())
+
+    with pytest.raises(ConnectionGone):
+        world.hand_out(connection.id)
+
+
+@pytest.mark.parametrize("fault", ["slow", "slow_then_lost"])
+def test_nothing_is_handed_out_if_a_disconnect_is_asked_for_while_akoya_takes_its_time(
+    world: World, connection: Connection, fault: str
+) -> None:
+    def meanwhile(_: float) -> None:
+        world.on.connections.ask_revoke(connection.id, now=world.clock())
+
+    world.clock.advance(LIFE - 30)
+    world.provider.arm({"fault": fault, "times": 1})
+    world.provider._wait = meanwhile
 
     with pytest.raises(ConnectionGone):
         world.hand_out(connection.id)

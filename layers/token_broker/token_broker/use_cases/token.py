@@ -57,7 +57,9 @@ def hand_out(
     if not refused and _fresh(on, seen, min_validity):
         return _bearer(on, seen)
     try:
-        return _bearer(on, _renewed(on, seen, refused=refused, remaining=remaining))
+        renewed = _renewed(on, seen, refused=refused, remaining=remaining)
+        _ensure_active(renewed)  # Akoya took its time; a disconnect may have been asked for
+        return _bearer(on, renewed)
     except StaleGeneration:
         moved = on.connections.get(connection_id)  # somebody else was faster
         _ensure_active(moved)
@@ -66,6 +68,7 @@ def hand_out(
         raise RefreshInProgress(retry_after=1) from None
     except (RefreshInProgress, UpstreamUnavailable, BrokerMisconfigured):
         if not refused and seen.remaining(on.clock()) and on.id_tokens.acceptable(seen.verdict):
+            _ensure_active(on.connections.look(connection_id))
             return _bearer(on, seen)
         raise
 
