@@ -141,7 +141,6 @@ def _renewed(on: Sending, seen: Connection, *, refused: bool, remaining: Remaini
         rejected=refused and lives,
         remaining=remaining,
     )
-    _ensure_active(landed)
     return _checked(on, landed)
 
 
