@@ -666,6 +666,21 @@ def test_an_owner_with_other_tokens_than_it_was_judged_by_is_not_superseded(
     assert table.get(ID).sealed is not None
 
 
+def test_only_an_idle_connection_gives_way_as_it_was_seen(table: ConnectionTable) -> None:
+    seen = active(table)
+    claim(table)
+    for stale in (seen, replace(seen, generation=2)):
+        with pytest.raises(StaleGeneration):
+            table.give_way(stale, now=NOW + 694)
+
+    table.give_way(seen, now=NOW + 695)
+
+    gone = table.get(ID)
+    assert (gone.status, gone.sealed, gone.lease) == (Status.SUPERSEDED, None, None)
+    with pytest.raises(StaleGeneration):
+        table.give_way(gone, now=NOW + 695)
+
+
 def test_nobody_is_confirmed_once_their_time_is_over(table: ConnectionTable) -> None:
     two_links_of_one_login(table)
     until = table.get(OTHER).keep_until

@@ -344,21 +344,33 @@ class MemoryConnectionTable:
                 raise StaleGeneration
         self.owners[winner.login] = winner.id
         if loser:
-            self._put(
-                loser,
-                status=Status.SUPERSEDED,
-                sealed=None,
-                consent=None,
-                hold_until=None,
-                reason=None,
-                lease=None,
-                suspect=None,
-                rejected=None,
-                due_at=now + FORGET_AFTER,
-                keep_until=now + FORGET_AFTER,
-                last_event="superseded",
-                updated_at=now,
-            )
+            self._supersede(loser, now)
+
+    def give_way(self, connection: Connection, *, now: int) -> None:
+        with self._mutex:
+            row = self.rows.get(connection.id)
+            if row is None or row.status is not Status.ACTIVE or row.leased(now):
+                raise StaleGeneration
+            if row.generation != connection.generation:
+                raise StaleGeneration
+            self._supersede(row, now)
+
+    def _supersede(self, loser: Connection, now: int) -> None:
+        self._put(
+            loser,
+            status=Status.SUPERSEDED,
+            sealed=None,
+            consent=None,
+            hold_until=None,
+            reason=None,
+            lease=None,
+            suspect=None,
+            rejected=None,
+            due_at=now + FORGET_AFTER,
+            keep_until=now + FORGET_AFTER,
+            last_event="superseded",
+            updated_at=now,
+        )
 
     def ask_revoke(self, connection_id: str, *, now: int) -> Connection:
         with self._mutex:

@@ -547,6 +547,22 @@ class DynamoConnectionTable:
             still = {"status": Status.ACTIVE.value, "generation": connection.generation}
             self._transact(self._change(connection.id, {"updated_at": now}, expected=still), *items)
 
+    def give_way(self, connection: Connection, *, now: int) -> None:
+        """Make an ACTIVE connection SUPERSEDED and erase its set; StaleGeneration."""
+        try:
+            self._set(
+                connection.id,
+                _superseded(now),
+                condition=f"#status = :active AND generation = :seen AND ({IS_FREE})",
+                values={
+                    ":active": Status.ACTIVE.value,
+                    ":seen": connection.generation,
+                    ":now": now,
+                },
+            )
+        except Refused:
+            raise StaleGeneration from None
+
     def forget_login(self, connection: Connection) -> None:
         """Remove the pointer of a login this connection owns."""
         if connection.login is None:
@@ -580,19 +596,11 @@ class DynamoConnectionTable:
         loser = owner.connection if owner else None
         if loser is None or loser.status not in {Status.ACTIVE, Status.REAUTH_REQUIRED}:
             return [pointer]
-        gone = dict.fromkeys(("token_set", "consent", "hold_until", "reason", *OF_AN_ATTEMPT))
-        superseded = {
-            "status": Status.SUPERSEDED.value,
-            "due_at": now + FORGET_AFTER,
-            "keep_until": now + FORGET_AFTER,
-            "last_event": "superseded",
-            "updated_at": now,
-        }
         return [
             pointer,
             self._change(
                 loser.id,
-                gone | superseded,
+                _superseded(now),
                 expected={"status": loser.status.value, "generation": loser.generation},
                 free_at=now,
             ),
@@ -883,6 +891,18 @@ def _of_the_move(landing: Landing, status: Status, due_at: int) -> Row:
             return {"keep_until": due_at + CONFIRM_WITHIN}
         case _:
             return {}
+
+
+def _superseded(now: int) -> Row:
+    """Return what changes in a row whose login another one goes on with."""
+    gone = dict.fromkeys(("token_set", "consent", "hold_until", "reason", *OF_AN_ATTEMPT))
+    return gone | {
+        "status": Status.SUPERSEDED.value,
+        "due_at": now + FORGET_AFTER,
+        "keep_until": now + FORGET_AFTER,
+        "last_event": "superseded",
+        "updated_at": now,
+    }
 
 
 def _moved(exc: ClientError) -> bool:

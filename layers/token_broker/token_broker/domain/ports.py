@@ -171,6 +171,12 @@ class ConnectionTable(Protocol):
     def take_over(self, connection: Connection, *, owner: Owner | None, now: int) -> None:
         """Make an ACTIVE connection the owner of its login, as `confirm` does; StaleGeneration."""
 
+    def give_way(self, connection: Connection, *, now: int) -> None:
+        """Make an ACTIVE connection SUPERSEDED and erase its set; StaleGeneration.
+
+        It has moved on since it was seen, or an attempt may be getting it other tokens.
+        """
+
     def forget_login(self, connection: Connection) -> None:
         """Remove the pointer of a login this connection owns."""
 

@@ -186,8 +186,8 @@ def _recovered(on: Sending, finishing: Finishing, row: Authorization) -> Result:
         raise ExchangeInProgress(retry_after=3)
     for connection_id in filter(None, (row.connection_id, row.replaces)):
         landed = _landed_by(on, finishing, connection_id, row.attempt)
-        if landed and landed.status in FINISHED and landed.verdict is not Verdict.BAD:
-            _settle_login(on, landed)
+        is_good = landed and landed.status in FINISHED and landed.verdict is not Verdict.BAD
+        if landed and is_good and _settle_login(on, landed):
             return _success(row, landed)
     on.record("exchange_lost", connection_id=_known_as(row))
     return Result(status="failed", connection_id=_known_as(row), error="server_error")
@@ -221,10 +221,10 @@ def _landed_by(
     return apply_escrowed(on, kept, lease_id=lease_id, status=status, due_at=due_at)
 
 
-def _settle_login(on: Sending, landed: Connection) -> None:
-    """Settle the login now, or when the page is loaded again."""
+def _settle_login(on: Sending, landed: Connection) -> bool:
+    """Settle the login now, or when the page is loaded again; tell whether this one goes on."""
     try:
-        settle_login(on, landed)
+        return settle_login(on, landed)
     except StaleGeneration:
         raise ExchangeInProgress(retry_after=3) from None
 
@@ -417,7 +417,8 @@ class _Exchange:
             if target is prepared.linking:  # what was connected before stays so
                 on.connections.ask_revoke(landed.id, now=on.clock())
             return self._failed("server_error")
-        _settle_login(on, landed)
+        if not _settle_login(on, landed):
+            return self._failed("server_error")
         on.record("connection_established", connection_id=landed.id, connector=landed.connector)
         if renewed and target is prepared.linking:
             on.record("login_changed", connection_id=renewed.id)

@@ -20,24 +20,30 @@ def owner_of(on: Sending, connection: Connection) -> Owner | None:
     return on.connections.owner_of(connection.login) if connection.login else None
 
 
-def settle_login(on: Sending, linked: Connection) -> None:
-    """Settle who may use a bank login that was linked before; may be repeated.
+def settle_login(on: Sending, linked: Connection) -> bool:
+    """Settle who may use a bank login that was linked before; tell whether `linked` goes on.
 
-    An unconfirmed link only puts the older connection on hold; an active one takes over, and
-    StaleGeneration is raised while the older one may be getting tokens. Of others nothing follows.
+    An unconfirmed link only puts the older connection on hold. Of two active ones the later
+    consent's takes over; StaleGeneration is raised while the other may be getting tokens. May be
+    repeated.
     """
     owner = owner_of(on, linked)
     if owner and owner.id == linked.id:
-        return
+        return True
     rival = owner.connection if owner else None
     match linked.status:
-        case Status.ACTIVE if rival is None or not is_later(rival, linked):
+        case Status.ACTIVE if rival and is_later(rival, linked):
+            on.connections.give_way(linked, now=on.clock())
+            on.record("login_given_up", connection_id=linked.id)
+            return False
+        case Status.ACTIVE:
             on.connections.take_over(linked, owner=owner, now=on.clock())
         case Status.PENDING_CONFIRMATION if rival and rival.status is Status.ACTIVE:
             until = (linked.keep_until or on.clock()) + HOLD_BEYOND
             if rival.hold_until != until:
                 on.connections.hold(rival.id, until=until)
                 on.record("login_on_hold", connection_id=rival.id)
+    return True
 
 
 def is_later(one: Connection, other: Connection) -> bool:
