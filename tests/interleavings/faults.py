@@ -31,7 +31,7 @@ SIGNS = {
 
 
 def main() -> int:
-    """Write the page, print its totals; returns 1 if anything was lost that could be kept."""
+    """Print and write the page; returns 1 if anything was lost that could be kept."""
     cells = [cell for case in CASES for dialect in DIALECTS for cell in cells_of(case, dialect)]
     wrong = [cell for cell in cells if cell.verdict is Verdict.RECOVERABLE or cell.complaints]
     totals = [*_totals(cells), f"lost though recoverable: {len(wrong)}"]
@@ -50,7 +50,7 @@ def main() -> int:
     PAGE.write_text(page)
     for cell in wrong:
         print(f"{cell.case} ({cell.dialect}): {cell.step} {cell.fault}: {cell.complaints}")
-    print("\n".join(totals))
+    print(page.rstrip())
     return bool(wrong)
 
 
