@@ -103,7 +103,7 @@ def _adopt(on: Sending, *_: object) -> int:
 
 def _lift_guard(on: Sending, *_: object) -> int:
     on.control.lift_guard()
-    print("lifted for an hour, in which what is refused twice ends")
+    print("lifted: what was held back ends when it is refused again")
     return 0
 
 

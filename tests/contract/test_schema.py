@@ -105,6 +105,17 @@ def test_an_unconfirmed_connection_expires(world: World) -> None:
 
 def test_the_attempt_that_was_under_way_is_followed_by_a_look_into_escrow(world: World) -> None:
     connection_id = first_version(world, lease_id="d" * 32, lease_until=START + 95, unsettled=1)
+    leave_in_escrow(world, connection_id)
+
+    world.clock.advance(600)
+    world.run_schedule()
+
+    assert world.row(connection_id).generation == 5
+    assert world.sends() == 0
+
+
+def leave_in_escrow(world: World, connection_id: str) -> None:
+    """Put a set into escrow as the first version did."""
     tokens = world.on.seal.open(world.row(connection_id))
     sealed = world.on.seal.prepare(connection_id).seal(tokens, generation=5)
     world.aws.s3.put_object(
@@ -126,11 +137,23 @@ def test_the_attempt_that_was_under_way_is_followed_by_a_look_into_escrow(world:
         ).encode(),
     )
 
+
+def test_a_renewal_that_was_left_in_escrow_brings_an_ended_connection_back(world: World) -> None:
+    connection_id = first_version(
+        world,
+        status="REAUTH_REQUIRED",
+        reason="grant_dead",
+        lease_id="d" * 32,
+        lease_until=START + 95,
+        unsettled=1,
+    )
+    leave_in_escrow(world, connection_id)
+
     world.clock.advance(600)
     world.run_schedule()
 
-    assert world.row(connection_id).generation == 5
-    assert world.sends() == 0
+    row = world.row(connection_id)
+    assert (row.status, row.generation) == (Status.ACTIVE, 5)
 
 
 def test_breaker_guard_and_identity_are_read(world: World) -> None:

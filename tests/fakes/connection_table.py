@@ -162,12 +162,10 @@ class MemoryConnectionTable:
         suspect: Suspect | None = None,
     ) -> None:
         def change(row: Connection) -> dict[str, Any]:
-            return {
+            said = {"due_at": due_at, "last_event": event, "updated_at": now}
+            return (said if row.status is held.status else {}) | {
                 "lease": None,
-                "due_at": due_at if row.status is held.status else row.due_at,
                 "failures": failures,
-                "last_event": event,
-                "updated_at": now,
                 "unsettled": max(0, held.unsettled - 1) if settled else held.unsettled,
                 "suspect": suspect or row.suspect,
             }
@@ -292,6 +290,7 @@ class MemoryConnectionTable:
                         status=Status.ACTIVE,
                         due_at=due_at,
                         keep_until=None,
+                        unsettled=0,
                         asked_at=now,
                         last_event="confirmed",
                         updated_at=now,
@@ -344,7 +343,9 @@ class MemoryConnectionTable:
                 raise StaleGeneration
         self.owners[winner.login] = winner.id
         if loser:
+            looks_into_escrow = {"due_at": now} if loser.unsettled else {}
             self._supersede(loser, now)
+            self._put(self.rows[loser.id], **looks_into_escrow)
 
     def give_way(self, connection: Connection, *, now: int) -> None:
         with self._mutex:

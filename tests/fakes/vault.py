@@ -39,8 +39,8 @@ class MemoryControl:
         self.open_until: int | None = None
         self.tripped = False
         self._clock = clock
-        self._lifted_until = 0
-        self._edge = ("", 0)
+        self._lifted_at = 0
+        self._edges: dict[str, int] = {}
         self._hour = -1
         self._attempts = self._dead = 0
 
@@ -48,10 +48,9 @@ class MemoryControl:
         return self.open_until
 
     def edge_met(self, *, by: str) -> bool:
-        met_by, met_at = self._edge
-        if met_by == by and met_at > self._clock() - EDGE_REMEMBERED:
+        if self._edges.get(by, 0) > self._clock():
             return False
-        self._edge = (by, self._clock())
+        self._edges[by] = self._clock() + EDGE_REMEMBERED
         return True
 
     def open_breaker(self, *, reason: str, until: int) -> None:
@@ -62,20 +61,21 @@ class MemoryControl:
         self.open_until = None
 
     def guard(self, *, attempts: int, refused: int, ending: int, now: int) -> bool:
-        if self._lifted_until > now:
-            return False
         if now // 3_600 != self._hour:
             self._hour, self._attempts, self._dead = now // 3_600, 0, 0
         self._attempts += attempts
         self._dead += ending
         of_the_hour = mass_failure(attempts=self._attempts, dead=self._dead)
         if of_the_hour or mass_failure(attempts=attempts, dead=refused):
-            self.tripped = True
+            self.tripped, self._lifted_at = True, 0
         return self.tripped
 
     def lift_guard(self) -> None:
         self.tripped, self._hour = False, -1
-        self._lifted_until = self._clock() + 3_600
+        self._lifted_at = self._clock()
+
+    def lifted_at(self) -> int:
+        return self._lifted_at
 
 
 @dataclass(frozen=True)

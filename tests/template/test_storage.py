@@ -33,7 +33,7 @@ def test_the_connections_table_cannot_be_deleted_by_a_slip(stack: Deployed) -> N
     assert stack.properties("ConnectionsTable")["DeletionProtectionEnabled"] is True
 
 
-def test_only_attempts_to_connect_are_forgotten_by_time(stack: Deployed) -> None:
+def test_no_row_of_a_connection_is_forgotten_by_time(stack: Deployed) -> None:
     forgetting = {
         name: stack.properties(name)["TimeToLiveSpecification"]
         for name in TABLES
@@ -41,6 +41,7 @@ def test_only_attempts_to_connect_are_forgotten_by_time(stack: Deployed) -> None
     }
     assert forgetting == {
         "AuthorizationsTable": {"AttributeName": "expires_at", "Enabled": True},
+        "ControlTable": {"AttributeName": "expires_at", "Enabled": True},
     }
 
 

@@ -358,8 +358,9 @@ class DynamoConnectionTable:
         was = {":was": held.status.value}
         try:
             self._under_lease(held, changes, also="#status = :was", values=was)
-        except StaleGeneration:  # asked to revoke meanwhile: that due time stays
-            del changes["due_at"]
+        except StaleGeneration:  # it moved meanwhile: what that says of it stays
+            for name in ("due_at", "last_event", "updated_at"):
+                del changes[name]
             with suppress(StaleGeneration):
                 self._under_lease(held, changes)
 
@@ -487,6 +488,7 @@ class DynamoConnectionTable:
             "status": Status.ACTIVE.value,
             "due_at": due_at,
             "keep_until": None,
+            "unsettled": 0,
             "asked_at": now,
             "last_event": "confirmed",
             "updated_at": now,
@@ -600,7 +602,7 @@ class DynamoConnectionTable:
             pointer,
             self._change(
                 loser.id,
-                _superseded(now),
+                _superseded(now) | ({"due_at": now} if loser.unsettled else {}),  # look into escrow
                 expected={"status": loser.status.value, "generation": loser.generation},
                 free_at=now,
             ),

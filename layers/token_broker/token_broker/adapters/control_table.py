@@ -49,9 +49,9 @@ class DynamoControl:
         try:
             self._client.put_item(
                 TableName=self._table,
-                Item=versioned({"id": "edge", "met_by": by, "met_at": now}),
-                ConditionExpression="attribute_not_exists(id) OR met_by <> :by OR met_at <= :then",
-                ExpressionAttributeValues=to_wire({":by": by, ":then": now - EDGE_REMEMBERED}),
+                Item=versioned({"id": f"edge#{by}", "expires_at": now + EDGE_REMEMBERED}),
+                ConditionExpression="attribute_not_exists(id) OR expires_at <= :now",
+                ExpressionAttributeValues=to_wire({":now": now}),
             )
         except (ClientError, BotoCoreError) as exc:
             if refused(exc):
@@ -77,20 +77,21 @@ class DynamoControl:
         """
         if attempts == 0:
             return False
-        row = self._read("guard") or {}
-        if int(row.get("lifted_until", 0)) > now:
-            return False
         figures = self._add(now // HOUR, attempts=attempts, dead=ending)
         of_the_hour = {name: int(figures[name]) for name in ("attempts", "dead")}
         if mass_failure(**of_the_hour) or mass_failure(attempts=attempts, dead=refused):
             self._trip(now)
             return True
-        return "tripped_at" in row
+        return "tripped_at" in (self._read("guard") or {})
 
     def lift_guard(self) -> None:
-        """Hold no ends for an hour, by the operator's word; then start counting afresh."""
+        """Let what was held back until now end, by the operator's word; start counting afresh."""
         self._delete("figures")
-        self._put({"id": "guard", "lifted_until": self._clock() + HOUR})
+        self._put({"id": "guard", "lifted_at": self._clock()})
+
+    def lifted_at(self) -> int:
+        """Return when the guard was lifted last; 0: never since it tripped."""
+        return int((self._read("guard") or {}).get("lifted_at", 0))
 
     def _trip(self, now: int) -> None:
         try:

@@ -111,6 +111,7 @@ def _from_bytes(body: bytes) -> Landing:
         if kept.pop("schema", SCHEMA) > SCHEMA:
             raise RowUnreadable(detail="a newer version of the broker wrote this: deploy that one")
         suspected = kept.pop("suspected")
+        kept.setdefault("consent", kept["attempt_id"])  # the version before did not tell
         return Landing(
             **kept
             | {

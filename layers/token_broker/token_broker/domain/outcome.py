@@ -56,7 +56,7 @@ class Reaction(StrEnum):
     REPORT = "report"  # later, and a human should look at us
     SUSPECT = "suspect"  # the consent may be over: once more in a minute
     REREAD_SECRET = "reread_secret"  # once with a newer secret, else as BREAK
-    BREAK = "break"  # stop all sends, touch no connection, page a human; an EDGE met twice does
+    BREAK = "break"  # stop all sends, touch no connection, page a human
 
 
 _CODE, _REFRESH, _REVOKE = Grant.AUTHORIZATION_CODE, Grant.REFRESH_TOKEN, Grant.REVOKE
@@ -88,7 +88,7 @@ REACTIONS: Mapping[tuple[Outcome, Grant], Reaction] = {
     (Outcome.UNREACHABLE, _CODE): Reaction.REOPEN,
     (Outcome.UNREACHABLE, _REFRESH): Reaction.BACK_OFF,
     (Outcome.UNREACHABLE, _REVOKE): Reaction.BACK_OFF,
-    (Outcome.EDGE, _CODE): Reaction.BREAK,
+    (Outcome.EDGE, _CODE): Reaction.REOPEN,  # what a browser brings stops nobody else
     (Outcome.EDGE, _REFRESH): Reaction.BREAK,
     (Outcome.EDGE, _REVOKE): Reaction.BREAK,
 }

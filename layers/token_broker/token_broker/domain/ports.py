@@ -341,7 +341,7 @@ class Control(Protocol):
     def edge_met(self, *, by: str) -> bool:
         """Note which connection met something else than Akoya; tell whether that is news.
 
-        It is not where the same one, and no other since, met it within EDGE_REMEMBERED.
+        It is not where the same one has met it within EDGE_REMEMBERED.
         """
 
     def open_breaker(self, *, reason: str, until: int) -> None:
@@ -359,7 +359,10 @@ class Control(Protocol):
         """
 
     def lift_guard(self) -> None:
-        """Hold no ends for an hour, by the operator's word; then start counting afresh."""
+        """Let what was held back until now end, by the operator's word; start counting afresh."""
+
+    def lifted_at(self) -> int:
+        """Return when the guard was lifted last; 0: never since it tripped."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

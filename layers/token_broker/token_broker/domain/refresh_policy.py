@@ -26,9 +26,8 @@ GUARD_PAUSE = 900
 
 CONFIRM_WITHIN = 900
 CLOCK_SKEW = 10  # so long before the end nothing is confirmed: another machine may be ahead
-LOGIN_LOOKED_AT = 30  # until a link's login is settled again: each run does, until confirmed
+LOGIN_LOOKED_AT = 300  # until an unconfirmed link's login is settled again; the next run is first
 HOLD_BEYOND = 600  # a hold outlasts the link it is for by some attempts to let go of that
-LINK_WITHIN = 900
 ASKED_LATELY = 3 * 86_400
 ASKED_AT_PRECISION = 86_400
 FORGET_AFTER = 365 * 86_400

@@ -34,7 +34,6 @@ from token_broker.domain.ports import (
 from token_broker.domain.refresh_policy import (
     BREAKER_PAUSE,
     LEASE,
-    LINK_WITHIN,
     SEND_BUDGET,
 )
 from token_broker.domain.secret_text import SecretText
@@ -49,6 +48,7 @@ from token_broker.use_cases.refresh import (
     landing_of,
     newer_secret,
     persist,
+    release,
     trip_breaker,
 )
 
@@ -64,6 +64,7 @@ TELLABLE_ERRORS = frozenset(
         "temporarily_unavailable",
     }
 )
+DECLINED_WITHIN = 10  # seconds in which no exchange begins beside a refusal
 FINISHED = frozenset({Status.PENDING_CONFIRMATION, Status.ACTIVE})
 OUR_FAULTS = TELLABLE_ERRORS - {"access_denied", "server_error", "temporarily_unavailable"}
 
@@ -107,6 +108,8 @@ def finish(
         raise RequestRejected("The bank's answer carries neither a code nor an error.")
     if row.progress is Progress.SENT:
         result = _recovered(on, finishing, row)
+        if not _is_finisher(on, result, cookie):
+            return Redirect(return_to=row.return_to, result=result)
     elif response.error is not None or response.code is None:
         result = _declined(on, finishing, row, response.error or "server_error")
     elif row.expires_at <= on.clock() and not _under_way(on, row):
@@ -162,7 +165,7 @@ def _told(row: Authorization, result: Result, opened_by: str, cookie: SecretText
 
 def _declined(on: Sending, finishing: Finishing, row: Authorization, error: str) -> Result:
     """Tell that the bank said no; what another tab has brought under way goes on."""
-    attempt = Lease(id=on.new_id(), until=on.clock())
+    attempt = Lease(id=on.new_id(), until=on.clock() + DECLINED_WITHIN)
     won = finishing.authorizations.begin_exchange(row.id, attempt=attempt, now=on.clock())
     if not won and (row.expires_at > on.clock() or _under_way(on, row)):
         raise ExchangeInProgress(retry_after=3)
@@ -182,15 +185,25 @@ def _under_way(on: Sending, row: Authorization) -> bool:
 
 def _recovered(on: Sending, finishing: Finishing, row: Authorization) -> Result:
     """Tell the outcome of an exchange whose process ended before it could; never send again."""
-    if row.attempt is None or _under_way(on, row):
+    if row.attempt is None:
         raise ExchangeInProgress(retry_after=3)
     for connection_id in filter(None, (row.connection_id, row.replaces)):
         landed = _landed_by(on, finishing, connection_id, row.attempt)
         is_good = landed and landed.status in FINISHED and landed.verdict is not Verdict.BAD
         if landed and is_good and _settle_login(on, landed):
             return _success(row, landed)
+    if _under_way(on, row):
+        raise ExchangeInProgress(retry_after=3)
     on.record("exchange_lost", connection_id=_known_as(row))
     return Result(status="failed", connection_id=_known_as(row), error="server_error")
+
+
+def _is_finisher(on: Sending, result: Result, cookie: SecretText) -> bool:
+    """Tell whether this is the browser the confirmation is for; another tab may come back first."""
+    if result.status != "pending_confirmation":
+        return True
+    expected = on.connections.get(result.connection_id).confirmation_hash
+    return expected is not None and link.matches(link.confirmation(cookie), expected)
 
 
 def _landed_by(
@@ -203,6 +216,8 @@ def _landed_by(
         return None
     if found.attempt_id == attempt.id:
         return found
+    if attempt.until > on.clock():
+        raise ExchangeInProgress(retry_after=3)
     kept = on.escrow.find(connection_id, found.generation + 1)
     if kept is None or kept.attempt_id != attempt.id:
         return None
@@ -218,7 +233,11 @@ def _landed_by(
     except (RefreshInProgress, StaleGeneration):
         raise ExchangeInProgress(retry_after=3) from None
     lease_id = held.lease.id if held.lease else ""
-    return apply_escrowed(on, kept, lease_id=lease_id, status=status, due_at=due_at)
+    try:
+        return apply_escrowed(on, kept, lease_id=lease_id, status=status, due_at=due_at)
+    except UpstreamUnavailable:
+        release(on, held, event="exchange_deferred")
+        raise
 
 
 def _settle_login(on: Sending, landed: Connection) -> bool:
@@ -336,7 +355,7 @@ class _Exchange:
             status=Status.LINKING,
             linked_at=now,
             updated_at=now,
-            due_at=now + LINK_WITHIN,
+            due_at=self.attempt.until,  # should we die, escrow may hold its set
             lease=self.attempt,
             unsettled=1,
             confirmation_hash=link.fingerprint(link.confirmation(self.cookie)),
@@ -417,7 +436,7 @@ class _Exchange:
             if target is prepared.linking:  # what was connected before stays so
                 on.connections.ask_revoke(landed.id, now=on.clock())
             return self._failed("server_error")
-        if not _settle_login(on, landed):
+        if landed.status not in FINISHED or not _settle_login(on, landed):
             return self._failed("server_error")
         on.record("connection_established", connection_id=landed.id, connector=landed.connector)
         if renewed and target is prepared.linking:

@@ -7,13 +7,14 @@ from token_broker.domain.connection import Connection, Status
 from token_broker.domain.errors import (
     ConfirmationInvalid,
     ReauthorizationRequired,
+    RefreshInProgress,
     RequestRejected,
 )
 from token_broker.domain.ports import Clock, ConnectionTable, Record
 from token_broker.domain.refresh_policy import RefreshPolicy
 from token_broker.domain.secret_text import SecretText
 from token_broker.domain.token_set import Verdict
-from token_broker.use_cases.login import is_later
+from token_broker.use_cases.login import IN_USE, is_later
 
 
 def of_subject(connections: ConnectionTable, *, subject: str) -> list[Connection]:
@@ -44,7 +45,8 @@ def confirm(
     seen, now = connections.look(connection_id), clock()
     if seen.issued_at is None or seen.expires_at is None:
         raise ConfirmationInvalid
-    if seen.verdict is Verdict.BAD:  # another's code, or a bearer that does not verify
+    is_pending = seen.status is Status.PENDING_CONFIRMATION
+    if is_pending and seen.verdict is Verdict.BAD:  # another's code, or it does not verify
         raise ConfirmationInvalid
     owner = connections.owner_of(seen.login) if seen.login else None
     rival = owner.connection if owner and owner.id != seen.id else None
@@ -52,6 +54,8 @@ def confirm(
         raise ReauthorizationRequired(  # this one's tokens are dead
             "This bank login was connected again elsewhere meanwhile. Start again."
         )
+    if is_pending and rival and rival.status in IN_USE and rival.leased(now):
+        raise RefreshInProgress(retry_after=5)  # it may be getting tokens: not in the middle of it
     confirmed = connections.confirm(
         connection_id,
         subject=subject,

@@ -7,9 +7,9 @@ provider); in both cases only one connection goes on, and no consent is revoked 
 from __future__ import annotations
 
 from token_broker.domain.connection import Connection, Landing, Owner, Status
-from token_broker.domain.errors import StaleGeneration
 from token_broker.domain.ports import Sending
 from token_broker.domain.refresh_policy import HOLD_BEYOND
+from token_broker.domain.token_set import Verdict
 from token_broker.use_cases.refresh import claim, escrowed_successor
 
 IN_USE = frozenset({Status.ACTIVE, Status.REAUTH_REQUIRED})
@@ -38,9 +38,10 @@ def settle_login(on: Sending, linked: Connection) -> bool:
             return False
         case Status.ACTIVE:
             on.connections.take_over(linked, owner=owner, now=on.clock())
-        case Status.PENDING_CONFIRMATION if rival and rival.status is Status.ACTIVE:
+        case Status.PENDING_CONFIRMATION if rival and linked.verdict is not Verdict.BAD:
             until = (linked.keep_until or on.clock()) + HOLD_BEYOND
-            if rival.hold_until != until:
+            needed = rival.status is Status.ACTIVE and not is_later(rival, linked)
+            if needed and (rival.hold_until or 0) < until:
                 on.connections.hold(rival.id, until=until)
                 on.record("login_on_hold", connection_id=rival.id)
     return True
@@ -65,10 +66,10 @@ def hand_over(on: Sending, held: Connection, heir: Connection) -> None:
     """Give the set of a link nobody confirmed to the connection that owns the login.
 
     Linking may have ended that one's own tokens; revoking here would end its consent. Of two
-    consents the later one's set is kept, and the same one's is handed over once. Raises
-    StaleGeneration where the heir has just got a set out of escrow.
+    consents the later one's set is kept, and the same one's is handed over once.
     """
-    is_done = heir.consent is not None and heir.consent == held.consent
+    consent = held.consent or held.attempt_id  # the latter in rows of the version before
+    is_done = heir.consent is not None and heir.consent == consent
     if is_done or (heir.iat is not None and held.iat is not None and heir.iat > held.iat):
         return
     tokens, sealer = on.seal.open(held), on.seal.prepare(heir.id)
@@ -79,8 +80,9 @@ def hand_over(on: Sending, held: Connection, heir: Connection) -> None:
         generation=heir.generation,
         even_resting=True,
     )
-    if escrowed_successor(on, claimed):
-        raise StaleGeneration
+    if newer := escrowed_successor(on, claimed):
+        hand_over(on, held, newer)
+        return
     now = on.clock()
     lease_id = claimed.lease.id if claimed.lease else ""
     on.connections.land(
@@ -94,7 +96,7 @@ def hand_over(on: Sending, held: Connection, heir: Connection) -> None:
             expires_at=held.expires_at or now,
             verdict=held.verdict,
             iat=held.iat,
-            consent=held.consent,
+            consent=consent,
         ),
         lease_id=lease_id,
         status=Status.ACTIVE,

@@ -43,6 +43,11 @@ from token_broker.domain.token_set import Claims, TokenSet, Verdict, lifetime
 LONGEST_WRITE = 4  # seconds one try may take, as the impatient clients of bootstrap are set
 ESCROW_RESERVE = LONGEST_WRITE  # kept back from the table's tries for the second durable place
 PERSIST_PAUSE = 0.2
+CONSENTED = {  # what the set of a new consent makes of a row whose own process is gone
+    Status.LINKING: Status.PENDING_CONFIRMATION,
+    Status.REAUTH_REQUIRED: Status.ACTIVE,
+    Status.SUPERSEDED: Status.ACTIVE,
+}
 
 
 # ── one connection, now ──────────────────────────────────────────────────────────────────────────
@@ -181,8 +186,8 @@ def refresh_held(on: Sending, held: Connection, remaining: Remaining) -> Connect
 def escrowed_successor(on: Sending, held: Connection) -> Connection | None:
     """Apply the set an earlier attempt left in escrow, before its predecessor is sent again.
 
-    Whoever has claimed a row asks here first. A new consent brings an ended connection back; of a
-    superseded one nobody needs a mere rotation any more.
+    Whoever has claimed a row asks here first. A new consent brings an ended connection back, and
+    awaits its confirmation; of a superseded one nobody needs a mere rotation any more.
     """
     if held.unsettled <= 1:
         return None
@@ -196,12 +201,12 @@ def escrowed_successor(on: Sending, held: Connection) -> Connection | None:
         raise
     if landing is None:
         return None
-    renewed = held.status in {Status.REAUTH_REQUIRED, Status.SUPERSEDED} and landing.consent
+    status = CONSENTED.get(held.status, held.status) if landing.consent else held.status
     return apply_escrowed(
         on,
         landing,
         lease_id=_lease_id(held),
-        status=Status.ACTIVE if renewed else held.status,
+        status=status,
         due_at=_due_after(on, held, landing),
     )
 
@@ -308,7 +313,7 @@ def landing_of(
     claims = on.id_tokens.claims(tokens.id_token)
     found = login_named_by(on, claims, connector) if claims else login
     changed = login is not None and found != login
-    foreign = nonce is not None and claims is not None and claims.nonce not in {None, nonce}
+    foreign = nonce is not None and claims is not None and claims.nonce not in (None, nonce)
     life = lifetime(claims, expires_in) if tokens.id_token else 0
     return Landing(
         connection_id=connection_id,
@@ -370,7 +375,7 @@ def persist(
             detail = exc.detail if isinstance(exc, TokenBrokerError) else type(exc).__name__
             on.record("persist_retried", connection_id=landing.connection_id, detail=detail)
             passing = isinstance(exc, UpstreamUnavailable)  # a missing permission will not mend
-            if not passing or remaining() <= ESCROW_RESERVE + LONGEST_WRITE:
+            if not passing or remaining() <= ESCROW_RESERVE + LONGEST_WRITE + PERSIST_PAUSE:
                 break
             on.pause(PERSIST_PAUSE)
     _put_into_escrow(on, landing, remaining)
@@ -383,7 +388,7 @@ def _put_into_escrow(on: Sending, landing: Landing, remaining: Remaining) -> Non
         try:
             on.escrow.put(landing)
         except Exception as exc:
-            if remaining() > LONGEST_WRITE:
+            if remaining() > LONGEST_WRITE + PERSIST_PAUSE:
                 on.pause(PERSIST_PAUSE)
                 continue
             on.record(

@@ -49,6 +49,7 @@ from token_broker.use_cases.refresh import (
 )
 
 TENDED = frozenset(Status) - {Status.REVOKED}
+HELD_BACK = "end_held"
 WRAP_UP = 5  # seconds kept back for the end of the run
 SURE_SIGNS = frozenset({Reason.CONSENT_REVOKED, Reason.LOGIN_CHANGED})  # no second send needed
 
@@ -268,9 +269,14 @@ _TASKS: dict[Status, Callable[[Sending, Run, Connection, Remaining], None]] = {
 
 
 def _end(on: Sending, run: Run, quarantine: int) -> None:
-    """End what was refused twice, unless so much was refused that it must be an incident."""
+    """End what was refused twice, unless so much was refused that it must be an incident.
+
+    What was held back before the operator lifted the guard ends, and is no new sign of one.
+    """
     now = on.clock()
-    ending = {held.id for held, _ in run.ended}
+    lifted_at = on.control.lifted_at() if run.ended else 0
+    spoken_of = {held.id for held, _ in run.ended if _was_held_back(held, lifted_at)}
+    ending = {held.id for held, _ in run.ended} - spoken_of
     refused = ending.union(run.suspected)
     held_back = on.control.guard(
         attempts=len(refused.union(run.answered)),
@@ -282,12 +288,16 @@ def _end(on: Sending, run: Run, quarantine: int) -> None:
         on.record("guard_tripped", value=len(refused))
     for held, reason in run.ended:
         try:
-            if held_back:
+            if held_back and held.id not in spoken_of:
                 _hold_back(on, held, now=now)
             else:
                 _end_one(on, held, reason, due_at=now + quarantine, now=now)
         except TokenBrokerError as exc:  # one that moved on must not keep the others
             on.record("tending_failed", connection_id=held.id, detail=exc.detail)
+
+
+def _was_held_back(held: Connection, lifted_at: int) -> bool:
+    return held.last_event == HELD_BACK and held.updated_at <= lifted_at
 
 
 def _end_one(on: Sending, held: Connection, reason: Reason, *, due_at: int, now: int) -> None:
@@ -308,7 +318,7 @@ def _hold_back(on: Sending, held: Connection, *, now: int) -> None:
         due_at=now + GUARD_PAUSE - jitter(held.id, GUARD_PAUSE // 4),
         settled=True,
         failures=held.failures + 1,
-        event="end_held",
+        event=HELD_BACK,
         now=now,
         suspect=held.suspected,
     )

@@ -53,6 +53,8 @@ def hand_out(
     if rejected is not None and rejected > seen.generation:
         raise RequestRejected("rejected names a generation this connection has never had.")
     seen = _note_asked(on, seen)
+    if seen.remaining(on.clock()):
+        seen = _checked(on, seen)
     refused = rejected == seen.generation
     if not refused and _fresh(on, seen, min_validity):
         return _bearer(on, seen)
@@ -130,10 +132,8 @@ def _renewed(on: Sending, seen: Connection, *, refused: bool, remaining: Remaini
     if seen.verdict is Verdict.BAD:
         raise UpstreamUnavailable(detail="the bearer did not verify", retry_after=resting)
     if lives and not refused and not on.id_tokens.acceptable(seen.verdict):
-        checked = _checked(on, seen)
-        if not on.id_tokens.acceptable(checked.verdict):  # another one could not be checked either
-            raise UpstreamUnavailable(detail="no signing keys to check the bearer with")
-        return checked
+        # Another one could not be checked either.
+        raise UpstreamUnavailable(detail="no signing keys to check the bearer with")
     landed = ensure_fresh(
         on,
         connection_id=seen.id,

@@ -127,6 +127,10 @@ def take_out(on: Sending, connection_id: str, *, quarantine: int) -> tuple[Conne
         release(on, held, event="export_failed")
         raise
     now = on.clock()
-    on.connections.end(held, reason=Reason.EXPORTED, due_at=now + quarantine, now=now)
+    try:
+        on.connections.end(held, reason=Reason.EXPORTED, due_at=now + quarantine, now=now)
+    except StaleGeneration:  # on hold, most likely: its login is being linked again
+        release(on, held, event="export_failed")
+        raise
     on.record("connection_taken_out", connection_id=connection_id)
     return held, tokens
