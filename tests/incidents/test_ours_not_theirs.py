@@ -110,7 +110,7 @@ def nothing_in_between(world: World) -> None:
 
 
 PAGE = b"<!doctype html><title>Down for maintenance</title>"
-FEW = 5  # one that is news, beside those that met it before and are tried again now and then
+FEW = 3  # one that is news, beside two that met it before and are tried again
 BREAKER, AWAY = "BreakerOpenedAlarm", "NothingAnsweredAlarm"
 INCIDENTS = (
     Incident(

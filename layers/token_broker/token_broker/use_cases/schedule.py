@@ -49,6 +49,7 @@ from token_broker.use_cases.refresh import (
 )
 
 TENDED = frozenset(Status) - {Status.REVOKED}
+MOST_ODD = 3  # so many met something else than Akoya, and nobody met Akoya: not this minute
 HELD_BACK = "end_held"
 WRAP_UP = 5  # seconds kept back for the end of the run
 SURE_SIGNS = frozenset({Reason.CONSENT_REVOKED, Reason.LOGIN_CHANGED})  # no second send needed
@@ -64,6 +65,7 @@ class Run:
     ended: list[tuple[Connection, Reason]] = field(default_factory=list)  # leases still held
     failed: list[str] = field(default_factory=list)
     deferred: list[str] = field(default_factory=list)  # of these, those no row is to blame for
+    odd: list[str] = field(default_factory=list)  # of these, those that met something else
     stopped: bool = False
 
 
@@ -140,12 +142,16 @@ def _tend(on: Sending, run: Run, connection_id: str, remaining: Remaining) -> No
 def _deferred(on: Sending, run: Run, connection_id: str, exc: TokenBrokerError) -> None:
     """Say why; the run ends where those behind this one would fare the same."""
     run.failed.append(connection_id)
-    if not isinstance(exc, EdgeMet):
+    if isinstance(exc, EdgeMet):
+        run.odd.append(connection_id)
+    else:
         run.deferred.append(connection_id)
     on.record("tending_failed", connection_id=connection_id, detail=exc.detail)
     ours = exc.event == BrokerMisconfigured.event  # no secret, no key: whatever the row
     if ours:
         on.record(exc.event, connection_id=connection_id, detail=exc.detail)
+    if len(run.odd) >= MOST_ODD and not run.answered:
+        run.stopped = True
     with suppress(TokenBrokerError):
         until = on.control.breaker()
         if (until is not None and until > on.clock()) or (ours and not run.answered):
