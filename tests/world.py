@@ -11,7 +11,7 @@ import itertools
 import json
 from collections.abc import Callable, Iterator
 from concurrent.futures import Executor, Future
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from http import HTTPStatus
 from typing import Any
@@ -22,6 +22,7 @@ import urllib3
 from moto import mock_aws
 
 from local.akoya_sandbox.id_tokens import shared_signing_key
+from local.akoya_sandbox.ledger import fingerprint
 from local.akoya_sandbox.provider import AkoyaProvider
 from local.akoya_sandbox.registration import Registration
 from tests.fakes.authorization_table import MemoryAuthorizationTable
@@ -37,7 +38,8 @@ from token_broker.adapters.escrow import S3Escrow
 from token_broker.adapters.id_token import OpenIdTokens, SigningKeys
 from token_broker.adapters.seal import KmsSeal
 from token_broker.domain.authorization import Redirect
-from token_broker.domain.connection import Connection
+from token_broker.domain.connection import Connection, Status
+from token_broker.domain.errors import TokenBrokerError
 from token_broker.domain.ports import (
     AuthorizationTable,
     ClientCredentials,
@@ -186,13 +188,13 @@ class World:
         return world
 
     @classmethod
-    def in_memory(cls) -> World:
+    def in_memory(cls, dialect: str | None = None) -> World:
         """Create a world on fakes, fast enough to be made thousands of times."""
         clock = FixedClock()
         credentials = ClientCredentials(
             client_id=CLIENT_ID, client_secret=SecretText(CLIENT_SECRET)
         )
-        return _create(
+        world = _create(
             cls,
             clock,
             connections=MemoryConnectionTable(),
@@ -202,6 +204,9 @@ class World:
             seal=MemorySeal(),
             client_secret=MemoryClientSecret(credentials),
         )
+        if dialect:
+            world.provider.change_settings({"dialect": dialect})
+        return world
 
     # ── what the parties do ──────────────────────────────────────────────────────────────────────
 
@@ -259,10 +264,15 @@ class World:
             confirmation=went.confirmation,
         )
 
+    def link(
+        self, subject: str = "ada", connection_id: str | None = None, user: str = "mikomo_1"
+    ) -> Redirect:
+        """Connect a bank, or renew a connection, from start to the page that is told."""
+        return self.come_back(self.consent(self.open(self.begin(subject, connection_id)), user))
+
     def connect(self, subject: str = "ada", user: str = "mikomo_1") -> Connection:
         """Connect a bank from start to confirmation."""
-        went = self.come_back(self.consent(self.open(self.begin(subject)), user))
-        return self.confirm(went, subject)
+        return self.confirm(self.link(subject, user=user), subject)
 
     def hand_out(
         self, connection_id: str, *, min_validity: int | None = None, rejected: int | None = None
@@ -292,6 +302,14 @@ class World:
             remaining=self.remaining,
         )
 
+    def pass_minutes(self, minutes: int = 1, goes_on: Callable[[], object] = lambda: None) -> None:
+        """Let the schedule run each minute, after one who goes on and may be refused."""
+        for _ in range(minutes):
+            self.clock.advance(61)
+            with suppress(TokenBrokerError):
+                goes_on()
+            self.run_schedule()
+
     def make_due(self, connection_id: str) -> None:
         """Let time pass until the connection is due."""
         due_at = self.row(connection_id).due_at
@@ -300,6 +318,30 @@ class World:
 
     def row(self, connection_id: str) -> Connection:
         return self.on.connections.get(connection_id)
+
+    def active(self) -> list[Connection]:
+        rows = [self.row(one.id) for one in self.on.connections.every()]
+        return [row for row in rows if row.status is Status.ACTIVE]
+
+    def living(self) -> set[str]:
+        """Return the fingerprints of the refresh tokens that Akoya would take."""
+        return {
+            token["fingerprint"]
+            for grant in self.provider.grants()
+            if not grant["ended"]
+            for token in grant["refresh_tokens"]
+        }
+
+    def is_alive(self, row: Connection) -> bool:
+        """Tell whether Akoya would take the refresh token of a row."""
+        if row.sealed is None:
+            return False
+        return fingerprint(self.on.seal.open(row).refresh_token.reveal()) in self.living()
+
+    def refused(self) -> list[dict[str, Any]]:
+        """Return the token requests that Akoya did not answer with a set."""
+        requests = self.provider.ledger()["requests"]
+        return [one for one in requests if one["endpoint"] == "token" and one["status"] != 200]
 
     def recorded(self, event: str) -> list[dict[str, Any]]:
         return [fields for name, fields in self.events if name == event]

@@ -170,8 +170,7 @@ def losses(loop: Loop, dialect: str) -> tuple[int, int]:
 
 
 def _connected(dialect: str) -> tuple[World, Table, OAuth2Session]:
-    world = World.in_memory()
-    world.provider.change_settings({"dialect": dialect})
+    world = World.in_memory(dialect)
     tokens = world.on.seal.open(world.row(world.connect().id))
     session = OAuth2Session(CLIENT_ID)
     session.mount("https://", world.http)

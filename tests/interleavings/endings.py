@@ -59,7 +59,7 @@ class Cell:
 
 def cells_of(case: Case, dialect: str) -> Iterator[Cell]:
     """Cut a flow at every step in every way that fits the step."""
-    world = _world(dialect)
+    world = World.in_memory(dialect)
     prepared = case.prepare(world)
     steps = steps_of(world, prepared.flow, timeout=prepared.timeout)
     for at, step in enumerate(steps):
@@ -71,14 +71,8 @@ def cells_of(case: Case, dialect: str) -> Iterator[Cell]:
             yield _cell(case, dialect, at, step, fault)
 
 
-def _world(dialect: str) -> World:
-    world = World.in_memory()
-    world.provider.change_settings({"dialect": dialect})
-    return world
-
-
 def _cell(case: Case, dialect: str, at: int, step: str, fault: Fault) -> Cell:
-    world = _world(dialect)
+    world = World.in_memory(dialect)
     watch = Watch(world)
     prepared = case.prepare(world)
     before = len(world.events)
@@ -213,11 +207,10 @@ def _callers(world: World) -> None:
 def ended_well(world: World, prepared: Prepared) -> bool:
     """Ask the sandbox, not the broker, how it ended."""
     rows = [world.row(one.id) for one in world.on.connections.every()]
-    active = [row for row in rows if row.status is Status.ACTIVE]
-    living = _living(world)
+    active, living = world.active(), world.living()
     match prepared.end:
         case End.CONNECTED:
-            return len(active) == 1 and _token_of(world, active[0]) in living
+            return [world.is_alive(row) for row in active] == [True]
         case End.LET_GO:
             return not living and not any(row.sealed for row in rows)
         case End.TAKEN_OUT:
@@ -226,19 +219,6 @@ def ended_well(world: World, prepared: Prepared) -> bool:
                 and not active
                 and not world.sends()
             )
-
-
-def _living(world: World) -> set[str]:
-    return {
-        token["fingerprint"]
-        for grant in world.provider.grants()
-        if not grant["ended"]
-        for token in grant["refresh_tokens"]
-    }
-
-
-def _token_of(world: World, row: Connection) -> str:
-    return fingerprint(world.on.seal.open(row).refresh_token.reveal())
 
 
 def _complaints(world: World, verdict: Verdict, fault: Fault) -> Iterator[str]:

@@ -93,8 +93,7 @@ def _misbehaviours(ends: Mapping[tuple[str, int | None, str], str]) -> Iterator[
 
 
 def _misbehaved(fault: str, times: int | None, dialect: str) -> str:
-    world = World.in_memory()
-    world.provider.change_settings({"dialect": dialect})
+    world = World.in_memory(dialect)
     connection = world.connect()
     world.make_due(connection.id)
     world.provider.arm({"fault": fault, "on": ["refresh"], "times": times})

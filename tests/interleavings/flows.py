@@ -6,12 +6,12 @@ from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass, field
 from enum import StrEnum
-from typing import Any
 
+from tests.between import table_away
 from tests.interleavings.cuts import Flow
 from tests.world import World
 from token_broker.domain.authorization import Redirect
-from token_broker.domain.errors import TokenBrokerError, UpstreamUnavailable
+from token_broker.domain.errors import TokenBrokerError
 from token_broker.use_cases import transfer
 
 CALLBACK_TIMEOUT = TOKEN_TIMEOUT = 60.0  # as the template sets them
@@ -154,18 +154,9 @@ def _disconnect(world: World) -> Prepared:
 
 
 def in_escrow(world: World, send: Callable[[], object]) -> None:
-    """Let the table be away until the function's time is up, so that escrow takes the set."""
-    land = world.on.connections.land
-
-    def away(*_: Any, **__: Any) -> None:
-        world.time_left -= 30
-        raise UpstreamUnavailable(detail="away")
-
-    world.on.connections.land = away  # type: ignore[method-assign, assignment]
-    with suppress(TokenBrokerError):
+    """Send while the table is away, so that escrow takes the set."""
+    with table_away(world), suppress(TokenBrokerError):
         send()
-    world.on.connections.land = land  # type: ignore[method-assign]
-    world.time_left = REFRESH_TIMEOUT
 
 
 def _escrow(world: World) -> Prepared:

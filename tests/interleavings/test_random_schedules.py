@@ -98,8 +98,7 @@ class RandomSchedule(RuleBasedStateMachine):
 
     @initialize(dialect=st.sampled_from(DIALECTS))
     def begins(self, dialect: str) -> None:
-        self.world = World.in_memory()
-        self.world.provider.change_settings({"dialect": dialect})
+        self.world = World.in_memory(dialect)
         self.traffic = Traffic(self.world.clock)
         self.watch = Watch(self.world)
         self.workers: list[Worker] = []

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
+from dataclasses import replace
 from urllib.parse import parse_qs, urlsplit
 
 import pytest
 import requests
 
+from tests.between import attempted, before, before_akoya_acts, cut_at
+from tests.interleavings.flows import sent_out
 from tests.world import CLIENT_SECRET, RETURN_TO, World, http_response
 from token_broker.domain.connection import Status
 from token_broker.domain.errors import (
@@ -16,8 +20,10 @@ from token_broker.domain.errors import (
     RequestRejected,
     StateInvalid,
     TicketInvalid,
+    TokenBrokerError,
     UpstreamUnavailable,
 )
+from token_broker.domain.refresh_policy import SEND_BUDGET
 from token_broker.domain.secret_text import SecretText
 from token_broker.use_cases import authorize
 
@@ -156,6 +162,21 @@ def test_a_redirect_delivered_while_it_is_being_exchanged_waits_for_the_outcome(
     assert world.sends("authorization_code") == 1
 
 
+def test_an_error_in_another_tab_does_not_end_an_exchange_under_way() -> None:
+    world = World.in_memory()
+    begun = world.begin()
+    address = world.consent(world.open(begun))
+    pending = world.provider.begin(urlsplit(world.open(begun)).query)
+    assert world.provider.sign_in(pending.id, "mikomo_1", "mikomo_1")
+    cancelled = world.provider.decline(pending.id, "changed my mind")
+
+    before_akoya_acts(world, "authorization_code", attempted(world.come_back, cancelled))
+    went = world.come_back(address)
+
+    assert went.result.status == "pending_confirmation"
+    assert went.confirmation is not None
+
+
 def test_a_redirect_without_the_browsers_cookie_consumes_nothing(world: World) -> None:
     address = world.consent(world.open(world.begin()))
 
@@ -226,6 +247,22 @@ def test_what_fails_before_the_send_leaves_the_code_good_for_another_delivery(
     assert world.come_back(address).result.status == "pending_confirmation"
 
 
+def test_no_code_is_sent_without_time_to_persist_its_answer() -> None:
+    """What is prepared first takes most of the time there is."""
+    world = World.in_memory()
+    world.time_left = 58.0
+
+    def slow() -> None:
+        world.time_left -= 40
+
+    before(world.on.connections, "create", slow)
+    with suppress(TokenBrokerError):
+        world.link()
+
+    assert world.time_left < SEND_BUDGET
+    assert world.sends("authorization_code") == 0
+
+
 @pytest.mark.parametrize("status", [429, 503])
 def test_a_provider_that_does_not_take_the_code_ends_in_a_told_state(
     world: World, status: int
@@ -266,15 +303,46 @@ def test_a_first_connection_survives_a_wrong_secret_that_is_corrected_in_time(
     assert world.come_back(address).result.status == "pending_confirmation"
 
 
-def test_a_foreign_nonce_is_an_injected_code_and_connects_nobody(world: World) -> None:
-    mine = world.consent(world.open(world.begin()))
-    theirs = world.consent(world.open(world.begin("eve")), "mikomo_2")
+def injected(world: World, *, send_pkce: bool = False) -> str:
+    """Return a redirect with another's code; Akoya refuses it only by its code verifier."""
+    world.linking = replace(world.linking, send_pkce=send_pkce)
+    world.finishing = replace(world.finishing, send_pkce=send_pkce)
+    mine, theirs = sent_out(world).address, sent_out(world, "eve", user="mikomo_2").address
     code = parse_qs(urlsplit(theirs).query)["code"][0]
     state = parse_qs(urlsplit(mine).query)["state"][0]
+    return f"https://broker.example/callback?state={state}&code={code}"
 
-    went = world.come_back(f"https://broker.example/callback?state={state}&code={code}")
+
+@pytest.mark.parametrize("send_pkce", [True, False])
+def test_a_foreign_nonce_is_an_injected_code_and_connects_nobody(
+    world: World, *, send_pkce: bool
+) -> None:
+    went = world.come_back(injected(world, send_pkce=send_pkce))
 
     assert went.result.status == "failed"
+
+
+def test_a_foreign_nonce_is_refused_also_if_the_verdict_could_not_be_noted() -> None:
+    world = World.in_memory()
+    address = injected(world)
+    with cut_at(world.on.connections, "judge", UpstreamUnavailable):
+        world.come_back(address)
+    world.clock.advance(96)
+
+    assert world.come_back(address).result.status == "failed"
+
+
+def test_a_foreign_nonce_is_refused_also_if_the_process_died_before_it_said_so() -> None:
+    world = World.in_memory()
+    address = injected(world)
+    with cut_at(world.on.connections, "ask_revoke"):
+        world.come_back(address)
+    world.clock.advance(96)
+
+    went = world.come_back(address)
+
+    assert went.result.status == "failed"
+    assert went.confirmation is None
 
 
 def test_an_answer_without_a_refresh_token_connects_nobody(world: World) -> None:
@@ -290,7 +358,7 @@ def test_an_answer_without_a_refresh_token_connects_nobody(world: World) -> None
 
 
 def test_a_forwarded_link_does_not_connect_the_sender(world: World) -> None:
-    went = world.come_back(world.consent(world.open(world.begin("eve"))))
+    went = world.link("eve")
 
     with pytest.raises(ConfirmationInvalid):
         world.confirm(went, "ada")
@@ -298,7 +366,7 @@ def test_a_forwarded_link_does_not_connect_the_sender(world: World) -> None:
 
 
 def test_an_unconfirmed_connection_is_revoked_and_erased_after_its_time(world: World) -> None:
-    went = world.come_back(world.consent(world.open(world.begin())))
+    went = world.link()
     world.clock.advance(900)
     world.run_schedule()
 
@@ -308,10 +376,8 @@ def test_an_unconfirmed_connection_is_revoked_and_erased_after_its_time(world: W
 
 
 def test_without_confirmation_a_connection_is_active_at_once(world: World) -> None:
-    import dataclasses  # noqa: PLC0415
-
-    world.finishing = dataclasses.replace(world.finishing, require_confirmation=False)
-    went = world.come_back(world.consent(world.open(world.begin())))
+    world.finishing = replace(world.finishing, require_confirmation=False)
+    went = world.link()
 
     assert (went.result.status, went.confirmation) == ("active", None)
     assert world.hand_out(went.result.connection_id).generation == 1
@@ -323,7 +389,7 @@ def test_without_confirmation_a_connection_is_active_at_once(world: World) -> No
 def test_a_renewed_consent_keeps_the_connection_and_needs_no_confirmation(world: World) -> None:
     connection = world.connect()
 
-    went = world.come_back(world.consent(world.open(world.begin(connection_id=connection.id))))
+    went = world.link(connection_id=connection.id)
 
     assert (went.result.status, went.result.connection_id) == ("active", connection.id)
     assert world.hand_out(connection.id).generation == 2

@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import suppress
 from typing import Any
 
 import pytest
 
+from tests.between import before, before_akoya_is_heard, cut_at, table_away
+from tests.interleavings.cuts import KilledError
+from tests.interleavings.flows import sent_out
 from tests.world import FUNCTION_TIMEOUT, World
 from token_broker.domain.authorization import Redirect
-from token_broker.domain.connection import Reason, Status
+from token_broker.domain.connection import Connection, Reason, Status
 from token_broker.domain.errors import (
+    BrokerMisconfigured,
     ConnectionNotFound,
     ExchangeInProgress,
     OutcomeUnknown,
@@ -19,29 +22,8 @@ from token_broker.domain.errors import (
 )
 
 
-@contextmanager
-def away(world: World, *, bucket_too: bool = False) -> Iterator[None]:
-    """Let the table take no set until the function's time is up."""
-
-    def refuse(*_: Any, **__: Any) -> None:
-        world.time_left -= 30
-        raise UpstreamUnavailable(detail="away")
-
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(world.on.connections, "land", refuse)
-        if bucket_too:
-            patch.setattr(world.on.escrow, "put", refuse)
-        yield
-    world.time_left = FUNCTION_TIMEOUT
-
-
 def escrowed(world: World, connection_id: str, generation: int) -> bool:
     return world.on.escrow.find(connection_id, generation) is not None
-
-
-def refused(world: World) -> list[Any]:
-    requests = world.provider.ledger()["requests"]
-    return [one for one in requests if one["endpoint"] == "token" and one["status"] != 200]
 
 
 def pass_a_lease(world: World) -> None:
@@ -50,7 +32,7 @@ def pass_a_lease(world: World) -> None:
 
 def come_back(world: World, address: str) -> Redirect:
     """Deliver a redirect while the table is away, then again once it is back."""
-    with away(world), pytest.raises(OutcomeUnknown):
+    with table_away(world), pytest.raises(OutcomeUnknown):
         world.come_back(address)
     with pytest.raises(ExchangeInProgress):
         world.come_back(address)
@@ -66,7 +48,7 @@ def test_the_next_run_applies_the_set_before_it_sends_anything(world: World, dia
     world.provider.change_settings({"dialect": dialect})
     one = world.connect()
     world.make_due(one.id)
-    with away(world):
+    with table_away(world):
         world.run_schedule()
     assert world.row(one.id).generation == 1
     assert escrowed(world, one.id, 2)
@@ -84,7 +66,7 @@ def test_the_next_run_applies_the_set_before_it_sends_anything(world: World, dia
 def test_a_caller_applies_it_as_the_schedule_does(world: World) -> None:
     one = world.connect()
     world.clock.now = float(one.expires_at or 0)
-    with away(world), pytest.raises(OutcomeUnknown):
+    with table_away(world), pytest.raises(OutcomeUnknown):
         world.hand_out(one.id)
 
     pass_a_lease(world)
@@ -97,7 +79,7 @@ def test_a_caller_applies_it_as_the_schedule_does(world: World) -> None:
 def test_after_a_disconnect_the_set_in_escrow_is_the_one_that_is_revoked(world: World) -> None:
     one = world.connect()
     world.make_due(one.id)
-    with away(world):
+    with table_away(world):
         world.run_schedule()
     world.on.connections.ask_revoke(one.id, now=world.clock())
 
@@ -115,7 +97,7 @@ def test_after_a_disconnect_the_set_in_escrow_is_the_one_that_is_revoked(world: 
 def test_a_set_that_nothing_took_is_said_so_once_with_connection_and_attempt(world: World) -> None:
     one = world.connect()
     world.make_due(one.id)
-    with away(world, bucket_too=True):
+    with table_away(world, bucket_too=True):
         world.run_schedule()
 
     (said,) = world.recorded("token_persist_failed")
@@ -127,6 +109,73 @@ def test_a_set_that_nothing_took_is_said_so_once_with_connection_and_attempt(wor
         world.run_schedule()
     assert len(world.recorded("token_persist_failed")) == 1
     assert world.row(one.id).reason is Reason.ROTATION_LOST
+
+
+# ── what it takes to get there ───────────────────────────────────────────────────────────────────
+
+
+def due_in_memory() -> tuple[World, str]:
+    world = World.in_memory()
+    one = world.connect()
+    world.make_due(one.id)
+    return world, one.id
+
+
+def test_a_table_that_hangs_leaves_escrow_its_seconds(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each write may take a second to connect and three to be answered."""
+    world, connection_id = due_in_memory()
+    ends_at: list[float] = []
+
+    def spend(seconds: float) -> None:
+        world.clock.advance(seconds)
+        if world.clock.now >= ends_at[0]:
+            raise KilledError
+
+    def hang(*_: Any, **__: Any) -> None:
+        spend(4)
+        raise UpstreamUnavailable(detail="DynamoDB: ReadTimeoutError")
+
+    before_akoya_is_heard(world, "refresh_token", lambda: ends_at.append(world.clock.now + 12.5))
+    monkeypatch.setattr(
+        world, "remaining", lambda: ends_at[0] - world.clock.now if ends_at else FUNCTION_TIMEOUT
+    )
+    monkeypatch.setattr(world.on.connections, "land", hang)
+    before(world.on.escrow, "put", lambda: spend(0.3))
+    with suppress(KilledError):
+        world.run_schedule()
+
+    assert escrowed(world, connection_id, 2)
+
+
+def test_escrow_is_tried_again_while_there_is_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    """One hiccup of S3 while the table refuses for want of a permission."""
+    world, connection_id = due_in_memory()
+
+    def refuse(*_: Any, **__: Any) -> None:
+        raise BrokerMisconfigured(detail="DynamoDB: AccessDeniedException")
+
+    def hiccup() -> None:
+        raise UpstreamUnavailable(detail="S3: SlowDown")
+
+    monkeypatch.setattr(world.on.connections, "land", refuse)
+    before(world.on.escrow, "put", hiccup)
+    world.run_schedule()
+
+    assert escrowed(world, connection_id, 2)
+
+
+def test_persist_falls_back_to_escrow_whatever_the_table_adapter_raises(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    world, connection_id = due_in_memory()
+
+    def bug(*_: Any, **__: Any) -> None:
+        raise ValueError("a bug after the 200")
+
+    monkeypatch.setattr(world.on.connections, "land", bug)
+    world.run_schedule()
+
+    assert escrowed(world, connection_id, 2)
 
 
 # ── a new connection ─────────────────────────────────────────────────────────────────────────────
@@ -145,7 +194,7 @@ def test_a_person_whose_set_is_in_escrow_is_connected_by_the_reloaded_page(world
 
 def test_a_person_who_does_not_reload_leaves_no_consent_behind(world: World) -> None:
     address = world.consent(world.open(world.begin()))
-    with away(world), pytest.raises(OutcomeUnknown):
+    with table_away(world), pytest.raises(OutcomeUnknown):
         world.come_back(address)
 
     for _ in range(8):
@@ -176,9 +225,9 @@ def test_a_renewed_consent_in_escrow_is_kept(world: World, *, ended: bool, reloa
         world.run_schedule()
         assert world.row(one.id).status is Status.REAUTH_REQUIRED
     address = world.consent(world.open(world.begin(connection_id=one.id)))
-    with away(world), pytest.raises(OutcomeUnknown):
+    with table_away(world), pytest.raises(OutcomeUnknown):
         world.come_back(address)
-    before = len(refused(world))
+    refused_so_far = len(world.refused())
 
     pass_a_lease(world)
     if reloads:
@@ -192,7 +241,7 @@ def test_a_renewed_consent_in_escrow_is_kept(world: World, *, ended: bool, reloa
     world.make_due(one.id)
     world.run_schedule()
     assert world.row(one.id).generation == 3
-    assert len(refused(world)) == before
+    assert len(world.refused()) == refused_so_far
 
 
 def test_a_renewal_that_died_does_not_shorten_the_quarantine(world: World) -> None:
@@ -204,7 +253,7 @@ def test_a_renewal_that_died_does_not_shorten_the_quarantine(world: World) -> No
     world.run_schedule()
     kept_until = world.row(one.id).keep_until
     address = world.consent(world.open(world.begin(connection_id=one.id)))
-    with away(world, bucket_too=True), pytest.raises(OutcomeUnknown):
+    with table_away(world, bucket_too=True), pytest.raises(OutcomeUnknown):
         world.come_back(address)
 
     pass_a_lease(world)
@@ -213,6 +262,64 @@ def test_a_renewal_that_died_does_not_shorten_the_quarantine(world: World) -> No
     row = world.row(one.id)
     assert row.sealed is not None
     assert row.due_at == row.keep_until == kept_until
+
+
+def test_a_renewal_in_escrow_is_not_lost_to_the_hand_over_of_an_older_link() -> None:
+    world = World.in_memory("gen1")
+    first = world.connect("ada")
+    world.clock.advance(5)
+    world.link("grace")
+    world.clock.advance(850)
+    renewal = sent_out(world, "ada", first.id)
+    with table_away(world), pytest.raises(OutcomeUnknown):
+        world.come_back(renewal.address)
+    assert escrowed(world, first.id, 2)
+
+    world.clock.advance(96)  # the attempt's lease is over; the unconfirmed link is due longer
+    world.pass_minutes(30)
+
+    row = world.row(first.id)
+    assert row.status is Status.ACTIVE
+    assert world.is_alive(row)
+
+
+# ── of a connection that was superseded ──────────────────────────────────────────────────────────
+
+
+def superseded(world: World) -> Connection:
+    """Leave a rotation in escrow, then let a later link of the login take over."""
+    first = world.connect("ada")
+    world.make_due(first.id)
+    with table_away(world):
+        world.run_schedule()
+    world.clock.advance(96)  # until then the older one may be getting tokens
+    world.confirm(world.link("grace"), "grace")
+    assert world.row(first.id).status is Status.SUPERSEDED
+    return first
+
+
+def test_a_set_in_escrow_of_a_superseded_connection_does_not_make_it_active_again() -> None:
+    """A renewal is prepared for and given up; no consent has come of it."""
+    world = World.in_memory("gen1")
+    first = superseded(world)
+    renewal = sent_out(world, "ada", first.id)
+    sent = world.sends("authorization_code")
+    with cut_at(world.finishing.authorizations, "mark_sent", UpstreamUnavailable):
+        world.come_back(renewal.address)
+    assert world.sends("authorization_code") == sent
+    world.pass_minutes(10)
+
+    assert world.row(first.id).status is Status.SUPERSEDED
+
+
+def test_a_set_in_escrow_of_a_superseded_connection_is_let_go_of() -> None:
+    world = World.in_memory()
+    first = superseded(world)
+    world.clock.advance(2 * 86_400)
+    world.pass_minutes(5)
+
+    stranded = [said["connection_id"] for said in world.recorded("escrow_stranded")]
+    assert stranded.count(first.id) <= 1
 
 
 # ── what stays behind ────────────────────────────────────────────────────────────────────────────
@@ -224,7 +331,7 @@ def test_a_set_that_stayed_behind_after_landing_is_swept(
     world = World.in_memory()
     one = world.connect()
     world.make_due(one.id)
-    with away(world):
+    with table_away(world):
         world.run_schedule()
     pass_a_lease(world)
 
@@ -250,7 +357,7 @@ def test_a_set_nobody_came_for_within_an_hour_is_reported_by_connection(
     world = World.in_memory()
     one = world.connect()
     world.make_due(one.id)
-    with away(world):
+    with table_away(world):
         world.run_schedule()
     monkeypatch.setattr(world.on.connections, "due", lambda **_: [])
 

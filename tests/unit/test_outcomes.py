@@ -6,18 +6,23 @@ own software (gen2).
 
 from __future__ import annotations
 
+import io
 import json
 import ssl
 from collections.abc import Callable
+from contextlib import suppress
 from itertools import product
 from typing import Any
 
+import jwt
 import pytest
 import requests
 import urllib3
 
 from tests.world import World, http_response
 from token_broker.adapters.akoya import REFUSALS, AkoyaTokenEndpoint, Wire, classify
+from token_broker.domain.connection import Status
+from token_broker.domain.errors import TokenBrokerError
 from token_broker.domain.outcome import (
     IMPOSSIBLE,
     REACTIONS,
@@ -211,3 +216,88 @@ def test_a_code_goes_with_basic_and_a_refresh_token_with_body_credentials(world:
     assert "client_secret" not in str(code.body)
     assert "Authorization" not in refresh.headers
     assert "client_secret=" in str(refresh.body)
+
+
+# ── what was read is kept ────────────────────────────────────────────────────────────────────────
+
+
+def slowly(world: World, response: requests.Response) -> requests.Response:
+    """Let the body of an answer arrive whole, but later than the send's own deadline."""
+    body = response.raw.read()
+
+    class Slow(io.BytesIO):
+        def read(self, *args: Any) -> bytes:
+            data = super().read(*args)
+            if data:
+                world.clock.advance(36)
+            return data
+
+    response.raw = urllib3.HTTPResponse(
+        body=Slow(body), status=response.status_code, preload_content=False
+    )
+    return response
+
+
+def first_answer(
+    world: World, grant_type: str, altered: Callable[[requests.Response], requests.Response]
+) -> None:
+    """Alter the first answer to a grant on its way back."""
+    left = [altered]
+
+    def on_answer(response: requests.Response) -> requests.Response:
+        if f"grant_type={grant_type}" in str(response.request.body) and left:
+            return left.pop()(response)
+        return response
+
+    world.http.after = on_answer
+
+
+@pytest.mark.parametrize("dialect", ["gen1", "gen2-strict"])
+def test_a_rotation_that_was_read_is_kept_however_late_it_came(dialect: str) -> None:
+    world = World.in_memory(dialect)
+    one = world.connect()
+    world.make_due(one.id)
+    first_answer(world, "refresh_token", lambda response: slowly(world, response))
+    world.run_schedule()
+    world.pass_minutes(5)
+
+    row = world.row(one.id)
+    assert row.status is Status.ACTIVE
+    assert world.is_alive(row)
+
+
+def test_a_code_whose_answer_was_read_is_not_lost_for_being_late() -> None:
+    world = World.in_memory()
+    first_answer(world, "authorization_code", lambda response: slowly(world, response))
+
+    assert world.link().result.status == "pending_confirmation"
+
+
+def test_a_slow_answer_to_a_revoke_has_a_meaning() -> None:
+    world = World.in_memory()
+    one = world.connect()
+    world.on.connections.ask_revoke(one.id, now=world.clock())
+    world.http.before = lambda request: (
+        slowly(world, http_response(503, b"<html>bad gateway</html>"))
+        if str(request.url).endswith("/revoke")
+        else None
+    )
+    world.run_schedule()
+
+    assert world.recorded("row_unreadable") == []
+    assert world.row(one.id).lease is None
+
+
+def test_a_set_is_kept_also_if_a_claim_beside_it_cannot_be_stored(world: World) -> None:
+    """A number of DynamoDB has 38 digits at the most."""
+
+    def absurd(response: requests.Response) -> requests.Response:
+        body = json.loads(response.raw.read())
+        claims = jwt.decode(body["id_token"], options={"verify_signature": False})
+        body["id_token"] = jwt.encode(claims | {"iat": 10**40}, "k" * 32, algorithm="HS256")
+        return http_response(response.status_code, json.dumps(body).encode())
+
+    first_answer(world, "authorization_code", absurd)
+
+    with suppress(TokenBrokerError):  # anything else has lost the set
+        world.link()

@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 
+from tests.between import cut_at
 from tests.world import World
 from token_broker.domain.connection import Lease, Status
 from token_broker.domain.errors import ExchangeInProgress, RefreshInProgress, RequestRejected
@@ -31,11 +32,6 @@ class During:
 
 def renewing(world: World, connection_id: str, user: str = "mikomo_1") -> str:
     return world.consent(world.open(world.begin(connection_id=connection_id)), user)
-
-
-def refused(world: World) -> list[Any]:
-    requests = world.provider.ledger()["requests"]
-    return [one for one in requests if one["endpoint"] == "token" and one["status"] != 200]
 
 
 def test_a_renewal_waits_for_the_refresh_that_holds_the_lease(world: World) -> None:
@@ -129,7 +125,7 @@ def test_a_renewal_whose_lease_ran_out_seals_its_set_above_the_newer_one(
     world.make_due(one.id)
     world.run_schedule()
     assert world.row(one.id).generation == 4
-    assert refused(world) == []
+    assert world.refused() == []
 
 
 def test_a_renewal_with_another_login_that_is_recovered_still_names_the_old_connection(
@@ -138,16 +134,8 @@ def test_a_renewal_with_another_login_that_is_recovered_still_names_the_old_conn
     one = world.connect()
     address = renewing(world, one.id, "mikomo_2")
 
-    class GoneError(BaseException):
-        pass
-
-    def die(*_: Any, **__: Any) -> None:
-        raise GoneError
-
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(world.on.connections, "settle", die)
-        with pytest.raises(GoneError):
-            world.come_back(address)
+    with cut_at(world.on.connections, "settle"):
+        world.come_back(address)
     world.clock.advance(96)
 
     went = world.come_back(address)
@@ -159,6 +147,19 @@ def test_a_renewal_with_another_login_that_is_recovered_still_names_the_old_conn
     world.clock.advance(60)
     world.run_schedule()
     assert world.hand_out(one.id).generation >= 1
+
+
+def test_a_renewal_whose_bearer_does_not_verify_does_not_revoke_the_connection() -> None:
+    """Strict mode and an `aud` of another kind: its bearer is not handed out, no more."""
+    world = World.in_memory()
+    one = world.connect()
+    world.clock.advance(5)
+    world.provider.arm({"fault": "aud_other", "on": ["exchange"], "times": 1})
+
+    world.link("ada", one.id)
+    world.pass_minutes(30)
+
+    assert world.row(one.id).status is Status.ACTIVE
 
 
 # ── an end that is undone ────────────────────────────────────────────────────────────────────────

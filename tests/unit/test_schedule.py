@@ -2,17 +2,26 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 import requests
 
+from tests.between import before
 from tests.world import World, http_response
 from token_broker.domain.connection import Connection, Reason, Status
-from token_broker.domain.errors import ReauthorizationRequired
+from token_broker.domain.errors import ReauthorizationRequired, TokenBrokerError
+from token_broker.use_cases import connections
+
+
+def people(world: World, count: int) -> list[Connection]:
+    """Connect so many people, each with a login of their own."""
+    return [world.connect(f"person-{n}", f"mikomo_{n}") for n in range(1, count + 1)]
 
 
 def several(world: World, count: int) -> list[Connection]:
-    """Connect so many people, each with a login of their own, and make them all due."""
-    made = [world.connect(f"person-{n}", f"mikomo_{n}") for n in range(1, count + 1)]
+    """Connect so many people and make them all due."""
+    made = people(world, count)
     world.clock.now = float(max(one.due_at or 0 for one in made))
     return made
 
@@ -22,10 +31,13 @@ def refuse_all(world: World) -> None:
     world.provider.expire("refresh_token")
 
 
-def pass_a_minute(world: World, minutes: int = 1) -> None:
-    for _ in range(minutes):
-        world.clock.advance(61)
-        world.run_schedule()
+def refused_once(world: World, count: int) -> list[str]:
+    """Let Akoya refuse so many for the first time; return them in the order they are due next."""
+    several(world, count)
+    refuse_all(world)
+    world.run_schedule()
+    world.clock.advance(61)
+    return [name for name, _ in world.on.connections.due(now=world.clock(), limit=count)]
 
 
 # ── one grant ends ───────────────────────────────────────────────────────────────────────────────
@@ -41,7 +53,7 @@ def test_a_refused_grant_is_suspect_first_and_ended_by_the_second_refusal(world:
     assert row.suspected is not None
     assert row.suspected.reason is Reason.GRANT_DEAD
 
-    pass_a_minute(world)
+    world.pass_minutes()
     row = world.row(one.id)
     assert (row.status, row.reason) == (Status.REAUTH_REQUIRED, Reason.GRANT_DEAD)
     assert world.sends() == 2
@@ -54,7 +66,7 @@ def test_a_grant_refused_after_a_lost_answer_is_named_a_lost_rotation(world: Wor
     world.provider.arm({"fault": "lost_after_commit", "times": 3})
     world.run_schedule()
 
-    pass_a_minute(world, 4)
+    world.pass_minutes(4)
 
     row = world.row(one.id)
     assert (row.status, row.reason) == (Status.REAUTH_REQUIRED, Reason.ROTATION_LOST)
@@ -67,7 +79,7 @@ def test_an_ended_connection_keeps_its_sealed_set_for_the_quarantine_and_then_er
     (one,) = several(world, 1)
     refuse_all(world)
     world.run_schedule()
-    pass_a_minute(world)
+    world.pass_minutes()
     assert world.row(one.id).sealed is not None
 
     world.clock.advance(7 * 86_400)
@@ -82,9 +94,9 @@ def test_a_new_consent_brings_an_ended_connection_back(world: World) -> None:
     world.make_due(one.id)
     refuse_all(world)
     world.run_schedule()
-    pass_a_minute(world)
+    world.pass_minutes()
 
-    went = world.come_back(world.consent(world.open(world.begin(connection_id=one.id))))
+    went = world.link(connection_id=one.id)
 
     row = world.row(one.id)
     assert (went.result.status, row.status, row.reason) == ("active", Status.ACTIVE, None)
@@ -99,18 +111,18 @@ def test_mass_refusals_end_nothing_until_the_operator_says_so(world: World) -> N
     refuse_all(world)
 
     world.run_schedule()
-    pass_a_minute(world, 5)
+    world.pass_minutes(5)
 
     assert {world.row(one.id).status for one in made} == {Status.ACTIVE}
     assert world.recorded("guard_tripped")
 
     world.on.control.lift_guard()
-    pass_a_minute(world, 15)
+    world.pass_minutes(15)
     assert {world.row(one.id).status for one in made} == {Status.REAUTH_REQUIRED}
 
 
 def test_an_incident_that_trickles_in_trips_the_guard_as_well(world: World) -> None:
-    made = [world.connect(f"person-{n}", f"mikomo_{n}") for n in range(1, 9)]
+    made = people(world, 8)
     refuse_all(world)
     base = max(one.due_at or 0 for one in made)
     for place, one in enumerate(made):
@@ -124,6 +136,39 @@ def test_an_incident_that_trickles_in_trips_the_guard_as_well(world: World) -> N
     statuses = [world.row(one.id).status for one in made]
     assert world.recorded("guard_tripped")
     assert statuses.count(Status.REAUTH_REQUIRED) <= 5
+
+
+def test_an_incident_first_seen_by_callers_trips_the_guard_as_well() -> None:
+    world = World.in_memory()
+    made = people(world, 20)
+    refuse_all(world)
+
+    for one in made:
+        with pytest.raises(TokenBrokerError):
+            world.hand_out(one.id, rejected=1)
+    world.pass_minutes(5)
+
+    statuses = [world.row(one.id).status for one in made]
+    assert statuses.count(Status.REAUTH_REQUIRED) <= 5
+    assert world.recorded("guard_tripped")
+
+
+def test_a_connection_refused_for_the_second_time_is_one_attempt(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Counted as answered and as ended, it would dilute the share that is refused."""
+    world = World.in_memory()
+    refused_once(world, 3)
+    guard, figures = world.on.control.guard, []
+
+    def noted(**how: Any) -> bool:
+        figures.append(how["attempts"])
+        return guard(**how)
+
+    monkeypatch.setattr(world.on.control, "guard", noted)
+    world.run_schedule()
+
+    assert figures == [3]
 
 
 def test_a_refused_secret_stops_the_run_at_the_canary_and_touches_no_connection(
@@ -143,11 +188,11 @@ def test_service_is_back_by_itself_once_the_secret_is_right(world: World) -> Non
     made = several(world, 6)
     world.provider.change_client_secret("another")
     world.run_schedule()
-    pass_a_minute(world, 3)
+    world.pass_minutes(3)
     assert world.sends() == 4  # one canary a minute
     world.provider.change_client_secret(world.on.client_secret.read().client_secret.reveal())
 
-    pass_a_minute(world, 3)
+    world.pass_minutes(3)
 
     assert {world.row(one.id).generation for one in made} == {2}
     assert world.recorded("breaker_closed")
@@ -164,19 +209,103 @@ def test_a_page_in_place_of_the_token_endpoint_opens_the_breaker(world: World) -
     assert world.on.control.breaker() is not None
 
 
-def test_a_provider_away_for_an_hour_costs_no_connection(world: World) -> None:
+def test_a_run_does_not_close_the_breaker_it_has_just_opened() -> None:
+    world = World.in_memory()
+    several(world, 3)
+    world.on.control.open_breaker(reason="edge", until=world.clock() - 1)  # tried again now
+    canary = [True]
+
+    def second_one_fails(request: requests.PreparedRequest) -> requests.Response | None:
+        if "grant_type=refresh_token" not in str(request.body):
+            return None
+        if canary:
+            canary.pop()
+            return None
+        return http_response(403, b"<html>blocked</html>")
+
+    world.http.before = second_one_fails
+    world.run_schedule()
+
+    until = world.on.control.breaker()
+    assert until is not None
+    assert until > world.clock()
+
+
+def test_one_connection_that_is_answered_with_403_does_not_stop_all_callers() -> None:
+    world = World.in_memory()
+    poison = world.connect("person-1", "mikomo_1")
+    world.provider.change_settings({"id_token_lifetime": 86_400})
+    other = world.connect("person-2", "mikomo_2")
+    token = world.on.seal.open(world.row(poison.id)).refresh_token.reveal()
+
+    def forbidden(request: requests.PreparedRequest) -> requests.Response | None:
+        if token in str(request.body):
+            return http_response(403, b'{"error":"access_denied"}')
+        return None
+
+    world.http.before = forbidden
+    world.make_due(poison.id)
+    refused = 0
+    for minute in range(30):
+        world.run_schedule()
+        if minute >= 10:
+            try:
+                world.hand_out(other.id, rejected=world.row(other.id).generation)
+            except TokenBrokerError:
+                refused += 1
+            else:
+                break
+        world.clock.advance(60)
+
+    assert refused <= 5
+
+
+def test_a_provider_away_for_an_hour_costs_no_connection() -> None:
+    world = World.in_memory()
     made = several(world, 4)
 
     def away(_: requests.PreparedRequest) -> None:
         raise requests.ConnectTimeout
 
     world.http.before = away
-    pass_a_minute(world, 60)
+    world.pass_minutes(60)
     world.http.before = None
-    pass_a_minute(world, 16)
+    world.pass_minutes(16)
 
     assert {world.row(one.id).status for one in made} == {Status.ACTIVE}
     assert all(world.hand_out(one.id).generation > 1 for one in made)
+
+
+# ── one end is refused ───────────────────────────────────────────────────────────────────────────
+
+
+def one_is_disconnected_as_the_run_ends(world: World) -> list[str]:
+    """Let three be refused twice and one of them go, all leases held; return the others."""
+    first, *others = refused_once(world, 3)
+
+    def disconnect() -> None:
+        connections.disconnect(
+            world.on.connections, world.clock, world.on.record, connection_id=first
+        )
+
+    before(world.on.control, "guard", disconnect)
+    world.run_schedule()
+    return others
+
+
+def test_a_disconnect_during_the_run_does_not_keep_others_from_ending() -> None:
+    world = World.in_memory()
+    others = one_is_disconnected_as_the_run_ends(world)
+
+    assert [world.row(one).status for one in others] == [Status.REAUTH_REQUIRED] * 2
+
+
+def test_an_end_that_is_refused_does_not_turn_the_others_into_lost_rotations() -> None:
+    world = World.in_memory()
+    others = one_is_disconnected_as_the_run_ends(world)
+    world.pass_minutes(10)
+
+    assert {world.row(one).reason for one in others} == {Reason.GRANT_DEAD}
 
 
 # ── rows that make no sense ──────────────────────────────────────────────────────────────────────

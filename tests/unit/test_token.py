@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import json
+
+import jwt
 import pytest
 import requests
 
@@ -15,8 +18,10 @@ from token_broker.domain.errors import (
     ReauthorizationRequired,
     RefreshInProgress,
     RequestRejected,
+    TokenBrokerError,
     UpstreamUnavailable,
 )
+from token_broker.domain.secret_text import SecretText
 from token_broker.domain.token_set import Verdict
 from token_broker.use_cases.refresh import adopt
 
@@ -180,9 +185,27 @@ def test_a_rejection_before_a_new_consent_does_not_count_against_it(
     with pytest.raises(UpstreamUnavailable):
         world.hand_out(connection.id, rejected=1)
     world.http.before = None
-    world.come_back(world.consent(world.open(world.begin(connection_id=connection.id))))
+    world.link(connection_id=connection.id)
 
     assert world.hand_out(connection.id, rejected=2).generation == 3
+
+
+def test_an_outage_does_not_make_a_revoked_consent_of_an_expired_bearer() -> None:
+    """What has expired is rejected whatever the consent: only the first rejection tells of it."""
+    world = World.in_memory()
+    one = world.connect()
+    assert world.hand_out(one.id, rejected=1).generation == 2
+    world.provider.arm({"fault": "error_before_commit", "on": ["refresh"]})
+    world.clock.now = float(world.row(one.id).expires_at or 0) + 60
+    world.run_schedule()
+
+    with pytest.raises(TokenBrokerError):
+        world.hand_out(one.id, rejected=2)
+    world.provider.disarm()
+    world.pass_minutes(20)
+
+    row = world.row(one.id)
+    assert (row.status, row.reason) == (Status.ACTIVE, None)
 
 
 def test_a_generation_that_never_was_cannot_be_rejected(
@@ -197,7 +220,7 @@ def test_a_generation_that_never_was_cannot_be_rejected(
 
 
 def test_nothing_is_handed_out_before_the_confirmation(world: World) -> None:
-    went = world.come_back(world.consent(world.open(world.begin())))
+    went = world.link()
 
     with pytest.raises(NotConfirmed):
         world.hand_out(went.result.connection_id)
@@ -244,6 +267,28 @@ def test_a_bearer_that_did_not_verify_is_not_served_and_not_refreshed_at_each_ca
         with pytest.raises(UpstreamUnavailable):
             world.hand_out(connection.id)
     assert world.sends() == 0
+
+
+def test_asking_does_not_rotate_at_every_call_while_the_signing_keys_are_away() -> None:
+    """A cold container, strict mode, and discovery answers 503: no bearer can be checked."""
+    world = World.in_memory()
+    world.http.before = lambda request: http_response(503) if request.method == "GET" else None
+    one = world.connect()
+
+    for _ in range(10):
+        with pytest.raises(TokenBrokerError):
+            world.hand_out(one.id)
+        world.clock.advance(2)
+
+    assert world.sends() <= 1
+
+
+def test_checking_an_id_token_never_raises() -> None:
+    """When it is checked, its set is already durable."""
+    payload = json.dumps({"iss": ["a", "list"], "sub": "s"}).encode()
+    token = jwt.PyJWS().encode(payload, "k" * 32, algorithm="HS256")
+
+    World.in_memory().on.id_tokens.verify(SecretText(token), nonce=None)
 
 
 def test_a_rotation_without_a_bearer_keeps_the_connection_and_is_retried_by_the_schedule(

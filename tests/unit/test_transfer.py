@@ -49,11 +49,6 @@ def take_out(world: World, connection_id: str) -> TokenSet:
     return transfer.take_out(world.on, connection_id, quarantine=QUARANTINE)[1]
 
 
-def refused(world: World) -> list[Any]:
-    requests = world.provider.ledger()["requests"]
-    return [one for one in requests if one["endpoint"] == "token" and one["status"] != 200]
-
-
 # ── in ───────────────────────────────────────────────────────────────────────────────────────────
 
 
@@ -72,7 +67,7 @@ def test_what_comes_in_is_handed_out_at_once_and_refreshed_within_the_hour(
 
     row = world.row(connection_id)
     assert (row.status, row.generation) == (Status.ACTIVE, 2)
-    assert refused(world) == []
+    assert world.refused() == []
 
 
 def test_one_whose_bearer_has_expired_is_refreshed_when_it_is_asked_for(world: World) -> None:
