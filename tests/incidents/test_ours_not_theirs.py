@@ -110,7 +110,7 @@ def nothing_in_between(world: World) -> None:
 
 
 PAGE = b"<!doctype html><title>Down for maintenance</title>"
-FEW = 3  # one that is news, beside two that met it before and are tried again
+FEW = 5  # three of a run, and a caller or two once the breaker lapses
 BREAKER, AWAY = "BreakerOpenedAlarm", "NothingAnsweredAlarm"
 INCIDENTS = (
     Incident(
