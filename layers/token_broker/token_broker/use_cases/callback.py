@@ -214,13 +214,13 @@ def _landed_by(
         found = on.connections.look(connection_id)
     except ConnectionNotFound:
         return None
-    if found.attempt_id == attempt.id:
+    if found.consent == attempt.id:
         return found
     if attempt.until > on.clock():
         raise ExchangeInProgress(retry_after=3)
     kept = on.escrow.find(connection_id, found.generation + 1)
     if kept is None or kept.attempt_id != attempt.id:
-        return None
+        return _landed_meanwhile(on, found, attempt)
     status, due_at = _lands_as(on, finishing, found, kept)
     try:  # whoever else has claimed the row may be about to send what this set replaces
         held = claim(
@@ -238,6 +238,15 @@ def _landed_by(
     except UpstreamUnavailable:
         release(on, held, event="exchange_deferred")
         raise
+
+
+def _landed_meanwhile(on: Sending, found: Connection, attempt: Lease) -> Connection | None:
+    """Look again: the schedule may have taken the set out of escrow just now."""
+    try:
+        again = on.connections.look(found.id)
+    except ConnectionNotFound:
+        return None
+    return again if again.consent == attempt.id else None
 
 
 def _settle_login(on: Sending, landed: Connection) -> bool:
