@@ -226,6 +226,21 @@ def test_a_set_lands_without_its_lease_and_leaves_the_new_holders_alone(
     assert (landed.generation, landed.lease) == (2, Lease(id="third", until=NOW + 850))
 
 
+def test_a_link_waits_for_its_confirmation_however_late_its_set_lands(
+    table: ConnectionTable,
+) -> None:
+    table.create(linking())
+    claim(table, "schedule", now=NOW + 900)
+
+    landed = table.land(
+        landing(), lease_id="first", status=Status.PENDING_CONFIRMATION, due_at=NOW + 910
+    )
+
+    assert (landed.status, landed.due_at) == (Status.PENDING_CONFIRMATION, NOW + 910)
+    assert landed.keep_until == NOW + 910 + CONFIRM_WITHIN
+    assert landed.lease == Lease(id="schedule", until=NOW + 995)
+
+
 def test_a_set_that_lands_after_a_disconnect_is_kept_to_be_revoked(table: ConnectionTable) -> None:
     active(table)
     claim(table)

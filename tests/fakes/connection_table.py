@@ -138,13 +138,15 @@ class MemoryConnectionTable:
                 "last_event": "token_refreshed" if landing.generation > 1 else "token_received",
             }
             may_move = row.status is status or status in MOVES[row.status]
+            moved: dict[str, Any] = {"status": status, "due_at": due_at}
+            if status is Status.ACTIVE:
+                moved |= {"reason": None, "keep_until": None}
+                moved |= {"hold_until": None} if landing.consent else {}
+            if status is Status.PENDING_CONFIRMATION:
+                moved |= {"keep_until": due_at + CONFIRM_WITHIN}
             if row.lease and row.lease.id == lease_id and may_move:
-                moved: dict[str, Any] = {"status": status, "due_at": due_at, "lease": None}
-                if status is Status.ACTIVE:
-                    moved |= {"reason": None, "keep_until": None}
-                    moved |= {"hold_until": None} if landing.consent else {}
-                if status is Status.PENDING_CONFIRMATION:
-                    moved |= {"keep_until": due_at + CONFIRM_WITHIN}
+                return self._put(row, **the_set, **moved, lease=None)
+            if row.status is Status.LINKING:
                 return self._put(row, **the_set, **moved)
             if row.status is Status.REVOKED:
                 the_set |= {"status": Status.REVOKE_PENDING, "due_at": landing.issued_at}

@@ -307,11 +307,19 @@ class DynamoConnectionTable:
             return row  # an earlier delivery of this very write
         if row.generation != landing.generation - 1:
             raise StaleGeneration
-        return self._land_late(landing, the_set | suspect, row)
+        return self._land_late(landing, the_set | suspect, row, status=status, due_at=due_at)
 
-    def _land_late(self, landing: Landing, the_set: Row, row: Connection) -> Connection:
-        """Land where the row moved on meanwhile: keep the set, leave the rest as it is."""
+    def _land_late(
+        self, landing: Landing, the_set: Row, row: Connection, *, status: Status, due_at: int
+    ) -> Connection:
+        """Land where the row moved on meanwhile: keep the set, leave the rest as it is.
+
+        But for a row that waits for its first set, and one that was revoked before this set came.
+        """
         moved: Row = {}
+        if row.status is Status.LINKING:
+            moved = {"status": status.value, "due_at": due_at}
+            moved |= _of_the_move(landing, status, due_at)
         if row.status is Status.REVOKED:
             moved = {
                 "status": Status.REVOKE_PENDING.value,

@@ -94,10 +94,11 @@ class ConnectionTable(Protocol):
         """Store a token set as the generation it names, if the row holds the one before it.
 
         Where the lease is still `lease_id`'s, the lease ends, the counters are cleared and the row
-        becomes `status`, due at `due_at`; otherwise the set alone is written. A set that lands
-        after the end (REVOKED) makes the row due for a revoke. Landing one attempt twice is
-        landing it once. A set of a new consent lifts a hold; one that awaits confirmation is kept
-        until CONFIRM_WITHIN after `due_at`. Raises StaleGeneration.
+        becomes `status`, due at `due_at`; otherwise the set alone is written, but that a LINKING
+        row becomes `status` all the same. A set that lands after the end (REVOKED) makes the row
+        due for a revoke. Landing one attempt twice is landing it once. A set of a new consent lifts
+        a hold; one that awaits confirmation is kept until CONFIRM_WITHIN after `due_at`. Raises
+        StaleGeneration.
         """
 
     def settle(
