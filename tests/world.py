@@ -294,10 +294,10 @@ class World:
         )
         return answer.status == HTTPStatus.OK
 
-    def run_schedule(self) -> schedule.Run:
+    def run_schedule(self, *, limit: int = 1000) -> schedule.Run:
         return schedule.tend_due(
             self.on,
-            schedule.Tending(rate=1000, limit=1000, quarantine=7 * 86_400),
+            schedule.Tending(rate=1000, limit=limit, quarantine=7 * 86_400),
             workers=Inline(),
             remaining=self.remaining,
         )

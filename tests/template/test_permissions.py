@@ -1,4 +1,4 @@
-"""Each function may do what it must, named by action and resource, and nothing else."""
+"""Functions and operator may do what they must, by action and resource, and nothing else."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from token_broker.adapters.connection_table import PUBLIC
 
 FUNCTIONS = ("Authorize", "Callback", "Connections", "Token", "Refresh")
 
-# What a role may do, by resource. A line added here is a right somebody has to have asked for.
+# Who may do what, by resource. A line added here is a right somebody has to have asked for.
 RIGHTS: dict[str, dict[str, set[str]]] = {
     "Authorize": {
         "AuthorizationsTable.Arn": {"dynamodb:GetItem", "dynamodb:PutItem", "dynamodb:UpdateItem"},
@@ -70,12 +70,33 @@ RIGHTS: dict[str, dict[str, set[str]]] = {
         "EscrowBucket.Arn/*": {"s3:DeleteObject", "s3:GetObject", "s3:PutObject"},
         "RefreshFailures.Arn": {"sqs:SendMessage"},  # its own failure destination
     },
+    "Operator": {
+        "arn:aws:cloudformation:us-east-1:123456789012:stack/broker/*": {
+            "cloudformation:DescribeStacks"
+        },
+        "RefreshFunction.Arn": {"lambda:GetFunctionConfiguration"},
+        "ConnectionsTable.Arn": {
+            "dynamodb:DescribeTable",
+            "dynamodb:GetItem",
+            "dynamodb:PutItem",
+            "dynamodb:Scan",
+            "dynamodb:UpdateItem",
+        },
+        # Lifting the guard deletes the figures and puts the guard's row.
+        "ControlTable.Arn": {"dynamodb:DeleteItem", "dynamodb:PutItem"},
+        "TokenKey.Arn": {"kms:Decrypt", "kms:GenerateDataKey"},
+        "EscrowBucket.Arn": {"s3:ListBucket"},
+        "EscrowBucket.Arn/*": {"s3:DeleteObject", "s3:GetObject", "s3:PutObject"},
+    },
 }
 
 
-def statements(stack: Deployed, function: str) -> list[dict[str, Any]]:
-    """Return what a function's role allows, statement by statement."""
-    policies = stack.properties(f"{function}FunctionRole")["Policies"]
+def statements(stack: Deployed, holder: str) -> list[dict[str, Any]]:
+    """Return what a function's role, or the operator's policy, allows, statement by statement."""
+    if holder == "Operator":
+        policies = [stack.properties("OperatorPolicy")]
+    else:
+        policies = stack.properties(f"{holder}FunctionRole")["Policies"]
     return [found for policy in policies for found in policy["PolicyDocument"]["Statement"]]
 
 
@@ -83,21 +104,21 @@ def as_list(value: str | list[str]) -> list[str]:
     return [value] if isinstance(value, str) else value
 
 
-@pytest.mark.parametrize("function", FUNCTIONS)
-def test_a_function_has_exactly_the_rights_it_needs(stack: Deployed, function: str) -> None:
+@pytest.mark.parametrize("holder", RIGHTS)
+def test_a_function_or_operator_has_exactly_the_rights_needed(stack: Deployed, holder: str) -> None:
     rights: dict[str, set[str]] = {}
-    for statement in statements(stack, function):
+    for statement in statements(stack, holder):
         assert statement["Effect"] == "Allow"
         for resource in as_list(statement["Resource"]):
             rights.setdefault(resource, set()).update(as_list(statement["Action"]))
-    assert rights == RIGHTS[function]
+    assert rights == RIGHTS[holder]
 
 
 def test_every_function_of_the_stack_is_in_the_list_of_rights(stack: Deployed) -> None:
     functions = stack.of_type("AWS::Lambda::Function")
-    assert set(functions) == {f"{function}Function" for function in RIGHTS}
+    assert set(functions) == {f"{holder}Function" for holder in RIGHTS.keys() - {"Operator"}}
     folders = {path.parent.name.title() for path in ROOT.glob("functions/*/app.py")}
-    assert folders == set(RIGHTS)
+    assert folders == RIGHTS.keys() - {"Operator"}
 
 
 def test_no_role_is_shared_and_none_is_given_more_by_a_managed_policy(stack: Deployed) -> None:
@@ -113,8 +134,8 @@ def test_no_role_is_shared_and_none_is_given_more_by_a_managed_policy(stack: Dep
 def test_no_action_is_a_wildcard(stack: Deployed) -> None:
     actions = {
         action
-        for function in FUNCTIONS
-        for statement in statements(stack, function)
+        for holder in RIGHTS
+        for statement in statements(stack, holder)
         for action in as_list(statement["Action"])
     }
     assert not {action for action in actions if "*" in action}
@@ -142,10 +163,10 @@ def test_authorize_reads_of_a_connection_what_is_public_and_must_say_so(stack: D
 @pytest.mark.parametrize("environment", ["sandbox", "production"])
 def test_the_token_key_serves_the_stacks_own_environment_only(environment: str) -> None:
     stack = deployed(Environment=environment)
-    for function in ("Callback", "Token", "Refresh"):
+    for holder in ("Callback", "Token", "Refresh", "Operator"):
         (condition,) = (
             statement["Condition"]
-            for statement in statements(stack, function)
+            for statement in statements(stack, holder)
             if statement["Resource"] == "TokenKey.Arn"
         )
         assert condition == {

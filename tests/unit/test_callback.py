@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from contextlib import suppress
 from dataclasses import replace
+from functools import partial
+from typing import Any
 from urllib.parse import parse_qs, urlsplit
 
 import pytest
@@ -162,19 +164,67 @@ def test_a_redirect_delivered_while_it_is_being_exchanged_waits_for_the_outcome(
     assert world.sends("authorization_code") == 1
 
 
-def test_an_error_in_another_tab_does_not_end_an_exchange_under_way() -> None:
-    world = World.in_memory()
+def two_tabs(world: World) -> tuple[str, str]:
+    """Return the redirects of a tab that consented and of one that cancelled."""
     begun = world.begin()
     address = world.consent(world.open(begun))
     pending = world.provider.begin(urlsplit(world.open(begun)).query)
     assert world.provider.sign_in(pending.id, "mikomo_1", "mikomo_1")
-    cancelled = world.provider.decline(pending.id, "changed my mind")
+    return address, world.provider.decline(pending.id, "changed my mind")
+
+
+def test_an_error_in_another_tab_does_not_end_an_exchange_under_way() -> None:
+    world = World.in_memory()
+    address, cancelled = two_tabs(world)
 
     before_akoya_acts(world, "authorization_code", attempted(world.come_back, cancelled))
     went = world.come_back(address)
 
     assert went.result.status == "pending_confirmation"
     assert went.confirmation is not None
+
+
+def test_an_exchange_that_begins_while_another_tab_declines_tells_its_own_outcome(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """The declining one writes its outcome while the code of the other is on its way."""
+    world = World.in_memory()
+    address, cancelled = two_tabs(world)
+    finish = world.finishing.authorizations.finish
+
+    def raced(row_id: str, **how: Any) -> Any:
+        monkeypatch.undo()
+        told: list[Any] = []
+        declined = partial(finish, row_id, **how)
+        before_akoya_acts(world, "authorization_code", lambda: told.append(declined()))
+        attempted(world.come_back, address)()
+        world.http.before = None
+        return told[0] if told else declined()
+
+    monkeypatch.setattr(world.finishing.authorizations, "finish", raced)
+    attempted(world.come_back, cancelled)()
+
+    rows = [world.row(one.id) for one in world.on.connections.every()]
+    landed = sum(row.sealed is not None for row in rows)
+    told = world.come_back(address).result.status
+    assert (landed, told) in {(1, "pending_confirmation"), (0, "declined")}
+
+
+def test_a_link_recovered_by_another_tab_can_still_be_confirmed() -> None:
+    world = World.in_memory()
+    address, cancelled = two_tabs(world)
+    with cut_at(world.finishing.authorizations, "finish"):
+        world.come_back(address)
+    world.clock.advance(96)
+
+    tabs = [world.come_back(cancelled), world.come_back(address)]
+
+    confirmed = []
+    for went in tabs:
+        if went.confirmation:
+            with suppress(TokenBrokerError):
+                confirmed.append(world.confirm(went))
+    assert [one.status for one in confirmed] == [Status.ACTIVE]
 
 
 def test_a_redirect_without_the_browsers_cookie_consumes_nothing(world: World) -> None:
@@ -343,6 +393,18 @@ def test_a_foreign_nonce_is_refused_also_if_the_process_died_before_it_said_so()
 
     assert went.result.status == "failed"
     assert went.confirmation is None
+
+
+def test_a_link_that_can_never_be_confirmed_holds_nobody() -> None:
+    """The process died before it asked for the revoke of what an injected code brought."""
+    world = World.in_memory("gen2-strict")
+    first = world.connect("grace", "mikomo_2")
+    world.clock.advance(5)
+    with cut_at(world.on.connections, "ask_revoke"):
+        world.come_back(injected(world))
+    world.pass_minutes()
+
+    assert (world.row(first.id).hold_until or 0) <= world.clock()
 
 
 def test_an_answer_without_a_refresh_token_connects_nobody(world: World) -> None:

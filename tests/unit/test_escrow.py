@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from contextlib import suppress
 from typing import Any
 
@@ -9,7 +10,7 @@ import pytest
 
 from tests.between import before, before_akoya_is_heard, cut_at, table_away
 from tests.interleavings.cuts import KilledError
-from tests.interleavings.flows import sent_out
+from tests.interleavings.flows import Person, sent_out
 from tests.world import FUNCTION_TIMEOUT, World
 from token_broker.domain.authorization import Redirect
 from token_broker.domain.connection import Connection, Reason, Status
@@ -18,8 +19,11 @@ from token_broker.domain.errors import (
     ConnectionNotFound,
     ExchangeInProgress,
     OutcomeUnknown,
+    TokenBrokerError,
     UpstreamUnavailable,
 )
+
+in_both_dialects = pytest.mark.parametrize("dialect", ["gen1", "gen2-strict"])
 
 
 def escrowed(world: World, connection_id: str, generation: int) -> bool:
@@ -28,6 +32,14 @@ def escrowed(world: World, connection_id: str, generation: int) -> bool:
 
 def pass_a_lease(world: World) -> None:
     world.clock.advance(170)
+
+
+def left_in_escrow(world: World, subject: str = "ada", connection_id: str | None = None) -> Person:
+    """Have a person consent and come back while the table is away."""
+    person = sent_out(world, subject, connection_id)
+    with table_away(world), pytest.raises(OutcomeUnknown):
+        world.come_back(person.address)
+    return person
 
 
 def come_back(world: World, address: str) -> Redirect:
@@ -121,9 +133,10 @@ def due_in_memory() -> tuple[World, str]:
     return world, one.id
 
 
-def test_a_table_that_hangs_leaves_escrow_its_seconds(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Each write may take a second to connect and three to be answered."""
-    world, connection_id = due_in_memory()
+def ends_in(
+    world: World, monkeypatch: pytest.MonkeyPatch, seconds: float
+) -> Callable[[float], None]:
+    """Let the process end so long after Akoya has answered; return what spends of that time."""
     ends_at: list[float] = []
 
     def spend(seconds: float) -> None:
@@ -131,20 +144,47 @@ def test_a_table_that_hangs_leaves_escrow_its_seconds(monkeypatch: pytest.Monkey
         if world.clock.now >= ends_at[0]:
             raise KilledError
 
-    def hang(*_: Any, **__: Any) -> None:
-        spend(4)
-        raise UpstreamUnavailable(detail="DynamoDB: ReadTimeoutError")
-
-    before_akoya_is_heard(world, "refresh_token", lambda: ends_at.append(world.clock.now + 12.5))
+    before_akoya_is_heard(world, "refresh_token", lambda: ends_at.append(world.clock.now + seconds))
     monkeypatch.setattr(
         world, "remaining", lambda: ends_at[0] - world.clock.now if ends_at else FUNCTION_TIMEOUT
     )
-    monkeypatch.setattr(world.on.connections, "land", hang)
+    return spend
+
+
+def hanging(spend: Callable[[float], None]) -> Callable[..., None]:
+    """Return a write that takes a second to connect and three to be given up."""
+
+    def hang(*_: Any, **__: Any) -> None:
+        spend(4)
+        raise UpstreamUnavailable(detail="ReadTimeoutError")
+
+    return hang
+
+
+def test_a_table_that_hangs_leaves_escrow_its_seconds(monkeypatch: pytest.MonkeyPatch) -> None:
+    world, connection_id = due_in_memory()
+    spend = ends_in(world, monkeypatch, 12.5)
+    monkeypatch.setattr(world.on.connections, "land", hanging(spend))
     before(world.on.escrow, "put", lambda: spend(0.3))
     with suppress(KilledError):
         world.run_schedule()
 
     assert escrowed(world, connection_id, 2)
+
+
+@pytest.mark.parametrize("seconds", [12.1, 12.15, 16.3])
+def test_no_write_begins_that_cannot_end_before_the_process_does(
+    monkeypatch: pytest.MonkeyPatch, seconds: float
+) -> None:
+    """Table and bucket hang: whoever loses the set must still be able to say so."""
+    world, _ = due_in_memory()
+    hang = hanging(ends_in(world, monkeypatch, seconds))
+    monkeypatch.setattr(world.on.connections, "land", hang)
+    monkeypatch.setattr(world.on.escrow, "put", hang)
+    with suppress(KilledError):
+        world.run_schedule()
+
+    assert world.recorded("token_persist_failed")
 
 
 def test_escrow_is_tried_again_while_there_is_time(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -190,6 +230,17 @@ def test_a_person_whose_set_is_in_escrow_is_connected_by_the_reloaded_page(world
     assert world.hand_out(world.confirm(went).id).generation == 1
     assert not escrowed(world, went.result.connection_id, 1)
     assert world.sends("authorization_code") == 1
+
+
+def test_a_page_reloaded_after_a_hiccup_of_the_table_need_not_wait_for_a_lease_to_end() -> None:
+    world = World.in_memory()
+    person = left_in_escrow(world)
+    world.clock.advance(96)
+    with cut_at(world.on.connections, "land", UpstreamUnavailable):
+        world.come_back(person.address)
+    world.clock.advance(5)
+
+    assert world.come_back(person.address).result.status == "pending_confirmation"
 
 
 def test_a_person_who_does_not_reload_leaves_no_consent_behind(world: World) -> None:
@@ -270,9 +321,7 @@ def test_a_renewal_in_escrow_is_not_lost_to_the_hand_over_of_an_older_link() -> 
     world.clock.advance(5)
     world.link("grace")
     world.clock.advance(850)
-    renewal = sent_out(world, "ada", first.id)
-    with table_away(world), pytest.raises(OutcomeUnknown):
-        world.come_back(renewal.address)
+    left_in_escrow(world, "ada", first.id)
     assert escrowed(world, first.id, 2)
 
     world.clock.advance(96)  # the attempt's lease is over; the unconfirmed link is due longer
@@ -281,6 +330,70 @@ def test_a_renewal_in_escrow_is_not_lost_to_the_hand_over_of_an_older_link() -> 
     row = world.row(first.id)
     assert row.status is Status.ACTIVE
     assert world.is_alive(row)
+
+
+@in_both_dialects
+def test_a_renewal_in_escrow_is_not_lost_to_an_older_link_that_is_confirmed(dialect: str) -> None:
+    world = World.in_memory(dialect)
+    first = world.connect("ada")
+    world.clock.advance(5)
+    went = world.link("grace")
+    world.clock.advance(5)
+    left_in_escrow(world, "ada", first.id)
+    assert escrowed(world, first.id, 2)
+
+    world.pass_minutes(3)  # the attempt's lease ends; the schedule has had its chances
+    with suppress(TokenBrokerError):
+        world.confirm(went, "grace")
+    world.pass_minutes(60)
+
+    assert [world.is_alive(row) for row in world.active()] == [True]
+    assert world.recorded("escrow_stranded") == []
+
+
+@in_both_dialects
+def test_a_renewal_in_escrow_does_not_stand_beside_a_later_consent_to_the_same_login(
+    dialect: str,
+) -> None:
+    """Of two consents the later one is the one to keep: one login, one connection."""
+    world = World.in_memory(dialect)
+    first = world.connect("ada")
+    world.clock.advance(5)
+    second = world.confirm(world.link("grace"), "grace")
+    world.clock.advance(5)
+    left_in_escrow(world, "ada", first.id)
+    world.clock.advance(5)
+    world.link("grace", second.id)
+    world.pass_minutes(60)
+
+    assert [row.id for row in world.active()] == [second.id]
+    assert world.recorded("reauthorization_required") == []
+
+
+def test_an_older_connection_is_held_also_while_the_set_of_a_new_link_is_in_escrow() -> None:
+    """That link has ended its tokens, and the link's row is not looked at for a while."""
+    world = World.in_memory("gen1")
+    first = world.connect("ada")
+    world.make_due(first.id)
+    left_in_escrow(world, "grace")
+    world.pass_minutes(30)
+
+    assert world.recorded("reauthorization_required") == []
+    assert world.is_alive(world.row(first.id))
+
+
+def test_a_hand_over_is_not_overtaken_by_the_dead_tokens_of_an_older_renewal_in_escrow() -> None:
+    """Applying the renewal lifts the hold, and the link has ended what it brings."""
+    world = World.in_memory("gen1")
+    first = world.connect("ada")
+    world.clock.advance(600)
+    left_in_escrow(world, "ada", first.id)
+    world.clock.advance(96)
+    world.link("grace")
+    world.pass_minutes(60)
+
+    assert world.recorded("reauthorization_required") == []
+    assert world.is_alive(world.row(first.id))
 
 
 # ── of a connection that was superseded ──────────────────────────────────────────────────────────

@@ -288,13 +288,22 @@ def test_a_slow_answer_to_a_revoke_has_a_meaning() -> None:
     assert world.row(one.id).lease is None
 
 
-def test_a_set_is_kept_also_if_a_claim_beside_it_cannot_be_stored(world: World) -> None:
-    """A number of DynamoDB has 38 digits at the most."""
-
+@pytest.mark.parametrize(
+    "claim",
+    [
+        {"iat": 10**40},  # a number of DynamoDB has 38 digits at the most
+        {"nonce": ["a"]},
+        {"nonce": {"a": 1}},
+    ],
+    ids=str,
+)
+def test_a_set_is_kept_also_if_a_claim_beside_it_is_absurd(
+    world: World, claim: dict[str, Any]
+) -> None:
     def absurd(response: requests.Response) -> requests.Response:
         body = json.loads(response.raw.read())
         claims = jwt.decode(body["id_token"], options={"verify_signature": False})
-        body["id_token"] = jwt.encode(claims | {"iat": 10**40}, "k" * 32, algorithm="HS256")
+        body["id_token"] = jwt.encode(claims | claim, "k" * 32, algorithm="HS256")
         return http_response(response.status_code, json.dumps(body).encode())
 
     first_answer(world, "authorization_code", absurd)

@@ -117,6 +117,57 @@ def test_a_token_is_not_sent_once_a_reloaded_page_has_landed_its_successor() -> 
     assert world.row(one.id).generation == 2
 
 
+def test_a_confirm_that_meets_a_refresh_of_the_older_one_is_told_when_to_ask_again() -> None:
+    """It is refused for as long as the older one is leased."""
+    world = World.in_memory()
+    first = world.connect("ada")
+    world.make_due(first.id)
+    told: list[int | None] = []
+
+    def linked_and_confirmed() -> None:
+        went = world.link("grace")
+        with pytest.raises(TokenBrokerError) as refused:
+            world.confirm(went, "grace")
+        told.append(refused.value.retry_after)
+
+    before_akoya_acts(world, "refresh_token", linked_and_confirmed)
+    world.run_schedule()
+
+    assert [seconds is not None for seconds in told] == [True]
+
+
+# ── by a disconnect ──────────────────────────────────────────────────────────────────────────────
+
+
+def test_a_renewal_overtaken_by_a_disconnect_is_told_in_the_words_of_the_readme() -> None:
+    world = World.in_memory()
+    one = world.connect()
+    renewal = sent_out(world, "ada", one.id)
+
+    def disconnected() -> None:
+        world.on.connections.ask_revoke(one.id, now=world.clock())
+
+    before_akoya_acts(world, "authorization_code", disconnected)
+    went = world.come_back(renewal.address)
+
+    assert went.result.status in {"pending_confirmation", "active", "declined", "failed"}
+
+
+# ── by a confirmation ────────────────────────────────────────────────────────────────────────────
+
+
+def test_a_confirmed_connection_does_not_say_that_it_awaits_its_confirmation() -> None:
+    """It is confirmed while a run looks whether it has been."""
+    world = World.in_memory()
+    went = world.link()
+
+    before(world.on.connections, "owner_of", lambda: world.confirm(went))
+    world.pass_minutes()
+
+    row = world.row(went.result.connection_id)
+    assert (row.status, row.last_event) == (Status.ACTIVE, "confirmed")
+
+
 # ── by a confirmation that comes late ────────────────────────────────────────────────────────────
 
 

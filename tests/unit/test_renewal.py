@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from tests.between import cut_at
+from tests.between import attempted, before_akoya_acts, cut_at
 from tests.world import World
 from token_broker.domain.connection import Lease, Status
 from token_broker.domain.errors import ExchangeInProgress, RefreshInProgress, RequestRejected
@@ -160,6 +160,24 @@ def test_a_renewal_whose_bearer_does_not_verify_does_not_revoke_the_connection()
     world.pass_minutes(30)
 
     assert world.row(one.id).status is Status.ACTIVE
+
+
+def test_a_page_need_not_wait_for_a_lease_to_end_once_the_consent_has_landed() -> None:
+    """Only the other connection's refresh was in the way of taking over, and that is over."""
+    world = World.in_memory()
+    first = world.connect("ada")
+    world.clock.advance(5)
+    second = world.confirm(world.link("grace"), "grace")
+    assert world.row(first.id).status is Status.SUPERSEDED
+    world.make_due(second.id)
+    address = renewing(world, first.id)
+
+    before_akoya_acts(world, "refresh_token", attempted(world.come_back, address))
+    world.run_schedule()
+    assert world.row(first.id).status is Status.ACTIVE
+    world.clock.advance(5)
+
+    assert world.come_back(address).result.status == "active"
 
 
 # ── an end that is undone ────────────────────────────────────────────────────────────────────────

@@ -21,6 +21,7 @@ from token_broker.domain.token_set import TokenSet
 from token_broker.use_cases import connections
 
 DIALECTS = ("gen1", "gen2-strict")  # linking again ends the older tokens, or does not
+in_both_dialects = pytest.mark.parametrize("dialect", DIALECTS)
 
 
 @pytest.fixture(params=DIALECTS)
@@ -86,6 +87,34 @@ def test_an_unconfirmed_link_gives_its_set_to_the_connection_that_had_the_login(
     assert linked.refused() == []
     live = [grant for grant in linked.provider.grants() if not grant.get("ended")]
     assert live
+
+
+def as_the_older_version_wrote(world: World, connection_id: str, **times: int) -> None:
+    """Let a row be without what that version did not write, and have these times."""
+    world.aws.dynamodb.update_item(
+        TableName=f"{world.prefix}-connections",
+        Key={"id": {"S": connection_id}},
+        UpdateExpression="REMOVE consent, keep_until SET "
+        + ", ".join(f"{name} = :{name}" for name in times),
+        ExpressionAttributeValues={f":{name}": {"N": str(time)} for name, time in times.items()},
+    )
+
+
+def test_a_link_of_the_older_version_is_handed_over_once(world: World) -> None:
+    """Its row does not name its consent, and the run dies before it deletes that row."""
+    world.provider.change_settings({"dialect": "gen2-strict"})
+    first, went = link_again(world)
+    quarter = world.clock() + 900
+    as_the_older_version_wrote(world, went.result.connection_id, due_at=quarter)
+    as_the_older_version_wrote(world, first.id, due_at=quarter, hold_until=quarter)
+    world.clock.advance(901)
+    with cut_at(world.on.connections, "delete"):
+        world.run_schedule()
+    world.pass_minutes(60)
+
+    row = world.row(first.id)
+    assert row.status is Status.ACTIVE
+    assert world.is_alive(row)
 
 
 def test_a_superseded_connection_comes_back_by_a_consent_of_its_own(linked: World) -> None:
@@ -267,3 +296,48 @@ def test_the_set_of_an_unconfirmed_link_of_the_same_second_is_handed_over() -> N
     row = world.row(first.id)
     assert row.status is Status.ACTIVE
     assert world.is_alive(row)
+
+
+@in_both_dialects
+def test_a_link_that_was_left_does_not_hold_the_one_made_and_confirmed_after_it(
+    dialect: str,
+) -> None:
+    """A person closes the tab before the app sees them back, starts again, and is confirmed."""
+    world = World.in_memory(dialect)
+    world.link()
+    world.clock.advance(120)
+    one = world.connect()
+
+    for _ in range(22):  # minutes
+        world.pass_minutes()
+        world.hand_out(one.id)
+
+
+@in_both_dialects
+def test_a_renewed_connection_is_not_put_on_hold_by_an_older_unconfirmed_link(
+    dialect: str,
+) -> None:
+    """The renewal is the latest consent: in gen1 nobody else's tokens live."""
+    world = World.in_memory(dialect)
+    one, _ = link_again(world)
+    world.clock.advance(5)
+    world.link("ada", one.id)
+
+    for _ in range(22):  # minutes
+        world.pass_minutes()
+        world.hand_out(one.id)
+
+
+def test_two_unconfirmed_links_do_not_rewrite_each_others_hold_every_minute() -> None:
+    world = World.in_memory()
+    first, _ = link_again(world)
+    world.clock.advance(300)
+    world.link("mary")
+    already = len(world.recorded("login_on_hold"))
+    held = set()
+    for _ in range(9):  # minutes
+        world.pass_minutes()
+        held.add(world.row(first.id).hold_until)
+
+    assert len(world.recorded("login_on_hold")) - already <= 1
+    assert len(held) == 1

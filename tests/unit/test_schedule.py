@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
+from urllib.parse import parse_qs, urlsplit
 
 import pytest
 import requests
 
-from tests.between import before
-from tests.world import World, http_response
+from tests.between import before, cut_at
+from tests.world import BROKER, World, http_response
 from token_broker.domain.connection import Connection, Reason, Status
 from token_broker.domain.errors import ReauthorizationRequired, TokenBrokerError
 from token_broker.use_cases import connections
@@ -24,6 +27,14 @@ def several(world: World, count: int) -> list[Connection]:
     made = people(world, count)
     world.clock.now = float(max(one.due_at or 0 for one in made))
     return made
+
+
+def make_due_now(world: World, made: list[Connection]) -> None:
+    """Have somebody ask for these, which brings them forward."""
+    for one in made:
+        row, now = world.row(one.id), world.clock()
+        world.on.connections.note_asked(row, now=now, due_at=now)
+        assert world.row(one.id).due_at == now
 
 
 def refuse_all(world: World) -> None:
@@ -73,6 +84,22 @@ def test_a_grant_refused_after_a_lost_answer_is_named_a_lost_rotation(world: Wor
     assert world.recorded("rotation_lost")
 
 
+def test_a_run_that_died_over_an_unconfirmed_link_does_not_make_a_lost_rotation_of_it() -> None:
+    """A run claims it, which counts as an attempt; nothing was sent."""
+    world = World.in_memory()
+    went = world.link()
+    world.clock.advance(61)
+    with cut_at(world.on.connections, "settle"):
+        world.run_schedule()
+    one = world.confirm(went)
+    world.make_due(one.id)
+    refuse_all(world)
+    world.pass_minutes(5)
+
+    row = world.row(one.id)
+    assert (row.status, row.reason) == (Status.REAUTH_REQUIRED, Reason.GRANT_DEAD)
+
+
 def test_an_ended_connection_keeps_its_sealed_set_for_the_quarantine_and_then_erases_it(
     world: World,
 ) -> None:
@@ -119,6 +146,25 @@ def test_mass_refusals_end_nothing_until_the_operator_says_so(world: World) -> N
     world.on.control.lift_guard()
     world.pass_minutes(15)
     assert {world.row(one.id).status for one in made} == {Status.REAUTH_REQUIRED}
+
+
+def test_a_lifted_guard_trips_again_for_those_not_tried_before() -> None:
+    """An incident that goes on must not end the whole fleet."""
+    world = World.in_memory()
+    world.provider.change_settings({"id_token_lifetime": 86_400})
+    made = people(world, 20)
+    first, later = made[:8], made[8:]
+    refuse_all(world)
+
+    make_due_now(world, first)
+    world.pass_minutes(3)
+    assert world.recorded("guard_tripped")
+    world.on.control.lift_guard()
+    make_due_now(world, later)
+    world.pass_minutes(5)
+
+    statuses = [world.row(one.id).status for one in later]
+    assert statuses.count(Status.REAUTH_REQUIRED) <= 5
 
 
 def test_an_incident_that_trickles_in_trips_the_guard_as_well(world: World) -> None:
@@ -231,33 +277,62 @@ def test_a_run_does_not_close_the_breaker_it_has_just_opened() -> None:
     assert until > world.clock()
 
 
-def test_one_connection_that_is_answered_with_403_does_not_stop_all_callers() -> None:
-    world = World.in_memory()
-    poison = world.connect("person-1", "mikomo_1")
-    world.provider.change_settings({"id_token_lifetime": 86_400})
-    other = world.connect("person-2", "mikomo_2")
-    token = world.on.seal.open(world.row(poison.id)).refresh_token.reveal()
+def answer_with_403(world: World, *marks: str, body: bytes = b"<html>blocked</html>") -> None:
+    """Let a firewall in front of Akoya refuse every request with one of these in its body."""
 
     def forbidden(request: requests.PreparedRequest) -> requests.Response | None:
-        if token in str(request.body):
-            return http_response(403, b'{"error":"access_denied"}')
-        return None
+        return (
+            http_response(403, body) if any(mark in str(request.body) for mark in marks) else None
+        )
 
     world.http.before = forbidden
-    world.make_due(poison.id)
-    refused = 0
-    for minute in range(30):
-        world.run_schedule()
-        if minute >= 10:
-            try:
-                world.hand_out(other.id, rejected=world.row(other.id).generation)
-            except TokenBrokerError:
-                refused += 1
-            else:
-                break
-        world.clock.advance(60)
 
-    assert refused <= 5
+
+def minutes_refused(
+    world: World, connection_id: str, goes_on: Callable[[], object] = lambda: None
+) -> int:
+    """Return for how many of 30 minutes a caller, while others go on, gets no new bearer."""
+    for minute in range(30):
+        world.pass_minutes(1, goes_on)
+        try:
+            world.hand_out(connection_id, rejected=world.row(connection_id).generation)
+        except TokenBrokerError:
+            continue
+        return minute
+    return 30
+
+
+@pytest.mark.parametrize("body", [b'{"error":"access_denied"}', b"<html>blocked</html>"])
+@pytest.mark.parametrize("poisoned", [1, 2])
+def test_connections_that_are_answered_with_403_do_not_stop_all_callers(
+    poisoned: int, body: bytes
+) -> None:
+    world = World.in_memory()
+    poison = people(world, poisoned)
+    world.provider.change_settings({"id_token_lifetime": 86_400})
+    other = world.connect("person-3", "mikomo_3")
+    opened = [world.on.seal.open(world.row(one.id)) for one in poison]
+    answer_with_403(world, *(tokens.refresh_token.reveal() for tokens in opened), body=body)
+    for one in poison:
+        world.make_due(one.id)
+    world.pass_minutes(10)
+
+    assert minutes_refused(world, other.id) <= 5
+
+
+def test_a_code_made_up_to_offend_akoyas_firewall_does_not_stop_all_callers() -> None:
+    """Whoever may link can put into the redirect what a firewall blocks, as often as they like."""
+    world = World.in_memory()
+    world.provider.change_settings({"id_token_lifetime": 86_400})
+    other = world.connect("person-2", "mikomo_2")
+    answer_with_403(world, "union")
+
+    def offend() -> None:
+        url = world.open(world.begin("mallory"))
+        state = parse_qs(urlsplit(url).query)["state"][0]
+        world.come_back(f"{BROKER}/callback?state={state}&code=%27union+select")
+
+    assert minutes_refused(world, other.id, offend) <= 5
 
 
 def test_a_provider_away_for_an_hour_costs_no_connection() -> None:
@@ -382,3 +457,27 @@ def test_a_run_ends_before_its_deadline_and_leaves_the_rest_to_the_next(world: W
 
     assert world.sends() == 0
     assert all((world.row(one.id).lease, world.row(one.id).failures) == (None, 0) for one in made)
+
+
+def test_links_that_wait_for_a_confirmation_do_not_take_the_places_of_others() -> None:
+    """Nothing is sent for them, yet each takes a place and a pause of the run that looks at it.
+
+    Nine connections fall due a minute, a run has ten places, ten people came back unconfirmed.
+    """
+    world = World.in_memory()
+    world.provider.change_settings({"id_token_lifetime": 86_400})
+    model, now = world.row(world.connect().id), world.clock()
+    ended = replace(model, status=Status.REAUTH_REQUIRED, keep_until=now + 10 * 86_400)
+    waiting = replace(model, status=Status.PENDING_CONFIRMATION, keep_until=now + 900)
+    for n in range(9 * 12):  # plain rows: what is asked is how many of them get a turn
+        due_at = now + 60 * (n // 9) + 1
+        world.on.connections.create(replace(ended, id=f"c{n}", login=f"l{n}", due_at=due_at))
+    for n in range(10):
+        world.on.connections.create(replace(waiting, id=f"p{n}", login=f"p{n}", due_at=now))
+
+    for _ in range(12):
+        world.clock.advance(60)
+        world.run_schedule(limit=10)
+
+    lag = [one["value"] for one in world.recorded("oldest_due_seconds")]
+    assert lag[-1] <= 120, f"it falls ever further behind: {lag}"

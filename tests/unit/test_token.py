@@ -283,6 +283,17 @@ def test_asking_does_not_rotate_at_every_call_while_the_signing_keys_are_away() 
     assert world.sends() <= 1
 
 
+def test_a_bearer_nobody_had_checked_is_not_handed_out_shorter_than_was_asked_for(
+    world: World, connection: Connection
+) -> None:
+    world.on.connections.judge(world.row(connection.id), Verdict.UNVERIFIED)
+    world.clock.advance(LIFE - 30)
+
+    bearer = world.hand_out(connection.id, min_validity=300)
+
+    assert bearer.expires_at - world.clock() >= 300
+
+
 def test_checking_an_id_token_never_raises() -> None:
     """When it is checked, its set is already durable."""
     payload = json.dumps({"iss": ["a", "list"], "sub": "s"}).encode()

@@ -14,6 +14,7 @@ from token_broker.domain.errors import (
     ReauthorizationRequired,
     RefreshInProgress,
     RequestRejected,
+    TokenBrokerError,
     UpstreamUnavailable,
 )
 from token_broker.domain.secret_text import SecretText
@@ -220,6 +221,20 @@ def test_nothing_is_taken_out_while_an_attempt_may_be_using_it(world: World) -> 
 
     assert tried == [one.id]
     assert world.row(one.id).status is Status.ACTIVE
+
+
+def test_an_export_that_is_refused_leaves_nothing_behind(world: World) -> None:
+    """The connection is on hold: its login is being linked again."""
+    one = world.connect("ada")
+    world.clock.advance(5)
+    world.link("grace")
+    unsettled = world.row(one.id).unsettled
+
+    with pytest.raises(TokenBrokerError):
+        take_out(world, one.id)
+
+    row = world.row(one.id)
+    assert (row.status, row.lease, row.unsettled) == (Status.ACTIVE, None, unsettled)
 
 
 def test_what_was_taken_out_can_come_in_again(world: World) -> None:
