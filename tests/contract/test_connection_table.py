@@ -10,6 +10,7 @@ import pytest
 
 from tests.contract.rows import ID, NOW, OTHER, active, claim, landing, linking, owner_id
 from tests.world import World
+from token_broker.adapters.connection_table import DynamoConnectionTable
 from token_broker.domain.connection import Connection, Lease, Owner, Reason, Status, Suspect
 from token_broker.domain.errors import (
     ConfirmationInvalid,
@@ -834,3 +835,43 @@ def test_the_first_identity_is_recorded_and_every_later_one_is_told_it(
     table.adopt("other")
     assert table.recorded_identity("mine") == "other"
     assert table.identity() == table.identity()
+
+
+# ── between the two writes of a late landing ─────────────────────────────────────────────────────
+
+
+class Interrupted:
+    """A client that lets something happen once, just before its n-th update."""
+
+    def __init__(self, client: Any, *, before_update: int, act: Callable[[], object]) -> None:
+        self._client, self._left, self._act = client, before_update, act
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._client, name)
+
+    def update_item(self, **how: Any) -> Any:
+        self._left -= 1
+        if self._left == 0:
+            self._act()
+        return self._client.update_item(**how)
+
+
+def test_a_set_that_lands_late_does_not_land_over_one_that_came_in_between(world: World) -> None:
+    table = world.on.connections
+    active(table)
+    claim(table, "slow")
+    claim(table, "quick", now=NOW + 755)
+
+    def another_lands() -> None:
+        quick = landing(2, attempt_id="quick", sealed=b"quick")
+        table.land(quick, lease_id="quick", status=Status.ACTIVE, due_at=NOW + 900)
+
+    interrupted = DynamoConnectionTable(
+        Interrupted(world.aws.dynamodb, before_update=2, act=another_lands),  # type: ignore[arg-type]
+        f"{world.prefix}-connections",
+        clock=world.clock,
+    )
+    with pytest.raises(UpstreamUnavailable):
+        interrupted.land(landing(2), lease_id="slow", status=Status.ACTIVE, due_at=NOW)
+
+    assert table.get(ID).sealed == b"quick"

@@ -310,3 +310,19 @@ def test_a_set_is_kept_also_if_a_claim_beside_it_is_absurd(
 
     with suppress(TokenBrokerError):  # anything else has lost the set
         world.link()
+
+
+def test_nobody_repeats_a_send_that_would_outlast_the_lease() -> None:
+    """However long the process lives: once the lease is over, another may be sending."""
+    world = World.in_memory()
+    one = world.connect()
+    world.make_due(one.id)
+
+    def cut_off_after_half_a_minute(_: requests.PreparedRequest) -> None:
+        world.clock.advance(30)
+        raise requests.ConnectionError("cut")
+
+    world.http.before = cut_off_after_half_a_minute
+    world.run_schedule()
+
+    assert world.sends() == 2  # the second ends a minute into the lease's 95 seconds
