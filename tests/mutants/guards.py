@@ -133,8 +133,14 @@ GUARDS = (
     Guard(
         "breaker: a refused canary stops the run",
         SCHEDULE,
-        "        run.stopped = True\n",
-        "        run.stopped = False\n",
+        "if (until is not None and until > on.clock()) or (ours and not run.answered):",
+        "if ours and not run.answered:",
+    ),
+    Guard(
+        "breaker: a run that meets nobody but strangers stops",
+        SCHEDULE,
+        "    if len(run.odd) >= MOST_ODD and not run.answered:\n",
+        "    if len(run.odd) < 0:\n",
     ),
     Guard(
         "deadline: no refresh without time to persist its answer",
