@@ -9,6 +9,7 @@ from __future__ import annotations
 import io
 import itertools
 import json
+import math
 from collections.abc import Callable, Iterator
 from concurrent.futures import Executor, Future
 from contextlib import contextmanager, suppress
@@ -77,20 +78,29 @@ class FixedClock:
 
 
 class Loopback(requests.adapters.BaseAdapter):
-    """HTTP to the sandbox's logic without a socket; `before` may answer or fail in its place."""
+    """HTTP to the sandbox's logic without a socket; `before` may answer or fail in its place.
 
-    def __init__(self, provider: AkoyaProvider) -> None:
+    Who has waited for longer than its read timeout hears nothing of what happened.
+    """
+
+    def __init__(
+        self, provider: AkoyaProvider, *, clock: Callable[[], float] = lambda: 0.0
+    ) -> None:
         super().__init__()
         self.provider = provider
+        self._clock = clock
         self.before: Callable[[requests.PreparedRequest], requests.Response | None] | None = None
         self.after: Callable[[requests.Response], requests.Response] | None = None
         self.sent: list[requests.PreparedRequest] = []
 
-    def send(self, request: requests.PreparedRequest, *_: Any, **__: Any) -> requests.Response:
+    def send(self, request: requests.PreparedRequest, *_: Any, **how: Any) -> requests.Response:
         self.sent.append(request)
         if self.before and (answered := self.before(request)) is not None:
             return answered
+        asked_at, timeout = self._clock(), how.get("timeout") or math.inf
         response = self._answer(request)
+        if self._clock() - asked_at > (timeout[1] if isinstance(timeout, tuple) else timeout):
+            raise requests.ReadTimeout("no answer in time")
         response.request, response.url = request, str(request.url)
         return self.after(response) if self.after else response
 
@@ -372,7 +382,7 @@ def _create(
         clock=lambda: clock.now,
         wait=clock.advance,
     )
-    http = Loopback(provider)
+    http = Loopback(provider, clock=lambda: clock.now)
     session = requests.Session()
     session.mount("http://", http)
     events: list[tuple[str, dict[str, Any]]] = []
