@@ -21,6 +21,8 @@ from token_broker.domain.errors import (
     TokenBrokerError,
     UpstreamUnavailable,
 )
+from token_broker.domain.ports import Sealer
+from token_broker.domain.refresh_policy import SEND_BUDGET
 from token_broker.domain.secret_text import SecretText
 from token_broker.domain.token_set import Verdict
 from token_broker.use_cases.refresh import adopt
@@ -115,6 +117,26 @@ def test_callers_do_not_hammer_akoya_while_a_connection_rests(
     world.http.before = None
     world.clock.advance(60)
     assert world.hand_out(connection.id).generation == 2
+
+
+def test_nothing_is_sent_without_time_to_persist_the_answer(
+    world: World, connection: Connection
+) -> None:
+    prepare = world.on.seal.prepare
+
+    def slowly(connection_id: str) -> Sealer:
+        world.time_left = SEND_BUDGET - 1
+        return prepare(connection_id)
+
+    object.__setattr__(world.on.seal, "prepare", slowly)
+    world.clock.advance(LIFE)
+
+    with pytest.raises(UpstreamUnavailable):
+        world.hand_out(connection.id)
+
+    assert world.sends() == 0
+    row = world.row(connection.id)
+    assert (row.lease, row.unsettled) == (None, 0)
 
 
 def test_while_another_attempt_holds_the_lease_the_caller_is_told_to_come_again(
