@@ -14,7 +14,7 @@ import requests
 from tests.between import attempted, before, before_akoya_acts, cut_at
 from tests.interleavings.flows import sent_out
 from tests.world import CLIENT_SECRET, RETURN_TO, World, http_response
-from token_broker.domain.connection import Connection, Status
+from token_broker.domain.connection import Status
 from token_broker.domain.errors import (
     ConfirmationInvalid,
     ConnectionNotFound,
@@ -164,24 +164,20 @@ def test_a_redirect_delivered_while_it_is_being_exchanged_waits_for_the_outcome(
     assert world.sends("authorization_code") == 1
 
 
-def test_a_redirect_delivered_while_it_is_being_exchanged_touches_nothing(world: World) -> None:
+def test_a_redirect_delivered_while_an_exchange_is_prepared_touches_nothing(world: World) -> None:
     address = world.consent(world.open(world.begin()))
-    seen: list[list[Connection]] = []
-
-    def rows() -> list[Connection]:
-        return list(world.on.connections.every())
+    told: list[type[Exception]] = []
 
     def delivered_again() -> None:
-        seen.append(rows())
-        with pytest.raises(ExchangeInProgress):
+        with pytest.raises(ExchangeInProgress) as waiting:
             world.come_back(address)
-        seen.append(rows())
+        told.append(waiting.type)
+        assert list(world.on.connections.every()) == []
 
-    before_akoya_acts(world, "authorization_code", delivered_again)
-    world.come_back(address)
+    before(world.on.seal, "prepare", delivered_again)
 
-    assert len(seen[0]) == 1
-    assert seen[0] == seen[1]
+    assert world.come_back(address).result.status == "pending_confirmation"
+    assert told == [ExchangeInProgress]
 
 
 def two_tabs(world: World) -> tuple[str, str]:
