@@ -39,6 +39,8 @@ class Asked:
 
     served: dict[str, int] = field(default_factory=dict)
     refused: dict[str, TokenBrokerError] = field(default_factory=dict)
+    asked_at: dict[str, int] = field(default_factory=dict)
+    told_at: dict[str, int] = field(default_factory=dict)  # later where Akoya took its time
 
 
 @dataclass
@@ -96,6 +98,7 @@ class Fleet:
             self.runs.append(run)
 
     def _ask(self, connection_id: str) -> None:
+        self.asked.asked_at[connection_id] = self.world.clock()
         try:
             bearer = self.world.hand_out(connection_id)
         except TokenBrokerError as exc:
@@ -105,6 +108,7 @@ class Fleet:
                 self.alarms.count("5XXError")
         else:
             self.asked.served[connection_id] = bearer.expires_at
+        self.asked.told_at[connection_id] = self.world.clock()
 
     def _tell_alarms(self) -> None:
         for name, fields in self.world.events[self._seen :]:
