@@ -229,7 +229,7 @@ def slowly(world: World, response: requests.Response) -> requests.Response:
         def read(self, *args: Any) -> bytes:
             data = super().read(*args)
             if data:
-                world.clock.advance(36)
+                world.clock.advance(44)
             return data
 
     response.raw = urllib3.HTTPResponse(

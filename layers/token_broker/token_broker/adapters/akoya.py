@@ -23,7 +23,7 @@ from token_broker.adapters.client_authentication import (
 )
 from token_broker.domain.outcome import Answer, Dialect, Grant, Outcome
 from token_broker.domain.ports import ClientCredentials
-from token_broker.domain.refresh_policy import CONNECT_TIMEOUT, READ_TIMEOUT, SEND_DEADLINE
+from token_broker.domain.refresh_policy import CONNECT_TIMEOUT, READ_TIMEOUT
 from token_broker.domain.secret_text import SecretText
 
 if TYPE_CHECKING:
@@ -131,34 +131,47 @@ class AkoyaTokenEndpoint:
             form["code_verifier"] = code_verifier.reveal()
         return self._ask(Grant.AUTHORIZATION_CODE, self._token_endpoint, form, credentials)
 
-    def refresh(self, refresh_token: SecretText, *, credentials: ClientCredentials) -> Answer:
-        """Trade a refresh token for the next pair (RFC 6749 section 6)."""
+    def refresh(
+        self,
+        refresh_token: SecretText,
+        *,
+        credentials: ClientCredentials,
+        read_timeout: int = READ_TIMEOUT,
+    ) -> Answer:
+        """Trade a refresh token for the next pair (RFC 6749 section 6); seconds."""
         form = {"grant_type": "refresh_token", "refresh_token": refresh_token.reveal()}
-        return self._ask(Grant.REFRESH_TOKEN, self._token_endpoint, form, credentials)
+        return self._ask(Grant.REFRESH_TOKEN, self._token_endpoint, form, credentials, read_timeout)
 
     def revoke(self, refresh_token: SecretText, *, credentials: ClientCredentials) -> Answer:
         """Revoke the consent behind a refresh token (RFC 7009 section 2.1)."""
         form = {"token": refresh_token.reveal(), "token_type_hint": "refresh_token"}
         return self._ask(Grant.REVOKE, self._revocation_endpoint, form, credentials)
 
-    def _ask(self, grant: Grant, url: str, form: Form, credentials: ClientCredentials) -> Answer:
+    def _ask(
+        self,
+        grant: Grant,
+        url: str,
+        form: Form,
+        credentials: ClientCredentials,
+        read_timeout: int = READ_TIMEOUT,
+    ) -> Answer:
         # A kept-alive connection may be dead already, and then nobody could tell what was sent.
         headers: Headers = {"Accept": "application/json", "Connection": "close"}
         AUTHENTICATION[grant](credentials, headers, form)
-        sent = self._send(url, headers, form)
+        sent = self._send(url, headers, form, read_timeout)
         return sent if isinstance(sent, Answer) else classify(grant, sent)
 
-    def _send(self, url: str, headers: Headers, form: Form) -> Wire | Answer:
+    def _send(self, url: str, headers: Headers, form: Form, read_timeout: int) -> Wire | Answer:
         """Post once and read the answer within the deadline."""
         import requests  # noqa: PLC0415 - only the functions that send pay for it
         import urllib3  # noqa: PLC0415
 
-        deadline = self._monotonic() + SEND_DEADLINE
+        deadline = self._monotonic() + CONNECT_TIMEOUT + read_timeout
         request = requests.Request("POST", url, headers=headers, data=form).prepare()
         try:
             # The adapter itself: no redirects, cookies, proxies or .netrc, which a session adds.
             with self._session.get_adapter(url).send(
-                request, stream=True, timeout=(CONNECT_TIMEOUT, READ_TIMEOUT), verify=True
+                request, stream=True, timeout=(CONNECT_TIMEOUT, read_timeout), verify=True
             ) as response:
                 body = b""
                 for chunk in response.raw.stream(16_384, decode_content=True):

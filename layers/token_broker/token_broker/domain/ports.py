@@ -20,7 +20,7 @@ from token_broker.domain.connection import (
     Suspect,
 )
 from token_broker.domain.outcome import Answer
-from token_broker.domain.refresh_policy import RefreshPolicy
+from token_broker.domain.refresh_policy import READ_TIMEOUT, RefreshPolicy
 from token_broker.domain.secret_text import SecretText
 from token_broker.domain.token_set import Claims, TokenSet, Verdict
 
@@ -310,8 +310,17 @@ class TokenEndpoint(Protocol):
     ) -> Answer:
         """Exchange an authorization code (Akoya: client_secret_basic)."""
 
-    def refresh(self, refresh_token: SecretText, *, credentials: ClientCredentials) -> Answer:
-        """Trade a refresh token for the next pair (Akoya: client_secret_post)."""
+    def refresh(
+        self,
+        refresh_token: SecretText,
+        *,
+        credentials: ClientCredentials,
+        read_timeout: int = READ_TIMEOUT,
+    ) -> Answer:
+        """Trade a refresh token for the next pair (Akoya: client_secret_post).
+
+        The answer is waited for `read_timeout` seconds beyond CONNECT_TIMEOUT, headers and body.
+        """
 
     def revoke(self, refresh_token: SecretText, *, credentials: ClientCredentials) -> Answer:
         """Revoke the consent behind a refresh token (RFC 7009; Akoya: client_secret_post)."""

@@ -9,8 +9,9 @@ from dataclasses import dataclass
 # process that still holds an answer cannot meet another holder's send.
 LEASE = 95
 CONNECT_TIMEOUT = 3
-READ_TIMEOUT = 30  # the bank may be in the path (Akoya: sections on refresh latency)
-SEND_DEADLINE = 35
+READ_TIMEOUT = 40  # the bank may be in the path (Akoya: sections on refresh latency)
+REPEAT_READ_TIMEOUT = 25  # of a prompt repeat after an own timeout
+SEND_DEADLINE = CONNECT_TIMEOUT + READ_TIMEOUT  # of one whole exchange: headers and body alike
 PERSIST_BUDGET = 10
 SEND_BUDGET = SEND_DEADLINE + PERSIST_BUDGET  # what must remain before anything is sent
 PROMPT_REPEATS = 2
