@@ -82,6 +82,7 @@ def create_tables(dynamodb: Any, prefix: str) -> None:
                     "NonKeyAttributes": [
                         "status",
                         "reason",
+                        "suspect",
                         "connector",
                         "generation",
                         "expires_at",

@@ -11,7 +11,15 @@ import pytest
 from tests.contract.rows import ID, NOW, OTHER, active, claim, landing, linking, owner_id
 from tests.world import World
 from token_broker.adapters.connection_table import DynamoConnectionTable
-from token_broker.domain.connection import Connection, Lease, Owner, Reason, Status, Suspect
+from token_broker.domain.connection import (
+    Connection,
+    Degraded,
+    Lease,
+    Owner,
+    Reason,
+    Status,
+    Suspect,
+)
 from token_broker.domain.errors import (
     ConfirmationInvalid,
     ConnectionGone,
@@ -272,7 +280,7 @@ def test_a_set_that_lands_after_the_end_makes_the_row_due_for_a_revoke(
 def test_a_landing_under_suspicion_carries_it(table: ConnectionTable) -> None:
     active(table)
     claim(table)
-    suspect = Suspect(generation=2, reason=Reason.LOGIN_CHANGED)
+    suspect = Suspect(generation=2, reason=Reason.LOGIN_CHANGED, since=NOW, streak_since=NOW)
     other = landing(2, verdict=Verdict.BAD, suspect=suspect)
 
     landed = table.land(other, lease_id="second", status=Status.ACTIVE, due_at=NOW)
@@ -334,14 +342,16 @@ def test_settling_keeps_a_disconnect_due_at_once(table: ConnectionTable) -> None
 
 def test_a_suspicion_is_of_one_generation(table: ConnectionTable) -> None:
     active(table)
-    suspect = Suspect(generation=1, reason=Reason.GRANT_DEAD)
+    suspect = Suspect(generation=1, reason=Reason.GRANT_DEAD, since=NOW, streak_since=None, looks=7)
     settle(table, claim(table), settled=True, suspect=suspect)
     assert table.get(ID).suspected == suspect
+    assert table.get(ID).degraded is Degraded.SUSPECT
+    assert table.of_subject("ada")[0].degraded is Degraded.SUSPECT
 
     claim(table, "third", now=NOW + 700)
     table.land(landing(2), lease_id="third", status=Status.ACTIVE, due_at=NOW + 900)
 
-    assert table.get(ID).suspected is None
+    assert (table.get(ID).suspected, table.get(ID).degraded) == (None, None)
 
 
 def test_a_verdict_and_a_suspicion_are_noted_for_the_generation_seen_alone(
@@ -352,7 +362,9 @@ def test_a_verdict_and_a_suspicion_are_noted_for_the_generation_seen_alone(
     table.suspect(seen, reason=Reason.CONSENT_REVOKED, now=NOW + 5)
     row = table.get(ID)
     assert (row.verdict, row.due_at) == (Verdict.OK, NOW + 5)
-    assert row.suspected == Suspect(generation=1, reason=Reason.CONSENT_REVOKED)
+    assert row.suspected == Suspect(
+        generation=1, reason=Reason.CONSENT_REVOKED, since=NOW + 5, streak_since=NOW + 5
+    )
 
     claim(table)
     landed = table.land(landing(2), lease_id="second", status=Status.ACTIVE, due_at=NOW + 900)

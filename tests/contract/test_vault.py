@@ -24,7 +24,7 @@ LANDING = Landing(
     expires_at=NOW + 900,
     verdict=Verdict.BAD,
     iat=NOW - 3,
-    suspect=Suspect(generation=7, reason=Reason.LOGIN_CHANGED),
+    suspect=Suspect(generation=7, reason=Reason.LOGIN_CHANGED, since=NOW, streak_since=NOW),
 )
 ROW = Connection(
     id="c" * 32,

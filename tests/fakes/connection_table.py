@@ -184,7 +184,9 @@ class MemoryConnectionTable:
         self._if_generation(
             seen,
             lambda row: {
-                "suspect": Suspect(generation=row.generation, reason=reason),
+                "suspect": Suspect(
+                    generation=row.generation, reason=reason, since=now, streak_since=now
+                ),
                 "due_at": now,
                 "last_event": "consent_suspected",
                 "updated_at": now,

@@ -10,6 +10,7 @@ from __future__ import annotations
 import zlib
 from collections.abc import Collection, Iterator, Mapping
 from contextlib import suppress
+from dataclasses import asdict
 from heapq import merge
 from itertools import islice
 from typing import TYPE_CHECKING, Any
@@ -80,8 +81,7 @@ PUBLIC = (
     "consent",
     "unsettled",
     "failures",
-    "suspect_generation",
-    "suspect_reason",
+    "suspect",
     "rejected",
     "login",
     "hold_until",
@@ -102,7 +102,7 @@ _PUBLICLY: Any = {
     "ProjectionExpression": ", ".join(f"#{name}" for name in PUBLIC),
     "ExpressionAttributeNames": {f"#{name}": name for name in PUBLIC},
 }
-OF_AN_ATTEMPT = ("lease_id", "lease_until", "suspect_generation", "suspect_reason", "rejected")
+OF_AN_ATTEMPT = ("lease_id", "lease_until", "suspect", "rejected")
 
 
 IS_FREE = "attribute_not_exists(lease_until) OR lease_until <= :now"
@@ -282,10 +282,7 @@ class DynamoConnectionTable:
             "last_event": "token_refreshed" if landing.generation > 1 else "token_received",
             **({"consent": landing.consent} if landing.consent else {}),
         }
-        suspect = {
-            "suspect_generation": landing.suspect.generation if landing.suspect else None,
-            "suspect_reason": landing.suspect.reason.value if landing.suspect else None,
-        }
+        suspect = {"suspect": _suspect_to_row(landing.suspect)}
         before = {":before": landing.generation - 1}
         movable = {s for s, after in MOVES.items() if status in after} | {status}
         origins = {f":from{n}": origin.value for n, origin in enumerate(sorted(movable))}
@@ -359,10 +356,7 @@ class DynamoConnectionTable:
             "unsettled": max(0, held.unsettled - 1) if settled else held.unsettled,
         }
         if suspect:
-            changes |= {
-                "suspect_generation": suspect.generation,
-                "suspect_reason": suspect.reason.value,
-            }
+            changes |= {"suspect": _suspect_to_row(suspect)}
         was = {":was": held.status.value}
         try:
             self._under_lease(held, changes, also="#status = :was", values=was)
@@ -381,8 +375,9 @@ class DynamoConnectionTable:
         self._if_generation(
             seen,
             {
-                "suspect_generation": seen.generation,
-                "suspect_reason": reason.value,
+                "suspect": _suspect_to_row(
+                    Suspect(generation=seen.generation, reason=reason, since=now, streak_since=now)
+                ),
                 "due_at": now,
                 "last_event": "consent_suspected",
                 "updated_at": now,
@@ -443,8 +438,7 @@ class DynamoConnectionTable:
                     "status": Status.ACTIVE.value,
                     "reason": None,
                     "keep_until": None,
-                    "suspect_generation": None,
-                    "suspect_reason": None,
+                    "suspect": None,
                     "due_at": now,
                     "updated_at": now,
                     "last_event": "brought_back",
@@ -940,7 +934,7 @@ def _soon(seconds: int) -> int:
 
 
 def _row(connection: Connection) -> Row:
-    lease, suspect = connection.lease, connection.suspect
+    lease = connection.lease
     row = {
         "id": connection.id,
         "schema": SCHEMA,
@@ -966,8 +960,7 @@ def _row(connection: Connection) -> Row:
         "consent": connection.consent,
         "unsettled": connection.unsettled,
         "failures": connection.failures,
-        "suspect_generation": suspect.generation if suspect else None,
-        "suspect_reason": suspect.reason.value if suspect else None,
+        "suspect": _suspect_to_row(connection.suspect),
         "rejected": connection.rejected,
         "hold_until": connection.hold_until,
         "keep_until": connection.keep_until,
@@ -1007,11 +1000,7 @@ def _connection(row: Row) -> Connection:
             consent=row.get("consent"),
             unsettled=int(row.get("unsettled", 0)),
             failures=int(row.get("failures", 0)),
-            suspect=Suspect(
-                generation=int(row["suspect_generation"]), reason=Reason(row["suspect_reason"])
-            )
-            if "suspect_generation" in row
-            else None,
+            suspect=_suspect_of_row(row["suspect"]) if "suspect" in row else None,
             rejected=_whole(row, "rejected"),
             confirmation_hash=row.get("confirmation_hash"),
             last_event=row.get("last_event"),
@@ -1020,6 +1009,20 @@ def _connection(row: Row) -> Connection:
         raise RowUnreadable(
             detail=f"the row does not read as a connection ({type(exc).__name__})"
         ) from None
+
+
+def _suspect_to_row(suspect: Suspect | None) -> Row | None:
+    return asdict(suspect) | {"reason": suspect.reason.value} if suspect else None
+
+
+def _suspect_of_row(row: Row) -> Suspect:
+    return Suspect(
+        generation=int(row["generation"]),
+        reason=Reason(row["reason"]),
+        since=int(row["since"]),
+        streak_since=int(row["streak_since"]) if row["streak_since"] is not None else None,
+        looks=int(row["looks"]),
+    )
 
 
 def _text(value: Any) -> str:

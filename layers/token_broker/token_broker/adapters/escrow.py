@@ -117,7 +117,12 @@ def _from_bytes(body: bytes) -> Landing:
             | {
                 "sealed": base64.b64decode(kept["sealed"]),
                 "verdict": Verdict(kept["verdict"]),
-                "suspect": Suspect(generation=kept["generation"], reason=Reason(suspected))
+                "suspect": Suspect(
+                    generation=kept["generation"],
+                    reason=Reason(suspected),
+                    since=kept["issued_at"],
+                    streak_since=kept["issued_at"],
+                )
                 if suspected
                 else None,
             }

@@ -32,6 +32,12 @@ class Reason(StrEnum):
     EXPORTED = "exported"  # its tokens were taken out and are somebody else's to use
 
 
+class Degraded(StrEnum):
+    """Why an ACTIVE connection does not do as it should, though it may recover by itself."""
+
+    SUSPECT = "suspect"  # its refresh token was refused; it is looked at until it heals or ends
+
+
 # Which status may follow which; `connection_table` guards each of these writes.
 MOVES: Mapping[Status, frozenset[Status]] = {
     Status.LINKING: frozenset({Status.PENDING_CONFIRMATION, Status.ACTIVE, Status.REVOKE_PENDING}),
@@ -54,10 +60,13 @@ class Lease:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Suspect:
-    """A first sign that the consent is over; a second one for the same generation settles it."""
+    """The refresh token of a generation was refused, which may be Akoya's fault as well."""
 
     generation: int
-    reason: Reason
+    reason: Reason  # what its end will be called if it comes to that
+    since: int  # the first refusal
+    streak_since: int | None  # from when on every look was refused; None: the latest was not
+    looks: int = 1  # refused looks so far
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -97,6 +106,13 @@ class Connection:
         """The suspicion against the set held now, if any; one against an older set is void."""
         if self.suspect and self.suspect.generation == self.generation:
             return self.suspect
+        return None
+
+    @property
+    def degraded(self) -> Degraded | None:
+        """Return what a person should know of an ACTIVE connection; None: all is well."""
+        if self.status is Status.ACTIVE and self.suspected:
+            return Degraded.SUSPECT
         return None
 
     def leased(self, now: int) -> bool:

@@ -7,7 +7,8 @@ TokenBrokerError
 │  ├ Reported               the same, and an event of its own says it  500
 │  └ RowUnreadable          one row makes no sense: report, go on      500
 ├ UpstreamUnavailable       the weather: ask again later               503
-│  └ OutcomeUnknown         sent, and nobody knows what became of it   503
+│  ├ OutcomeUnknown         sent, and nobody knows what became of it   503
+│  └ ConsentSuspect         refused, and it may be Akoya's own fault    503
 ├ RefreshInProgress         another attempt holds the lease            503
 └ StaleGeneration           someone moved the row: read it again
 
@@ -146,6 +147,16 @@ class UpstreamUnavailable(TokenBrokerError):
 
 class OutcomeUnknown(UpstreamUnavailable):
     """A request went out and no answer tells what became of it."""
+
+
+class ConsentSuspect(UpstreamUnavailable):
+    """Akoya refuses the refresh token; it is tried again until it is taken or the consent ends."""
+
+    error = "consent_suspect"
+    description = (
+        "The bank's consent may have ended. It is tried again by itself: ask again after "
+        "Retry-After seconds. You may offer the user a renewal with this connection_id."
+    )
 
 
 class ExchangeInProgress(UpstreamUnavailable):

@@ -177,6 +177,8 @@ def view(connection: Connection) -> dict[str, Any]:
         "connector": connection.connector,
         "status": connection.status.value,
         "reason": connection.reason,
+        "health": "degraded" if connection.degraded else "ok",
+        "degraded": connection.degraded,
         "generation": connection.generation,
         "expires_at": connection.expires_at,
         "due_at": connection.due_at,

@@ -326,7 +326,14 @@ def landing_of(
         iat=iat if iat is not None else claims.iat if claims else None,
         verdict=Verdict.BAD if changed or foreign or not tokens.id_token else Verdict.UNVERIFIED,
         consent=consent,
-        suspect=Suspect(generation=generation, reason=Reason.LOGIN_CHANGED) if changed else None,
+        suspect=Suspect(
+            generation=generation,
+            reason=Reason.LOGIN_CHANGED,
+            since=sent_at,
+            streak_since=sent_at,
+        )
+        if changed
+        else None,
     )
 
 
@@ -488,7 +495,8 @@ def _refused(on: Sending, held: Connection, answer: Answer, *, ambiguous: bool) 
         or (earlier is not None and earlier.reason is Reason.ROTATION_LOST)
     )
     reason = Reason.ROTATION_LOST if lost else Reason.GRANT_DEAD
-    suspect = Suspect(generation=held.generation, reason=reason)
+    now = on.clock()
+    suspect = Suspect(generation=held.generation, reason=reason, since=now, streak_since=now)
     on.record("grant_refused", connection_id=held.id, reason=reason, detail=answer.detail)
     if earlier is None:
         _settle_suspect(on, held, suspect)

@@ -8,6 +8,7 @@ from token_broker.domain.connection import Connection, Reason, Status
 from token_broker.domain.errors import (
     BrokerMisconfigured,
     ConnectionGone,
+    ConsentSuspect,
     NotConfirmed,
     ReauthorizationRequired,
     RefreshInProgress,
@@ -121,7 +122,7 @@ def _renewed(on: Sending, seen: Connection, *, refused: bool, remaining: Remaini
     now = on.clock()
     resting = max(1, (seen.due_at or now) - now)
     if seen.suspected:
-        raise UpstreamUnavailable(detail="the grant is suspect", retry_after=SUSPECT_DELAY)
+        raise ConsentSuspect(detail="the grant is suspect", retry_after=resting)
     lives = seen.remaining(now) > 0  # an expired bearer is refused whatever the consent
     if refused and lives and seen.rejected is not None and seen.rejected == seen.generation - 1:
         on.connections.suspect(seen, reason=Reason.CONSENT_REVOKED, now=now)
