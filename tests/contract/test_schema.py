@@ -33,6 +33,7 @@ def first_version(world: World, **changes: Any) -> str:
     """Write a connection as the first version did; return its id."""
     made = world.connect()
     tokens = world.on.seal.open(world.row(made.id))
+    sealer = world.on.seal.prepare(ID, subject="ada", connector="mikomo")
     row = {
         "id": ID,
         "schema": 1,
@@ -41,7 +42,7 @@ def first_version(world: World, **changes: Any) -> str:
         "connector": "mikomo",
         "status": "ACTIVE",
         "generation": 4,
-        "token_set": world.on.seal.prepare(ID).seal(tokens, generation=4),
+        "token_set": sealer.seal(tokens, generation=4),
         "login": made.login,
         "issued_at": START,
         "iat": START,
@@ -117,7 +118,8 @@ def test_the_attempt_that_was_under_way_is_followed_by_a_look_into_escrow(world:
 def leave_in_escrow(world: World, connection_id: str) -> None:
     """Put a set into escrow as the first version did."""
     tokens = world.on.seal.open(world.row(connection_id))
-    sealed = world.on.seal.prepare(connection_id).seal(tokens, generation=5)
+    sealer = world.on.seal.prepare(connection_id, subject="ada", connector="mikomo")
+    sealed = sealer.seal(tokens, generation=5)
     world.aws.s3.put_object(
         Bucket=f"{world.prefix}-escrow",
         Key=f"{connection_id}/5",

@@ -113,18 +113,24 @@ def test_the_guard_judges_each_hour_afresh(on: Sending) -> None:
 
 
 def test_a_set_opens_where_and_as_what_it_was_sealed(on: Sending) -> None:
-    sealed = on.seal.prepare(ROW.id).seal(TOKENS, generation=3)
+    sealed = on.seal.prepare(ROW.id, subject="ada", connector="mikomo").seal(TOKENS, generation=3)
     row = dataclasses.replace(ROW, sealed=sealed)
     assert on.seal.open(row) == TOKENS
 
-    for other in ({"generation": 4}, {"id": "d" * 32}, {"sealed": None}):
+    for other in (
+        {"generation": 4},
+        {"id": "d" * 32},
+        {"subject": "eve"},
+        {"connector": "pecan"},
+        {"sealed": None},
+    ):
         with pytest.raises(RowUnreadable):
             on.seal.open(dataclasses.replace(row, **other))
 
 
 def test_a_set_without_a_bearer_opens_as_one(on: Sending) -> None:
     tokens = TokenSet(refresh_token=SecretText("rt"), id_token=None)
-    sealed = on.seal.prepare(ROW.id).seal(tokens, generation=3)
+    sealed = on.seal.prepare(ROW.id, subject="ada", connector="mikomo").seal(tokens, generation=3)
     assert on.seal.open(dataclasses.replace(ROW, sealed=sealed)) == tokens
 
 

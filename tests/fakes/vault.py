@@ -82,25 +82,26 @@ class MemoryControl:
 class MemorySealer:
     """Seals for one connection."""
 
-    connection_id: str
+    bound_to: tuple[str, str, str]
 
     def seal(self, tokens: TokenSet, *, generation: int) -> bytes:
         id_token = tokens.id_token.reveal() if tokens.id_token else None
-        bound = [self.connection_id, generation, tokens.refresh_token.reveal(), id_token]
+        bound = [self.bound_to, generation, tokens.refresh_token.reveal(), id_token]
         return json.dumps(bound).encode()
 
 
 class MemorySeal:
     """A seal that hides nothing but is bound as the real one."""
 
-    def prepare(self, connection_id: str) -> MemorySealer:
-        return MemorySealer(connection_id)
+    def prepare(self, connection_id: str, *, subject: str, connector: str) -> MemorySealer:
+        return MemorySealer((connection_id, subject, connector))
 
     def open(self, connection: Connection) -> TokenSet:
         if connection.sealed is None:
             raise RowUnreadable
-        of, generation, refresh_token, id_token = json.loads(connection.sealed)
-        if (of, generation) != (connection.id, connection.generation):
+        bound_to, generation, refresh_token, id_token = json.loads(connection.sealed)
+        its_own = [connection.id, connection.subject, connection.connector]
+        if (bound_to, generation) != (its_own, connection.generation):
             raise RowUnreadable
         return TokenSet(
             refresh_token=SecretText(refresh_token),

@@ -183,16 +183,17 @@ def _connect(fleet: Fleet, *, due_at: int, expires_at: int) -> str:
     tokens = TokenSet(
         refresh_token=SecretText(store.issue_refresh_token(grant).value), id_token=OLD_BEARER
     )
-    name = _name(number)
+    name, subject = _name(number), f"person-{number}"
+    sealer = world.on.seal.prepare(connection_id, subject=subject, connector="mikomo")
     fleet.table.rows[connection_id] = Connection(
         id=connection_id,
-        subject=f"person-{number}",
+        subject=subject,
         connector="mikomo",
         status=Status.ACTIVE,
         linked_at=START - DAY,
         updated_at=START - DAY,
         generation=1,
-        sealed=world.on.seal.prepare(connection_id).seal(tokens, generation=1),
+        sealed=sealer.seal(tokens, generation=1),
         login=name,
         issued_at=expires_at - DAY,
         iat=START - DAY,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import StrEnum
 from typing import Any
 
@@ -133,13 +133,8 @@ class Watch:
         object.__setattr__(port, name, watched)
 
     def _written(self, landing: Any) -> None:
-        row = Connection(
-            id=landing.connection_id,
-            subject="",
-            connector="",
-            status=Status.ACTIVE,
-            linked_at=0,
-            updated_at=0,
+        row = replace(
+            self._world.row(landing.connection_id),
             generation=landing.generation,
             sealed=landing.sealed,
         )

@@ -11,6 +11,7 @@ REFRESH = f"{CORE}/use_cases/refresh.py"
 SCHEDULE = f"{CORE}/use_cases/schedule.py"
 CALLBACK = f"{CORE}/use_cases/callback.py"
 LOGIN = f"{CORE}/use_cases/login.py"
+SEAL = f"{CORE}/adapters/seal.py"
 
 
 @dataclass(frozen=True)
@@ -243,5 +244,11 @@ GUARDS = (
         SCHEDULE,
         "    if (held.keep_until or 0) > now:  # a renewal that died made it due",
         "    if held.keep_until == 0:  # a renewal that died made it due",
+    ),
+    Guard(
+        "seal: a set opens for its own person and connector alone",
+        SEAL,
+        "parts = (self.environment, self.connection_id, generation, self.subject, self.connector)",
+        "parts = (self.environment, self.connection_id, generation)",
     ),
 )

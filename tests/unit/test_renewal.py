@@ -105,7 +105,7 @@ def test_a_renewal_whose_lease_ran_out_seals_its_set_above_the_newer_one(
             tokens=tokens,
             expires_in=899,
             sent_at=world.clock(),
-            sealer=world.on.seal.prepare(one.id),
+            sealer=world.on.seal.prepare(one.id, subject="ada", connector="mikomo"),
             login=held.login,
         )
         world.on.connections.land(

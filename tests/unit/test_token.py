@@ -124,9 +124,9 @@ def test_nothing_is_sent_without_time_to_persist_the_answer(
 ) -> None:
     prepare = world.on.seal.prepare
 
-    def slowly(connection_id: str) -> Sealer:
+    def slowly(connection_id: str, **of: str) -> Sealer:
         world.time_left = SEND_BUDGET - 1
-        return prepare(connection_id)
+        return prepare(connection_id, **of)
 
     object.__setattr__(world.on.seal, "prepare", slowly)
     world.clock.advance(LIFE)

@@ -1,8 +1,9 @@
 """Sealing of token sets: AES-256-GCM under a KMS data key of its own for every write.
 
 KMS binds the data key to environment and connection (its encryption context, which CloudTrail
-shows for every decrypt); the associated data binds the set to its generation as well. So a sealed
-set moved to another row, or an older one put back, does not open.
+shows for every decrypt); the associated data binds the set to its generation, subject and connector
+as well. So a sealed set moved to another row, an older one put back, or a row that is given to
+another person does not open.
 
 Layout: version (1 byte), length of the encrypted data key (2, big-endian), the encrypted data key,
 nonce (12), ciphertext with tag.
@@ -13,13 +14,14 @@ from __future__ import annotations
 import json
 import os
 import struct
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from botocore.exceptions import BotoCoreError, ClientError
 from cryptography.exceptions import InvalidTag
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
-from token_broker.domain.connection import Connection
+from token_broker.domain.connection import Connection, framed
 from token_broker.domain.errors import (
     BrokerMisconfigured,
     RowUnreadable,
@@ -42,19 +44,36 @@ REFUSALS = frozenset(
 NOT_OURS = frozenset({"InvalidCiphertextException", "IncorrectKeyException"})
 
 
+@dataclass(frozen=True, slots=True)
+class _BoundTo:
+    """Whose a token set is."""
+
+    environment: str
+    connection_id: str
+    subject: str
+    connector: str
+
+    def encryption_context(self) -> dict[str, str]:
+        return {"environment": self.environment, "connection_id": self.connection_id}
+
+    def associated_data(self, generation: int) -> bytes:
+        parts = (self.environment, self.connection_id, generation, self.subject, self.connector)
+        return framed(*map(str, parts)).encode()
+
+
 class KmsSealer:
     """A fresh data key for one set of one connection."""
 
-    def __init__(self, plaintext_key: bytes, encrypted_key: bytes, context: str) -> None:
+    def __init__(self, plaintext_key: bytes, encrypted_key: bytes, bound_to: _BoundTo) -> None:
         self._aead = AESGCM(plaintext_key)
         self._encrypted_key = encrypted_key
-        self._context = context
+        self._bound_to = bound_to
 
     def seal(self, tokens: TokenSet, *, generation: int) -> bytes:
         """Seal a set as that generation of the connection the key was made for."""
         nonce = os.urandom(NONCE_LENGTH)
         ciphertext = self._aead.encrypt(
-            nonce, _to_bytes(tokens), _associated_data(self._context, generation)
+            nonce, _to_bytes(tokens), self._bound_to.associated_data(generation)
         )
         header = HEADER.pack(VERSION, len(self._encrypted_key))
         return header + self._encrypted_key + nonce + ciphertext
@@ -68,52 +87,42 @@ class KmsSeal:
         self._key_arn = key_arn
         self._environment = environment
 
-    def prepare(self, connection_id: str) -> KmsSealer:
+    def prepare(self, connection_id: str, *, subject: str, connector: str) -> KmsSealer:
         """Fetch a data key for the next set of a connection."""
+        bound_to = _BoundTo(self._environment, connection_id, subject, connector)
         try:
             answer = self._client.generate_data_key(
                 KeyId=self._key_arn,
                 KeySpec="AES_256",
-                EncryptionContext=self._encryption_context(connection_id),
+                EncryptionContext=bound_to.encryption_context(),
             )
         except (ClientError, BotoCoreError) as exc:
             raise _failure(exc) from None
-        return KmsSealer(
-            answer["Plaintext"], answer["CiphertextBlob"], self._context(connection_id)
-        )
+        return KmsSealer(answer["Plaintext"], answer["CiphertextBlob"], bound_to)
 
     def open(self, connection: Connection) -> TokenSet:
         """Open the set a row holds; raises RowUnreadable if it is not this row's own."""
         encrypted_key, nonce, ciphertext = _parse(connection.sealed)
+        bound_to = _BoundTo(
+            self._environment, connection.id, connection.subject, connection.connector
+        )
         try:
             data_key = self._client.decrypt(
                 KeyId=self._key_arn,
                 CiphertextBlob=encrypted_key,
-                EncryptionContext=self._encryption_context(connection.id),
+                EncryptionContext=bound_to.encryption_context(),
             )["Plaintext"]
         except (ClientError, BotoCoreError) as exc:
             raise _failure(exc) from None
         try:
             plaintext = AESGCM(data_key).decrypt(
-                nonce,
-                ciphertext,
-                _associated_data(self._context(connection.id), connection.generation),
+                nonce, ciphertext, bound_to.associated_data(connection.generation)
             )
         except (InvalidTag, ValueError):
             raise RowUnreadable(
-                detail="the token set is not of this row and generation, or was altered"
+                detail="the token set is not of this row, person and generation, or was altered"
             ) from None
         return _from_bytes(plaintext)
-
-    def _encryption_context(self, connection_id: str) -> dict[str, str]:
-        return {"environment": self._environment, "connection_id": connection_id}
-
-    def _context(self, connection_id: str) -> str:
-        return f"{self._environment}/{connection_id}"
-
-
-def _associated_data(context: str, generation: int) -> bytes:
-    return f"{context}/{generation}".encode()
 
 
 def _parse(sealed: bytes | None) -> tuple[bytes, bytes, bytes]:

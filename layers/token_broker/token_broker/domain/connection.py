@@ -156,6 +156,9 @@ def login_of(*, environment: str, client_id: str, connector: str, sub: str) -> s
 
     Source: Akoya, unique-keys-and-values.
     """
-    parts = (environment, client_id, connector, sub)
-    framed = "".join(f"{len(part)}:{part}" for part in parts)
-    return hashlib.sha256(framed.encode()).hexdigest()
+    return hashlib.sha256(framed(environment, client_id, connector, sub).encode()).hexdigest()
+
+
+def framed(*parts: str) -> str:
+    """Join parts, each with its length before it, so that no two tuples read the same."""
+    return "".join(f"{len(part)}:{part}" for part in parts)

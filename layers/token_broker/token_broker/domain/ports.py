@@ -266,13 +266,13 @@ class Sealer(Protocol):
 
 
 class Seal(Protocol):
-    """Sealing and opening of token sets, bound to connection and generation.
+    """Sealing and opening of token sets, bound to connection, generation, subject and connector.
 
     Raises UpstreamUnavailable (key service away), BrokerMisconfigured (key refused), RowUnreadable
     (the set is not this row's, or was tampered with).
     """
 
-    def prepare(self, connection_id: str) -> Sealer:
+    def prepare(self, connection_id: str, *, subject: str, connector: str) -> Sealer:
         """Fetch a data key for the next set of a connection."""
 
     def open(self, connection: Connection) -> TokenSet:

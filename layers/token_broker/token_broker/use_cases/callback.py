@@ -334,7 +334,9 @@ class _Exchange:
         on, row = self.on, self.row
         credentials = on.client_secret.read()
         sealers = {
-            connection_id: on.seal.prepare(connection_id)
+            connection_id: on.seal.prepare(
+                connection_id, subject=row.subject, connector=row.connector
+            )
             for connection_id in (row.connection_id, row.replaces)
             if connection_id
         }

@@ -72,7 +72,8 @@ def hand_over(on: Sending, held: Connection, heir: Connection) -> None:
     is_done = heir.consent is not None and heir.consent == consent
     if is_done or (heir.iat is not None and held.iat is not None and heir.iat > held.iat):
         return
-    tokens, sealer = on.seal.open(held), on.seal.prepare(heir.id)
+    tokens = on.seal.open(held)
+    sealer = on.seal.prepare(heir.id, subject=heir.subject, connector=heir.connector)
     claimed = claim(
         on,
         heir.id,

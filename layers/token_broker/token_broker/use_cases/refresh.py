@@ -227,7 +227,7 @@ def _pre_flight(on: Sending, held: Connection, remaining: Remaining) -> _Ready:
     try:
         ready = _Ready(
             tokens=on.seal.open(held),
-            sealer=on.seal.prepare(held.id),
+            sealer=on.seal.prepare(held.id, subject=held.subject, connector=held.connector),
             credentials=on.client_secret.read(),
         )
         on.id_tokens.prepare()

@@ -73,6 +73,7 @@ def bring_in(on: Sending, held: Held, *, dry_run: bool) -> Arrival:
         return Arrival(connection_id=None, is_new=True)
     connection_id, now = on.new_id(), on.clock()
     tokens = TokenSet(refresh_token=held.refresh_token, id_token=held.id_token)
+    sealer = on.seal.prepare(connection_id, subject=held.subject, connector=held.connector)
     claims = on.id_tokens.claims(held.id_token)
     left = min(claims.exp - now, lifetime(claims, None)) if claims else 0
     on.connections.bring_in(
@@ -84,7 +85,7 @@ def bring_in(on: Sending, held: Held, *, dry_run: bool) -> Arrival:
             linked_at=now,
             updated_at=now,
             generation=1,
-            sealed=on.seal.prepare(connection_id).seal(tokens, generation=1),
+            sealed=sealer.seal(tokens, generation=1),
             login=login,
             issued_at=now,
             iat=iat,
