@@ -151,7 +151,6 @@ class Stack:
                 "IdentityProviderUrl": provider.url,
                 "IdentityProviderAllowedHosts": urlsplit(provider.url).hostname or "",
                 "EmbeddedAws": "true",
-                "SendPkce": "true" if provider.is_ours else "false",
                 "IdTokenVerification": "strict" if provider.is_ours else "warn",
             }
             | dict(parameters),

@@ -38,7 +38,7 @@ from token_broker.adapters.control_table import DynamoControl
 from token_broker.adapters.escrow import S3Escrow
 from token_broker.adapters.id_token import OpenIdTokens, SigningKeys
 from token_broker.adapters.seal import KmsSeal
-from token_broker.domain.authorization import Redirect
+from token_broker.domain.authorization import CodeBinding, Redirect
 from token_broker.domain.connection import Connection, Status
 from token_broker.domain.errors import TokenBrokerError
 from token_broker.domain.ports import (
@@ -439,7 +439,7 @@ def _create(
         record=record,
     )
     finishing = callback.Finishing(
-        authorizations=authorizations, require_confirmation=True, send_pkce=True
+        authorizations=authorizations, require_confirmation=True, code_binding=CodeBinding.NONCE
     )
     return cls(
         clock=clock,

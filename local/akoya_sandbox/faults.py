@@ -271,6 +271,12 @@ FAULTS: Mapping[str, Fault] = {
             _TOKENS,
             claims=lambda claims: {**claims, "accounts": [f"account-{n:027}" for n in range(2000)]},
         ),
+        Fault(
+            "nonce_missing",
+            "The id_token does not repeat the nonce.",
+            ("exchange",),
+            claims=lambda claims: {k: v for k, v in claims.items() if k != "nonce"},
+        ),
         Fault("unknown_key", "The id_token names a key nobody published.", _TOKENS, kid="unknown"),
     )
 }

@@ -207,6 +207,16 @@ def test_a_fault_on_an_exchange_uses_the_code_or_not(
     assert obtain(provider, code).status == (400 if used else 200)
 
 
+def test_an_exchange_may_be_answered_without_the_nonce(provider: AkoyaProvider) -> None:
+    provider.arm({"fault": "nonce_missing", "times": 1})
+
+    first = obtain(provider, consent(provider, nonce="n-1")["code"]).json()
+    second = obtain(provider, consent(provider, nonce="n-2")["code"]).json()
+
+    assert "nonce" not in claims_of(first)
+    assert claims_of(second)["nonce"] == "n-2"
+
+
 @pytest.mark.parametrize(
     ("fault", "status", "revoked"),
     [

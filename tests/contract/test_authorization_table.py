@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from tests.world import World
-from token_broker.domain.authorization import Authorization, Progress, Result
+from token_broker.domain.authorization import Authorization, Progress, Result, StoredOpening
 from token_broker.domain.connection import Lease
 from token_broker.domain.ports import AuthorizationTable
 
@@ -20,6 +20,7 @@ ROW = Authorization(
     expires_at=NOW + 900,
     openings={},
 )
+OPENING = StoredOpening(cookie_hash="c", sent_pkce=True)
 FIRST, SECOND = Lease(id="first", until=NOW + 95), Lease(id="second", until=NOW + 95)
 DECLINED = Result(status="declined", connection_id="c" * 32, error="access_denied")
 
@@ -40,7 +41,7 @@ def test_openings_are_added_while_open_in_time_and_below_the_most(
     table: AuthorizationTable,
 ) -> None:
     def opened(state: str, *, now: int = NOW) -> bool:
-        return table.add_opening(ROW.id, state_hash=state, cookie_hash="c", now=now, most=2)
+        return table.add_opening(ROW.id, state_hash=state, opening=OPENING, now=now, most=2)
 
     assert not opened("late", now=NOW + 900)
     assert opened("one")
@@ -48,11 +49,11 @@ def test_openings_are_added_while_open_in_time_and_below_the_most(
     assert not opened("three")
     row = table.get(ROW.id)
     assert row is not None
-    assert row.openings == {"one": "c", "two": "c"}
+    assert row.openings == {"one": OPENING, "two": OPENING}
 
 
 def test_an_unknown_row_is_not_opened_into_being(table: AuthorizationTable) -> None:
-    assert not table.add_opening("0" * 64, state_hash="s", cookie_hash="c", now=NOW, most=2)
+    assert not table.add_opening("0" * 64, state_hash="s", opening=OPENING, now=NOW, most=2)
     assert table.get("0" * 64) is None
 
 
@@ -60,7 +61,7 @@ def test_one_attempt_wins_the_exchange(table: AuthorizationTable) -> None:
     assert table.begin_exchange(ROW.id, attempt=FIRST, now=NOW)
     assert not table.begin_exchange(ROW.id, attempt=SECOND, now=NOW)
     assert table.begin_exchange(ROW.id, attempt=FIRST, now=NOW)  # the same, delivered twice
-    assert not table.add_opening(ROW.id, state_hash="s", cookie_hash="c", now=NOW, most=2)
+    assert not table.add_opening(ROW.id, state_hash="s", opening=OPENING, now=NOW, most=2)
 
 
 def test_nobody_exchanges_when_the_time_is_over(table: AuthorizationTable) -> None:

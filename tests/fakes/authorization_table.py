@@ -6,7 +6,7 @@ import threading
 from dataclasses import replace
 from typing import Any
 
-from token_broker.domain.authorization import Authorization, Progress, Result
+from token_broker.domain.authorization import Authorization, Progress, Result, StoredOpening
 from token_broker.domain.connection import Lease
 from token_broker.domain.errors import StaleGeneration
 
@@ -27,7 +27,13 @@ class MemoryAuthorizationTable:
         return self.rows.get(authorization_id)
 
     def add_opening(
-        self, authorization_id: str, *, state_hash: str, cookie_hash: str, now: int, most: int
+        self,
+        authorization_id: str,
+        *,
+        state_hash: str,
+        opening: StoredOpening,
+        now: int,
+        most: int,
     ) -> bool:
         with self._mutex:
             row = self.rows.get(authorization_id)
@@ -36,7 +42,7 @@ class MemoryAuthorizationTable:
             openings = dict(row.openings or {})
             if len(openings) >= most:
                 return False
-            return self._put(row, openings=openings | {state_hash: cookie_hash})
+            return self._put(row, openings=openings | {state_hash: opening})
 
     def begin_exchange(self, authorization_id: str, *, attempt: Lease, now: int) -> bool:
         with self._mutex:

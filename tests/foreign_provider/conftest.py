@@ -95,7 +95,6 @@ def foreign_stack() -> Iterator[dict[str, Any]]:
             with_demo=False,
             parameters={
                 "IdTokenVerification": "strict",
-                "SendPkce": "true",
                 "ScheduleState": "DISABLED",
             },
         )

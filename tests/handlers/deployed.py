@@ -111,6 +111,7 @@ def environment(aws: Aws, prefix: str) -> dict[str, str]:
         "IDENTITY_PROVIDER_ALLOWED_HOSTS": "",
         "ID_TOKEN_VERIFICATION": "strict",
         "SEND_PKCE": "true",
+        "CODE_BINDING": "nonce",
         "PUBLIC_BASE_URL": "",
         "RETURN_TO_ALLOW_LIST": "https://app.example/return",
         "SCOPES": "openid profile offline_access",

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from contextlib import suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from enum import StrEnum
+from urllib.parse import parse_qs, urlsplit
 
 from tests.between import table_away
 from tests.interleavings.cuts import Flow
-from tests.world import World
+from tests.world import BROKER, World
 from token_broker.domain.authorization import Redirect
 from token_broker.domain.errors import TokenBrokerError
 from token_broker.use_cases import transfer
@@ -213,9 +214,22 @@ def _export(world: World) -> Prepared:
     return prepared
 
 
+def _injected_code(world: World) -> Prepared:
+    """Another's code in this browser, and an Akoya that repeats no nonce: nobody is connected."""
+    world.linking = replace(world.linking, send_pkce=False)
+    world.finishing = replace(world.finishing, require_confirmation=False)
+    world.provider.arm({"fault": "nonce_missing"})
+    mine, theirs = sent_out(world), sent_out(world, "eve", user="mikomo_2")
+    (code,) = parse_qs(urlsplit(theirs.address).query)["code"]
+    (state,) = parse_qs(urlsplit(mine.address).query)["state"]
+    person = Person("ada", f"{BROKER}/callback?state={state}&code={code}")
+    return Prepared(person.comes_back, End.LET_GO, CALLBACK_TIMEOUT, goes_on=person.comes_back)
+
+
 CASES = (
     Case("exchange", _exchange),
     Case("exchange, and the person leaves", _exchange_of_one_who_leaves),
+    Case("injected code", _injected_code),
     Case("refresh by schedule", _schedule),
     Case("refresh by hand-out", _hand_out),
     Case("refresh of a rejected bearer", _rejected),

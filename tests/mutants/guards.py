@@ -170,8 +170,38 @@ GUARDS = (
     Guard(
         "cookie binding",
         CALLBACK,
-        " or not link.matches(cookie, stored):",
-        ":",
+        "        or not link.matches(cookie, stored.cookie_hash)\n",
+        "",
+    ),
+    Guard(
+        "code binding: a new link needs the nonce",
+        CALLBACK,
+        "            case CodeBinding.NONCE:\n                return False\n",
+        "            case CodeBinding.NONCE:\n                return True\n",
+    ),
+    Guard(
+        "code binding: PKCE that was not sent binds nothing",
+        CALLBACK,
+        "            case CodeBinding.PKCE:\n                return self.opening.sent_pkce\n",
+        "            case CodeBinding.PKCE:\n                return True\n",
+    ),
+    Guard(
+        "code binding: a foreign nonce is refused",
+        CALLBACK,
+        "return self._nonce_in(tokens) not in (None, link.nonce(self.cookie))",
+        "return self._nonce_in(tokens) == ()",
+    ),
+    Guard(
+        "code binding: a set that is not to be used never becomes a connection",
+        CALLBACK,
+        "    if target.status is Status.LINKING and landing.verdict is Verdict.BAD:\n",
+        "    if target.status is Status.LINKING and landing.generation < 0:\n",
+    ),
+    Guard(
+        "PKCE: the verifier goes where the challenge went, and only there",
+        CALLBACK,
+        "link.code_verifier(self.cookie) if self.opening.sent_pkce else None",
+        "link.code_verifier(self.cookie)",
     ),
     Guard(
         "login pointer: who confirms takes the login over",

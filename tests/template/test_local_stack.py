@@ -79,3 +79,9 @@ def test_the_public_address_cuts_answers_off_in_the_gateways_words(stack: Deploy
     answers = stack.properties("Api")["Body"]["x-amazon-apigateway-gateway-responses"]
     template = answers["INTEGRATION_TIMEOUT"]["responseTemplates"]["application/json"]
     assert json.loads(TIMED_OUT) == json.loads(template)
+
+
+def test_the_local_stack_binds_codes_as_the_shipped_one_does() -> None:
+    for file in ("local/stack.py", "local/deploy.py", "tests/foreign_provider/conftest.py"):
+        text = (ROOT / file).read_text()
+        assert not [name for name in ("SendPkce", "CodeBinding") if name in text]

@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 
 from tests.template.deployed import Deployed, deployed, source
+from token_broker.domain.authorization import CodeBinding
 from token_broker.domain.errors import BrokerMisconfigured
 from token_broker.runtime import bootstrap, settings
 
@@ -93,6 +94,7 @@ def test_template_and_code_agree_on_the_bounds_of_a_number(parameter: str) -> No
         ("Environment", set(settings.IDENTITY_PROVIDER_URLS)),
         ("IdTokenVerification", set(settings.IdTokenVerification)),
         ("SendPkce", {"true", "false"}),
+        ("CodeBinding", set(CodeBinding)),
         ("RequireConfirmation", {"true", "false"}),
     ],
 )
@@ -127,3 +129,16 @@ def test_a_deploy_is_told_what_it_needs(stack: Deployed) -> None:
 def test_the_callback_lies_under_the_public_base_url() -> None:
     stack = deployed(PublicBaseUrl="https://connect.example")
     assert stack.outputs["CallbackUrl"]["Value"] == "https://connect.example/callback"
+
+
+def test_a_code_is_bound_to_its_browser_unless_somebody_says_otherwise() -> None:
+    parameters = source()["Parameters"]
+    assert parameters["SendPkce"]["Default"] == "true"
+    assert parameters["CodeBinding"]["Default"] == CodeBinding.NONCE
+
+
+def test_what_is_not_sent_is_not_deployed_as_what_binds() -> None:
+    (rule,) = source()["Rules"].values()
+    assert rule["RuleCondition"] == {"Fn::Equals": [{"Ref": "CodeBinding"}, CodeBinding.PKCE]}
+    (assertion,) = rule["Assertions"]
+    assert assertion["Assert"] == {"Fn::Equals": [{"Ref": "SendPkce"}, "true"]}

@@ -16,7 +16,8 @@ GOOD = {
     "IDENTITY_PROVIDER_URL": "",
     "IDENTITY_PROVIDER_ALLOWED_HOSTS": "",
     "ID_TOKEN_VERIFICATION": "warn",
-    "SEND_PKCE": "false",
+    "SEND_PKCE": "true",
+    "CODE_BINDING": "nonce",
     "PUBLIC_BASE_URL": "",
     "RETURN_TO_ALLOW_LIST": "https://app.example/return",
     "SCOPES": "openid profile offline_access",
@@ -51,6 +52,7 @@ def read_all(environ: Mapping[str, str]) -> None:
         ("IDENTITY_PROVIDER_URL", "https://user@idp.example"),
         ("ID_TOKEN_VERIFICATION", "maybe"),
         ("SEND_PKCE", "yes"),
+        ("CODE_BINDING", "none"),
         ("PUBLIC_BASE_URL", "http://broker.example"),
         ("PUBLIC_BASE_URL", "https://broker.example/?x=1"),
         ("RETURN_TO_ALLOW_LIST", ""),
@@ -101,3 +103,9 @@ def test_plain_http_is_for_loopback_alone() -> None:
         GOOD | {"IDENTITY_PROVIDER_URL": "http://localhost:8702"}
     )
     assert provider.token_endpoint == "http://localhost:8702/token"
+
+
+def test_what_is_not_sent_binds_no_code() -> None:
+    with pytest.raises(BrokerMisconfigured) as refused:
+        read_all(GOOD | {"SEND_PKCE": "false", "CODE_BINDING": "pkce"})
+    assert "CODE_BINDING" in (refused.value.detail or "")

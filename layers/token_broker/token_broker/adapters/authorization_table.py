@@ -17,7 +17,7 @@ from token_broker.adapters.dynamodb import (
     unavailable,
     versioned,
 )
-from token_broker.domain.authorization import Authorization, Progress, Result
+from token_broker.domain.authorization import Authorization, Progress, Result, StoredOpening
 from token_broker.domain.connection import Lease
 from token_broker.domain.errors import RowUnreadable, StaleGeneration
 
@@ -71,14 +71,25 @@ class DynamoAuthorizationTable:
         return _authorization(from_wire(answer["Item"])) if "Item" in answer else None
 
     def add_opening(
-        self, authorization_id: str, *, state_hash: str, cookie_hash: str, now: int, most: int
+        self,
+        authorization_id: str,
+        *,
+        state_hash: str,
+        opening: StoredOpening,
+        now: int,
+        most: int,
     ) -> bool:
         """Add an opening while OPEN, unexpired and below `most`; tell whether it was added."""
         return self._update(
             authorization_id,
-            "SET openings.#state = :cookie",
+            "SET openings.#state = :opening",
             "progress = :open AND valid_until > :now AND size(openings) < :most",
-            {":cookie": cookie_hash, ":open": Progress.OPEN.value, ":now": now, ":most": most},
+            {
+                ":opening": {"cookie_hash": opening.cookie_hash, "sent_pkce": opening.sent_pkce},
+                ":open": Progress.OPEN.value,
+                ":now": now,
+                ":most": most,
+            },
             names={"#state": state_hash},
         )
 
@@ -192,7 +203,10 @@ def _authorization(row: Row) -> Authorization:
             redirect_uri=row["redirect_uri"],
             expires_at=int(row["valid_until"]),
             progress=Progress(row["progress"]),
-            openings=row["openings"],
+            openings={
+                state_hash: StoredOpening(**opening)
+                for state_hash, opening in row["openings"].items()
+            },
             attempt=attempt,
             finished_by=row.get("finished_by"),
             result=Result(**row["outcome"]) if "outcome" in row else None,

@@ -24,6 +24,14 @@ CODE_LIFE = 300  # Akoya: an authorization code lives five minutes
 MOST_OPENINGS = 20
 
 
+class CodeBinding(StrEnum):
+    """What shows that a code was issued to the very browser that brings it (RFC 9700 4.5)."""
+
+    NONCE = "nonce"  # Akoya repeats the nonce in the id_token (OpenID Connect Core 3.1.3.7)
+    PKCE = "pkce"  # or enforces PKCE, by the operator's word (RFC 7636)
+    UNBOUND = "unbound-codes-accepted"  # nothing has to: anybody's code links a login to a victim
+
+
 class Progress(StrEnum):
     """How far the attempt is; it only ever moves down, but for OPEN again if nothing was sent."""
 
@@ -44,6 +52,14 @@ class Result:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class StoredOpening:
+    """What the row keeps of one opening of the start link."""
+
+    cookie_hash: str
+    sent_pkce: bool  # the verifier goes with the code if, and only if, the challenge went before
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Authorization:
     """One row: an attempt to connect. `id` is the hash of the ticket."""
 
@@ -55,7 +71,7 @@ class Authorization:
     redirect_uri: str
     expires_at: int
     progress: Progress = Progress.OPEN
-    openings: Mapping[str, str] | None = None  # hash of the state -> hash of the cookie
+    openings: Mapping[str, StoredOpening] | None = None  # by the hash of their state
     attempt: Lease | None = None
     replaces: str | None = None  # the connection whose consent is renewed
     finished_by: str | None = None  # the opening (hash of its state) whose code was exchanged

@@ -9,7 +9,7 @@ from collections.abc import Callable, Collection, Iterator
 from dataclasses import dataclass
 from typing import Protocol
 
-from token_broker.domain.authorization import Authorization, Result
+from token_broker.domain.authorization import Authorization, Result, StoredOpening
 from token_broker.domain.connection import (
     Connection,
     Landing,
@@ -219,7 +219,13 @@ class AuthorizationTable(Protocol):
         """Read one row, strongly consistent."""
 
     def add_opening(
-        self, authorization_id: str, *, state_hash: str, cookie_hash: str, now: int, most: int
+        self,
+        authorization_id: str,
+        *,
+        state_hash: str,
+        opening: StoredOpening,
+        now: int,
+        most: int,
     ) -> bool:
         """Add an opening while OPEN, unexpired and below `most`; tell whether it was added."""
 

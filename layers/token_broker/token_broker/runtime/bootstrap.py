@@ -169,7 +169,7 @@ def finishing(environ: Mapping[str, str] = os.environ) -> tuple[Sending, Finishi
     return sending(environ), Finishing(
         authorizations=authorization_table(environ, boto3.client("dynamodb", config=PATIENT)),
         require_confirmation=settings.require_confirmation(environ),
-        send_pkce=provider.send_pkce,
+        code_binding=provider.code_binding,
     )
 
 

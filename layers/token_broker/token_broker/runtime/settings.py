@@ -12,6 +12,7 @@ from enum import StrEnum
 from typing import TypeVar
 from urllib.parse import urlsplit
 
+from token_broker.domain.authorization import CodeBinding
 from token_broker.domain.errors import BrokerMisconfigured
 
 T = TypeVar("T")
@@ -101,6 +102,7 @@ class IdentityProvider:
     base_url: str
     verification: IdTokenVerification
     send_pkce: bool
+    code_binding: CodeBinding
 
     @classmethod
     def from_env(cls, environ: Mapping[str, str]) -> IdentityProvider:
@@ -116,12 +118,20 @@ class IdentityProvider:
                 detail="IDENTITY_PROVIDER_URL names a host that IDENTITY_PROVIDER_ALLOWED_HOSTS "
                 "does not list: correct the one or the other"
             )
+        send_pkce = _read(environ, "SEND_PKCE", _flag)
+        code_binding = _read(environ, "CODE_BINDING", CodeBinding)
+        if code_binding is CodeBinding.PKCE and not send_pkce:
+            raise BrokerMisconfigured(
+                detail="CODE_BINDING is pkce and SEND_PKCE is false: what is not sent binds "
+                "nothing; correct the parameter CodeBinding or SendPkce"
+            )
         return cls(
             environment=environment,
             client_id=_read(environ, "CLIENT_ID", _text),
             base_url=override or IDENTITY_PROVIDER_URLS[environment],
             verification=_read(environ, "ID_TOKEN_VERIFICATION", IdTokenVerification),
-            send_pkce=_read(environ, "SEND_PKCE", _flag),
+            send_pkce=send_pkce,
+            code_binding=code_binding,
         )
 
     @property

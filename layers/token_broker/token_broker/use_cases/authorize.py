@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from urllib.parse import urlencode, urlsplit
 
 from token_broker.domain import authorization as link
-from token_broker.domain.authorization import Authorization, Opening, Progress
+from token_broker.domain.authorization import Authorization, Opening, Progress, StoredOpening
 from token_broker.domain.connection import Status
 from token_broker.domain.errors import ConnectionNotFound, RequestRejected, TicketInvalid
 from token_broker.domain.ports import (
@@ -150,7 +150,7 @@ def start(on: Linking, *, ticket: str) -> Opening:
     if not on.authorizations.add_opening(
         row.id,
         state_hash=link.fingerprint(state),
-        cookie_hash=link.fingerprint(cookie),
+        opening=StoredOpening(cookie_hash=link.fingerprint(cookie), sent_pkce=on.send_pkce),
         now=now,
         most=link.MOST_OPENINGS,
     ):

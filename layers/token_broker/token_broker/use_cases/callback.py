@@ -11,7 +11,14 @@ from contextlib import suppress
 from dataclasses import dataclass, replace
 
 from token_broker.domain import authorization as link
-from token_broker.domain.authorization import Authorization, Progress, Redirect, Result
+from token_broker.domain.authorization import (
+    Authorization,
+    CodeBinding,
+    Progress,
+    Redirect,
+    Result,
+    StoredOpening,
+)
 from token_broker.domain.connection import Connection, Landing, Lease, Status
 from token_broker.domain.errors import (
     ConnectionNotFound,
@@ -84,7 +91,7 @@ class Finishing:
 
     authorizations: AuthorizationTable
     require_confirmation: bool
-    send_pkce: bool
+    code_binding: CodeBinding
 
 
 def finish(
@@ -102,6 +109,7 @@ def finish(
     """
     authorizations = finishing.authorizations
     row, opened_by, cookie = _bound(authorizations, response, cookies)
+    opening = (row.openings or {})[opened_by]
     if row.result:
         return _told(row, row.result, opened_by, cookie)
     if response.error is None and response.code is None:
@@ -121,6 +129,7 @@ def finish(
             finishing=finishing,
             row=row,
             attempt=attempt,
+            opening=opening,
             cookie=cookie,
             remaining=remaining,
         ).result(response.code)
@@ -145,7 +154,12 @@ def _bound(
     opened_by = link.fingerprint(response.state)
     cookie = cookies.get(link.cookie_name(response.state))
     stored = (row.openings or {}).get(opened_by) if row else None
-    if row is None or stored is None or cookie is None or not link.matches(cookie, stored):
+    if (
+        row is None
+        or stored is None
+        or cookie is None
+        or not link.matches(cookie, stored.cookie_hash)
+    ):
         raise StateInvalid
     return row, opened_by, cookie
 
@@ -260,8 +274,14 @@ def _settle_login(on: Sending, landed: Connection) -> bool:
 def _lands_as(
     on: Sending, finishing: Finishing, target: Connection, landing: Landing
 ) -> tuple[Status, int]:
-    """Return what a consent makes of the row it lands in, and when that is due."""
+    """Return what a consent makes of the row it lands in, and when that is due.
+
+    A new link whose set is not to be used never becomes a connection: the schedule gives the set
+    to the connection that owns the login, or revokes it where nobody needs it.
+    """
     now = on.clock()
+    if target.status is Status.LINKING and landing.verdict is Verdict.BAD:
+        return Status.REVOKE_PENDING, now
     if target.status is Status.LINKING and finishing.require_confirmation:
         return Status.PENDING_CONFIRMATION, now
     return Status.ACTIVE, on.policy.due_at(
@@ -302,6 +322,7 @@ class _Exchange:
     finishing: Finishing
     row: Authorization
     attempt: Lease
+    opening: StoredOpening
     cookie: SecretText
     remaining: Remaining
 
@@ -394,7 +415,7 @@ class _Exchange:
 
     def _send(self, code: SecretText, credentials: ClientCredentials) -> Answer:
         on = self.on
-        verifier = link.code_verifier(self.cookie) if self.finishing.send_pkce else None
+        verifier = link.code_verifier(self.cookie) if self.opening.sent_pkce else None
 
         def send(credentials: ClientCredentials) -> Answer:
             return on.token_endpoint.exchange(
@@ -420,9 +441,10 @@ class _Exchange:
     ) -> Result:
         """Persist first, in the row of the login that came back; then check the bearer."""
         on, renewed = self.on, prepared.renewed
+        is_bound = self._is_bound(tokens)
 
         def landing(target: Connection) -> Landing:
-            return landing_of(
+            made = landing_of(
                 on,
                 connection_id=target.id,
                 connector=target.connector,
@@ -436,12 +458,20 @@ class _Exchange:
                 consent=self.attempt.id,
                 nonce=link.nonce(self.cookie),
             )
+            is_new = target.id == prepared.linking.id
+            return replace(made, verdict=Verdict.BAD) if is_new and not is_bound else made
 
         target = prepared.linking
         if renewed and landing(renewed).login == renewed.login:
             target = renewed
         landed = self._persist(target, landing)
         self._tidy(prepared, target)
+        if self._is_foreign(tokens):  # refused for a renewal, too; the set stays with its login
+            on.record("id_token_nonce_foreign", connection_id=landed.id)
+            return self._failed("server_error")
+        if target is prepared.linking and not is_bound:
+            self._report_unbound(landed)
+            return self._failed("code_unbound")
         landed = judged(on, landed, tokens, nonce=link.nonce(self.cookie))
         if landed.verdict is Verdict.BAD:
             if target is prepared.linking:  # what was connected before stays so
@@ -453,6 +483,38 @@ class _Exchange:
         if renewed and target is prepared.linking:
             on.record("login_changed", connection_id=renewed.id)
         return _success(self.row, landed)
+
+    def _nonce_in(self, tokens: TokenSet) -> str | None:
+        claims = self.on.id_tokens.claims(tokens.id_token)
+        return claims.nonce if claims else None
+
+    def _is_foreign(self, tokens: TokenSet) -> bool:
+        """Return whether the code was issued to another browser: the mark of an injected one."""
+        return self._nonce_in(tokens) not in (None, link.nonce(self.cookie))
+
+    def _is_bound(self, tokens: TokenSet) -> bool:
+        """Return whether the code is known to be issued to this browser, or nobody has to know."""
+        if self._nonce_in(tokens) is not None:
+            return not self._is_foreign(tokens)
+        match self.finishing.code_binding:
+            case CodeBinding.NONCE:
+                return False
+            case CodeBinding.PKCE:
+                return self.opening.sent_pkce
+            case CodeBinding.UNBOUND:
+                return True
+
+    def _report_unbound(self, landed: Connection) -> None:
+        on = self.on
+        on.record("code_unbound", connection_id=landed.id, connector=landed.connector)
+        on.record(
+            "broker_misconfigured",
+            connection_id=landed.id,
+            detail="Akoya did not repeat the nonce, so nothing shows that the code was issued to "
+            "this browser; accepting it would let anybody link a bank login of their own, or a "
+            "stolen code, to another person. If Akoya enforces PKCE, set the parameter "
+            "CodeBinding to pkce (README: deploy, first connect)",
+        )
 
     def _persist(self, target: Connection, landing: Callable[[Connection], Landing]) -> Connection:
         """Land the set; one of a renewal that met a newer set is sealed again above that one."""

@@ -95,7 +95,8 @@ def hand_over(on: Sending, held: Connection, heir: Connection) -> None:
             login=held.login,
             issued_at=held.issued_at or now,
             expires_at=held.expires_at or now,
-            verdict=held.verdict,
+            # Whose browser brought the code is nothing to the heir: it is that login's bearer.
+            verdict=Verdict.UNVERIFIED if tokens.id_token else Verdict.BAD,
             iat=held.iat,
             consent=consent,
         ),
