@@ -69,7 +69,10 @@ def create_tables(dynamodb: Any, prefix: str) -> None:
                     {"AttributeName": "shard", "KeyType": "HASH"},
                     {"AttributeName": "due_at", "KeyType": "RANGE"},
                 ],
-                "Projection": {"ProjectionType": "KEYS_ONLY"},
+                "Projection": {
+                    "ProjectionType": "INCLUDE",
+                    "NonKeyAttributes": ["status", "expires_at", "asked_at", "suspect"],
+                },
             },
             {
                 "IndexName": "subject",

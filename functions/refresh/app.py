@@ -30,7 +30,7 @@ def lambda_handler(_event: dict[str, Any], context: Any) -> dict[str, int]:
         )
     except Reported as exc:
         record_failure(exc)
-        run = schedule.Run()  # not failed: a human would find the queue full after the incident
+        run = schedule.Run()  # it has an alarm of its own; a failed run would be a second one
     except Exception as exc:  # noqa: BLE001 - Lambda would log its text
         record_failure(exc)
         raise RunFailedError("see the log line before this one") from None

@@ -88,6 +88,35 @@ def test_due_lists_what_is_due_oldest_first_and_no_more_than_asked(table: Connec
     assert table.due(now=NOW + 9, limit=3) == []
 
 
+def test_expiries_are_of_bearers_in_use_whose_refresh_is_due_by_then(
+    table: ConnectionTable,
+) -> None:
+    def connection(name: str, **how: Any) -> None:
+        made: dict[str, Any] = {
+            "id": name * 32,
+            "status": Status.ACTIVE,
+            "asked_at": NOW,
+            "expires_at": NOW + int(name),
+            "due_at": NOW + 900,
+        }
+        table.create(linking(**made | how))
+
+    connection("1")
+    connection("2")
+    connection("3", due_at=NOW + 901)
+    connection("4", asked_at=NOW - 1)
+    connection("5", asked_at=None)
+    connection("6", status=Status.REAUTH_REQUIRED)
+    connection("7", expires_at=None)
+    connection(
+        "8", suspect=Suspect(generation=0, reason=Reason.GRANT_DEAD, since=NOW, streak_since=NOW)
+    )
+
+    found = table.expiries(due_until=NOW + 900, asked_since=NOW)
+
+    assert sorted(found) == [NOW + 1, NOW + 2]
+
+
 # ── linking ──────────────────────────────────────────────────────────────────────────────────────
 
 

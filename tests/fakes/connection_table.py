@@ -75,6 +75,19 @@ class MemoryConnectionTable:
             ]
         return sorted(found, key=lambda entry: entry[1])[:limit]
 
+    def expiries(self, *, due_until: int, asked_since: int) -> list[int]:
+        with self._mutex:
+            return [
+                row.expires_at
+                for row in self.rows.values()
+                if row.status is Status.ACTIVE
+                and row.expires_at is not None
+                and row.due_at is not None
+                and row.due_at <= due_until
+                and (row.asked_at or 0) >= asked_since
+                and row.suspect is None
+            ]
+
     # ── one attempt ──────────────────────────────────────────────────────────────────────────────
 
     def claim(

@@ -212,10 +212,23 @@ def test_a_run_whose_alarm_has_spoken_leaves_no_failure_for_a_human_to_clear(
     printed = capsys.readouterr().out
     assert '"table_foreign"' in printed
     assert '"broker_misconfigured"' not in printed
+    assert counted(printed, "run_completed") == 0
 
 
-def test_a_failed_run_says_so_to_lambda_without_saying_why(
-    broker: Deployed, monkeypatch: pytest.MonkeyPatch
+def test_a_good_run_is_counted(broker: Deployed, capsys: pytest.CaptureFixture[str]) -> None:
+    broker.handle("refresh.schedule")
+
+    assert counted(capsys.readouterr().out, "run_completed") == 1
+
+
+def counted(printed: str, metric: str) -> int:
+    """Return how often a metric was counted in CloudWatch's embedded format."""
+    lines = [json.loads(line) for line in printed.splitlines()]
+    return sum(len(line.get(metric, [])) for line in lines if "_aws" in line)
+
+
+def test_a_failed_run_says_so_to_lambda_without_saying_why_and_is_not_counted(
+    broker: Deployed, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     def fail(*_: Any, **__: Any) -> None:
         raise ValueError("rt-secret in the text")
@@ -226,3 +239,4 @@ def test_a_failed_run_says_so_to_lambda_without_saying_why(
         broker.handle("refresh.schedule")
     assert "secret" not in str(failed.value)
     assert failed.value.__suppress_context__
+    assert counted(capsys.readouterr().out, "run_completed") == 0

@@ -40,11 +40,16 @@ class Alarm:
         self.is_on = sum(self._breaches) >= self.properties["DatapointsToAlarm"]
 
     def _is_breach(self, found: list[int]) -> bool:
-        assert self.properties["ComparisonOperator"] == "GreaterThanThreshold"
         if not found:
             return bool(self.properties["TreatMissingData"] == "breaching")
         value = sum(found) if self.properties["Statistic"] == "Sum" else max(found)
-        return bool(value > self.properties["Threshold"])
+        threshold, operator = self.properties["Threshold"], self.properties["ComparisonOperator"]
+        return bool(
+            {
+                "GreaterThanThreshold": value > threshold,
+                "LessThanThreshold": value < threshold,
+            }[operator]
+        )
 
 
 class Alarms:
@@ -75,6 +80,11 @@ class Alarms:
         on |= {name for name, rule in self._rules.items() if _holds(rule["AlarmRule"], on)}
         self.pages += sorted(name for name in on - self._on if self._pages(name))
         self._on = on
+
+    @property
+    def on(self) -> frozenset[str]:
+        """The alarms whose state is ALARM."""
+        return frozenset(self._on)
 
     def _pages(self, name: str) -> bool:
         properties = self._rules.get(name) or self._alarms[name].properties

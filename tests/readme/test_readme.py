@@ -54,6 +54,13 @@ def test_every_error_a_caller_can_meet_is_explained() -> None:
     assert {code for code in codes if f"`{code}`" not in README} == set()
 
 
+def test_the_alarms_it_reckons_with_are_the_templates() -> None:
+    kinds = [one["Type"] for one in TEMPLATE["Resources"].values()]
+    alarms = kinds.count("AWS::CloudWatch::Alarm")
+    assert f"{alarms} alarms ${alarms / 10:.2f}" in README
+    assert kinds.count("AWS::CloudWatch::CompositeAlarm") == 1
+
+
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
 def test_every_relative_link_leads_somewhere(page: Path) -> None:
     for target in re.findall(r"\]\((?!https?:|#)([^)#]+)", page.read_text()):

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from tests.template.deployed import Deployed, deployed
-from token_broker.runtime.observability import ALARMING, GAUGES
+from token_broker.runtime.observability import ALARMING, GAUGES, WATCHED
 
 TOPIC = "arn:aws:sns:us-east-1:123456789012:on-call"
 SUMMARY = "UnexplainedAlarm"
@@ -42,7 +42,8 @@ def rule() -> tuple[set[str], set[str]]:
 
 
 def test_whatever_the_code_calls_alarming_has_an_alarm(alarms: dict[str, dict[str, Any]]) -> None:
-    assert set(ours(alarms)) == ALARMING | GAUGES
+    assert set(ours(alarms)) == ALARMING | WATCHED
+    assert WATCHED - {"run_completed"} <= GAUGES.keys()
 
 
 def test_an_alarm_looks_where_the_functions_count(
@@ -105,12 +106,34 @@ def test_without_a_topic_alarms_only_change_their_state(stack: Deployed) -> None
             assert "AlarmActions" not in alarm
 
 
-def test_silence_is_no_alarm_but_for_the_run_that_must_report_each_minute(
+def test_five_minutes_without_a_good_run_are_an_alarm_and_a_dead_schedule_counts_none(
     alarms: dict[str, dict[str, Any]],
 ) -> None:
+    runs = ours(alarms)["run_completed"]
+    assert (runs["Statistic"], runs["ComparisonOperator"]) == ("Sum", "LessThanThreshold")
+    assert (runs["Threshold"], runs["Period"], runs["EvaluationPeriods"]) == (1, 60, 5)
+    assert runs["DatapointsToAlarm"] == 5
     missing = {name: alarm["TreatMissingData"] for name, alarm in alarms.items()}
-    assert missing.pop("RefreshLagAlarm") == "breaching"
+    assert missing.pop("RunsMissingAlarm") == "breaching"
     assert set(missing.values()) == {"notBreaching"}
+
+
+def test_a_schedule_that_is_disabled_on_purpose_pages_nobody() -> None:
+    stack = deployed(AlarmTopicArn=TOPIC, ScheduleState="DISABLED")
+    for name, alarm in stack.of_type("AWS::CloudWatch::Alarm").items():
+        assert alarm["TreatMissingData"] == "notBreaching", name
+
+
+def test_bearers_expired_in_use_for_five_minutes_are_an_alarm(
+    alarms: dict[str, dict[str, Any]],
+) -> None:
+    expired = ours(alarms)["bearers_expired_share"]
+    assert (expired["Statistic"], expired["ComparisonOperator"]) == (
+        "Maximum",
+        "GreaterThanThreshold",
+    )
+    assert (expired["Threshold"], expired["Period"]) == (10, 60)
+    assert (expired["EvaluationPeriods"], expired["DatapointsToAlarm"]) == (5, 5)
 
 
 def test_a_quarter_of_an_hour_of_lag_three_times_in_a_row_is_an_alarm(
@@ -122,7 +145,7 @@ def test_a_quarter_of_an_hour_of_lag_three_times_in_a_row_is_an_alarm(
     assert lag["DatapointsToAlarm"] == 3
 
 
-def test_failed_runs_a_full_failure_queue_and_5xx_are_alarms(
+def test_of_what_others_count_5xx_are_an_alarm(
     stack: Deployed, alarms: dict[str, dict[str, Any]]
 ) -> None:
     watched = {
@@ -131,8 +154,6 @@ def test_failed_runs_a_full_failure_queue_and_5xx_are_alarms(
         if alarm["Namespace"] != "AkoyaTokenBroker"
     }
     assert watched == {
-        ("AWS/Lambda", "Errors", "RefreshFunction"),
-        ("AWS/SQS", "ApproximateNumberOfMessagesVisible", "RefreshFailures.QueueName"),
         # CloudWatch knows a REST API by its name, which is the title of its definition.
         ("AWS/ApiGateway", "5XXError", stack.properties("Api")["Body"]["info"]["title"]),
     }

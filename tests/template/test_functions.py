@@ -58,7 +58,7 @@ def test_who_does_not_send_ends_before_the_gateway_gives_up(stack: Deployed, qui
     assert stack.properties(f"{quick}Function")["Timeout"] < API_GATEWAY_TIMEOUT
 
 
-def test_refresh_is_started_every_minute_and_a_failure_is_kept_not_repeated(
+def test_refresh_is_started_every_minute_and_the_next_minute_is_the_retry(
     stack: Deployed,
 ) -> None:
     rule = stack.properties("RefreshFunctionEveryMinute")
@@ -66,12 +66,12 @@ def test_refresh_is_started_every_minute_and_a_failure_is_kept_not_repeated(
     assert rule["State"] == "ENABLED"
     (target,) = rule["Targets"]
     assert target["Arn"] == "RefreshFunction.Arn"
-    assert target["RetryPolicy"]["MaximumRetryAttempts"] == 0
-    assert target["DeadLetterConfig"] == {"Arn": "RefreshFailures.Arn"}
+    assert target["RetryPolicy"] == {"MaximumRetryAttempts": 0, "MaximumEventAgeInSeconds": 60}
+    assert "DeadLetterConfig" not in target
     invoke = stack.properties("RefreshFunctionEventInvokeConfig")
-    assert invoke["MaximumRetryAttempts"] == 0
-    assert invoke["DestinationConfig"]["OnFailure"]["Destination"] == "RefreshFailures.Arn"
-    assert stack.properties("RefreshFailures")["SqsManagedSseEnabled"] is True
+    assert (invoke["MaximumRetryAttempts"], invoke["MaximumEventAgeInSeconds"]) == (0, 60)
+    assert not invoke.get("DestinationConfig")
+    assert stack.of_type("AWS::SQS::Queue") == {}
 
 
 def test_only_the_schedule_starts_refresh_and_only_the_api_the_others(stack: Deployed) -> None:

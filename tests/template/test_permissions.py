@@ -68,7 +68,6 @@ RIGHTS: dict[str, dict[str, set[str]]] = {
         "ClientSecret.Id": {"secretsmanager:GetSecretValue"},
         "EscrowBucket.Arn": {"s3:ListBucket"},
         "EscrowBucket.Arn/*": {"s3:DeleteObject", "s3:GetObject", "s3:PutObject"},
-        "RefreshFailures.Arn": {"sqs:SendMessage"},  # its own failure destination
     },
     "Operator": {
         "arn:aws:cloudformation:us-east-1:123456789012:stack/broker/*": {
@@ -195,13 +194,3 @@ def test_a_permissions_boundary_bounds_every_role() -> None:
     assert {role["PermissionsBoundary"] for role in bounded.values()} == {arn}
     unbounded = deployed().of_type("AWS::IAM::Role")
     assert not any("PermissionsBoundary" in role for role in unbounded.values())
-
-
-def test_the_failure_queue_takes_messages_from_this_accounts_rules_only(stack: Deployed) -> None:
-    document = stack.properties("RefreshFailuresPolicy")["PolicyDocument"]
-    (statement,) = document["Statement"]
-    assert statement["Principal"] == {"Service": "events.amazonaws.com"}
-    assert statement["Action"] == "sqs:SendMessage"
-    assert statement["Resource"] == "RefreshFailures.Arn"
-    source = statement["Condition"]["ArnLike"]["aws:SourceArn"]
-    assert source.startswith("arn:aws:events:us-east-1:123456789012:rule/")

@@ -45,9 +45,12 @@ def test_no_row_of_a_connection_is_forgotten_by_time(stack: Deployed) -> None:
     }
 
 
-def test_the_due_index_holds_keys_only(stack: Deployed) -> None:
+def test_the_due_index_holds_no_more_than_what_is_measured_of_it(stack: Deployed) -> None:
     index = indexes(stack)["due"]
-    assert index["Projection"] == {"ProjectionType": "KEYS_ONLY"}
+    assert index["Projection"] == {
+        "ProjectionType": "INCLUDE",
+        "NonKeyAttributes": ["status", "expires_at", "asked_at", "suspect"],
+    }
 
 
 def test_the_subject_index_holds_no_token_set(stack: Deployed) -> None:

@@ -57,6 +57,7 @@ if TYPE_CHECKING:
     from mypy_boto3_dynamodb import DynamoDBClient
 
 SHARDS = 8
+MEASURED = 500  # rows of a shard whose expiry a run looks at
 IDENTITY_ROW = "identity"
 IDENTITY_CACHED_FOR = 60
 PUBLIC = (
@@ -201,6 +202,38 @@ class DynamoConnectionTable:
         )
         items = map(from_wire, answer["Items"])
         return [(str(item["id"]), int(item["due_at"])) for item in items]
+
+    def expiries(self, *, due_until: int, asked_since: int) -> list[int]:
+        """List when bearers in use expire that are due until then; some thousands at most."""
+        try:
+            return [
+                expires_at
+                for shard in range(SHARDS)
+                for expires_at in self._expiries_in(shard, due_until, asked_since)
+            ]
+        except (ClientError, BotoCoreError) as exc:
+            raise unavailable(exc) from None
+
+    def _expiries_in(self, shard: int, due_until: int, asked_since: int) -> list[int]:
+        answer = self._client.query(
+            TableName=self._table,
+            IndexName="due",
+            KeyConditionExpression="#shard = :shard AND due_at <= :until",
+            FilterExpression="#status = :active AND asked_at >= :since AND "
+            "attribute_exists(expires_at) AND attribute_not_exists(suspect)",
+            ProjectionExpression="expires_at",
+            ExpressionAttributeNames={"#shard": "shard", "#status": "status"},
+            ExpressionAttributeValues=to_wire(
+                {
+                    ":shard": shard,
+                    ":until": due_until,
+                    ":active": Status.ACTIVE.value,
+                    ":since": asked_since,
+                }
+            ),
+            Limit=MEASURED,
+        )
+        return [int(from_wire(item)["expires_at"]) for item in answer["Items"]]
 
     # ── one attempt ──────────────────────────────────────────────────────────────────────────────
 

@@ -69,6 +69,13 @@ class ConnectionTable(Protocol):
     def due(self, *, now: int, limit: int) -> list[tuple[str, int]]:
         """List (id, due_at) of what is due, oldest first, at most `limit`; may lag."""
 
+    def expiries(self, *, due_until: int, asked_since: int) -> list[int]:
+        """List when bearers in use expire: of ACTIVE connections asked for since then.
+
+        Only of those that are due until then and not suspect, the longest due first; some thousands
+        at most; may lag.
+        """
+
     def claim(
         self,
         connection_id: str,

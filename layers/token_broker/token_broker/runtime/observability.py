@@ -33,7 +33,15 @@ ALARMING = frozenset(
         "unexpected_error",
     }
 )
-GAUGES = frozenset({"oldest_due_seconds"})
+GAUGES = {  # what each run measures, and in which unit
+    "oldest_due_seconds": MetricUnit.Seconds,
+    "bearers_expired": MetricUnit.Count,
+    "bearers_expired_share": MetricUnit.Percent,
+    "failed_share": MetricUnit.Percent,
+}
+WATCHED = frozenset(  # what has an alarm though its log line is no error
+    {"oldest_due_seconds", "bearers_expired_share", "run_completed"}
+)
 
 logger = Logger()
 metrics = Metrics()
@@ -45,9 +53,8 @@ def record(event: str, *, value: int = 1, **fields: str | int | None) -> None:
     known = {name: field for name, field in fields.items() if field is not None}
     level = logger.error if event in ALARMING else logger.info
     level(event, extra={"event": event, "value": value, **known})
-    unit = MetricUnit.Seconds if event in GAUGES else MetricUnit.Count
     with _mutex:
-        metrics.add_metric(name=event, unit=unit, value=value)
+        metrics.add_metric(name=event, unit=GAUGES.get(event, MetricUnit.Count), value=value)
 
 
 def publish_metrics() -> None:

@@ -36,6 +36,7 @@ from token_broker.domain.refresh_policy import (
     jitter,
 )
 from token_broker.use_cases.login import hand_over, other_owner, settle_login
+from token_broker.use_cases.measure import measure_expired, measure_failed
 from token_broker.use_cases.refresh import (
     EdgeMet,
     GrantRefused,
@@ -87,8 +88,10 @@ def tend_due(on: Sending, tending: Tending, *, workers: Executor, remaining: Rem
     run, now = Run(), on.clock()
     due = on.connections.due(now=now, limit=tending.limit)
     on.record("oldest_due_seconds", value=now - due[0][1] if due else 0)
+    measure_expired(on)
     paused_until = on.control.breaker()
     if paused_until is not None and paused_until > now:
+        on.record("run_completed")
         return run
     for connection_id, _ in due:
         if run.stopped or remaining() < SEND_BUDGET + WRAP_UP:
@@ -105,6 +108,8 @@ def tend_due(on: Sending, tending: Tending, *, workers: Executor, remaining: Rem
         on.record("breaker_closed")
     _end(on, run, tending.quarantine)
     _sweep_escrow(on)
+    measure_failed(on, failed=run.failed, tended=run.tended)
+    on.record("run_completed")
     return run
 
 

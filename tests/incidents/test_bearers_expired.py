@@ -1,0 +1,132 @@
+"""Bearers expire in use although something answers and little lags: that alone must page."""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+from dataclasses import replace
+from urllib.parse import parse_qs
+
+import requests
+
+from tests.incidents.fleet import DAY, MINUTE, Fleet, fleet_of
+from tests.world import START, http_response
+from token_broker.domain.connection import Reason, Suspect
+from token_broker.domain.refresh_policy import ASKED_LATELY
+
+EXPIRED, LAG = "BearersExpiredAlarm", "RefreshLagAlarm"
+SUMMARY = "UnexplainedAlarm"
+
+
+def expire(fleet: Fleet, some: Collection[str]) -> None:
+    """Let bearers have run out, and their connections be due over the next five minutes."""
+    for number, one in enumerate(some):
+        row = fleet.table.rows[one]
+        fleet.table.rows[one] = replace(row, expires_at=START, due_at=START + number % 5 * MINUTE)
+
+
+def is_away_for(fleet: Fleet, some: Collection[str]) -> None:
+    """Let Akoya answer 503 for these and well for the others."""
+    theirs = {
+        fleet.world.on.seal.open(fleet.table.rows[one]).refresh_token.reveal() for one in some
+    }
+
+    def answer(request: requests.PreparedRequest) -> requests.Response | None:
+        (sent,) = parse_qs(str(request.body))["refresh_token"]
+        return http_response(503) if sent in theirs else None
+
+    fleet.world.http.before = answer
+
+
+def one_of_the_others_is_answered_each_minute(fleet: Fleet, others: Collection[str]) -> None:
+    for number, one in enumerate(others):
+        row = fleet.table.rows[one]
+        fleet.table.rows[one] = replace(row, due_at=START + number * MINUTE, expires_at=START + DAY)
+
+
+def test_nine_of_ten_bearers_expired_for_five_minutes_are_one_page() -> None:
+    fleet = fleet_of(100)
+    healthy = fleet.ids[:10]
+    sick = [one for one in fleet.ids if one not in healthy]
+    expire(fleet, sick)
+    one_of_the_others_is_answered_each_minute(fleet, healthy)
+    is_away_for(fleet, sick)
+
+    fleet.pass_minutes(4)
+    assert fleet.alarms.pages == []
+    fleet.pass_minutes(5)
+
+    assert fleet.alarms.pages == [SUMMARY]
+    assert fleet.alarms.on == {SUMMARY, EXPIRED}
+
+
+def test_bearers_that_expire_because_the_schedule_is_too_slow_are_a_page_before_it_lags() -> None:
+    """A bearer of 15 minutes is due 4 minutes before its end; a lag of 15 is one too late."""
+    fleet = fleet_of(24)
+    fleet.world.provider.change_settings({"id_token_lifetime": 15 * MINUTE})
+    expire(fleet, fleet.ids)
+    fleet.hurry()
+    fleet.pass_minutes(5)
+    fleet.rate, fleet.a_run = 2, 1
+    assert fleet.world.recorded("bearers_expired")[-1]["value"] == 0
+
+    for _ in range(60):
+        fleet.pass_minutes(1)
+        if EXPIRED in fleet.alarms.on:
+            break
+
+    assert fleet.alarms.pages == [SUMMARY]
+    assert LAG not in fleet.alarms.on
+
+
+def test_where_akoya_is_away_for_all_the_cause_is_the_one_page() -> None:
+    fleet = fleet_of(100)
+    expire(fleet, fleet.ids)
+    fleet.world.http.before = lambda _: http_response(503)
+
+    fleet.pass_minutes(60)
+
+    assert EXPIRED in fleet.alarms.on
+    assert fleet.alarms.pages == ["NothingAnsweredAlarm"]
+
+
+def test_bearers_that_nobody_asks_for_may_expire() -> None:
+    fleet = fleet_of(100)
+    for one in fleet.ids:
+        row = fleet.table.rows[one]
+        long_ago = START - ASKED_LATELY - DAY
+        fleet.table.rows[one] = replace(
+            row, expires_at=long_ago, asked_at=long_ago, due_at=START + 7 * DAY
+        )
+
+    fleet.pass_minutes(60)
+
+    assert fleet.alarms.pages == []
+    assert {one["value"] for one in fleet.world.recorded("bearers_expired")} == {0}
+
+
+def test_one_connection_that_cannot_be_renewed_wakes_nobody() -> None:
+    fleet = fleet_of(100)
+    fleet.pass_minutes(15)
+    (sick,) = fleet.living[:1]
+    expire(fleet, [sick])
+    is_away_for(fleet, [sick])
+
+    fleet.pass_minutes(60)
+
+    assert fleet.world.recorded("bearers_expired")[-1]["value"] == 1
+    assert SUMMARY not in fleet.alarms.pages
+
+
+def test_consents_that_may_be_over_are_no_expired_bearers() -> None:
+    fleet = fleet_of(100)
+    expire(fleet, fleet.ids)
+    for one in fleet.ids:
+        row = fleet.table.rows[one]
+        suspect = Suspect(
+            generation=row.generation, reason=Reason.GRANT_DEAD, since=START, streak_since=START
+        )
+        fleet.table.rows[one] = replace(row, suspect=suspect, due_at=START + DAY)
+
+    fleet.pass_minutes(10)
+
+    assert {one["value"] for one in fleet.world.recorded("bearers_expired")} == {0}
