@@ -51,6 +51,8 @@ class Browser:
         for line in response.raw.headers.getlist("Set-Cookie"):
             name, _, value = line.partition(";")[0].partition("=")
             self._cookies[name.strip()] = value.strip()
+            if "Max-Age=0" in line:
+                del self._cookies[name.strip()]
         return response
 
 

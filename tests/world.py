@@ -28,6 +28,7 @@ from local.akoya_sandbox.provider import AkoyaProvider
 from local.akoya_sandbox.registration import Registration
 from tests.fakes.authorization_table import MemoryAuthorizationTable
 from tests.fakes.connection_table import MemoryConnectionTable
+from tests.fakes.linking import MemoryRecentSubjects, MemorySecretPresence
 from tests.fakes.vault import MemoryClientSecret, MemoryControl, MemoryEscrow, MemorySeal
 from tests.tables import Aws, create_storage
 from token_broker.adapters.akoya import AkoyaTokenEndpoint
@@ -37,7 +38,9 @@ from token_broker.adapters.connection_table import DynamoConnectionTable
 from token_broker.adapters.control_table import DynamoControl
 from token_broker.adapters.escrow import S3Escrow
 from token_broker.adapters.id_token import OpenIdTokens, SigningKeys
+from token_broker.adapters.recent_subjects import DynamoRecentSubjects
 from token_broker.adapters.seal import KmsSeal
+from token_broker.adapters.secret_presence import SecretsManagerPresence
 from token_broker.domain.authorization import CodeBinding, Redirect
 from token_broker.domain.connection import Connection, Status
 from token_broker.domain.errors import TokenBrokerError
@@ -48,7 +51,9 @@ from token_broker.domain.ports import (
     ConnectionTable,
     Control,
     EscrowedSets,
+    RecentSubjects,
     Seal,
+    SecretPresence,
     Sending,
 )
 from token_broker.domain.refresh_policy import RefreshPolicy
@@ -193,6 +198,10 @@ class World:
             client_secret=SecretsManagerClientSecret(
                 aws.secretsmanager, f"{prefix}-client-secret", client_id=CLIENT_ID, clock=clock
             ),
+            secret_presence=SecretsManagerPresence(
+                aws.secretsmanager, f"{prefix}-client-secret", clock=clock
+            ),
+            recent_subjects=DynamoRecentSubjects(aws.dynamodb, f"{prefix}-control"),
         )
         world._aws, world.prefix = aws, prefix
         return world
@@ -213,6 +222,8 @@ class World:
             control=MemoryControl(clock),
             seal=MemorySeal(),
             client_secret=MemoryClientSecret(credentials),
+            secret_presence=MemorySecretPresence(),
+            recent_subjects=MemoryRecentSubjects(),
         )
         if dialect:
             world.provider.change_settings({"dialect": dialect})
@@ -257,6 +268,7 @@ class World:
                 state=SecretText(query["state"]) if "state" in query else None,
                 code=SecretText(query["code"]) if "code" in query else None,
                 error=query.get("error"),
+                issuer=query.get("iss"),
             ),
             cookies=self.browser if cookies is None else cookies,
             remaining=self.remaining,
@@ -374,6 +386,8 @@ def _create(
     control: Control,
     seal: Seal,
     client_secret: ClientSecret,
+    secret_presence: SecretPresence,
+    recent_subjects: RecentSubjects,
 ) -> World:
     provider = AkoyaProvider(
         issuer=f"{IDP}/",
@@ -412,7 +426,14 @@ def _create(
             monotonic=lambda: clock.now,
         ),
         id_tokens=OpenIdTokens(
-            SigningKeys(session, f"{IDP}/.well-known/openid-configuration", clock=clock),
+            SigningKeys(
+                session,
+                f"{IDP}/.well-known/openid-configuration",
+                issuer=IDP,
+                strict=True,
+                clock=clock,
+                record=record,
+            ),
             issuer=IDP,
             client_id=CLIENT_ID,
             strict=True,
@@ -428,6 +449,7 @@ def _create(
     linking = authorize.Linking(
         authorizations=authorizations,
         connections=connections,
+        secret_presence=secret_presence,
         authorization_endpoint=f"{IDP}/auth",
         client_id=CLIENT_ID,
         scopes=("openid", "profile", "offline_access"),
@@ -439,7 +461,10 @@ def _create(
         record=record,
     )
     finishing = callback.Finishing(
-        authorizations=authorizations, require_confirmation=True, code_binding=CodeBinding.NONCE
+        authorizations=authorizations,
+        recent_subjects=recent_subjects,
+        require_confirmation=True,
+        code_binding=CodeBinding.NONCE,
     )
     return cls(
         clock=clock,

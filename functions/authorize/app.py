@@ -23,7 +23,7 @@ def begin(event: http_api.Event, _context: Any) -> http_api.Response:
         subject=body["subject"],
         connector=body["connector"],
         return_to=body["return_to"],
-        connection_id=body.get("connection_id"),
+        connection_id=http_api.id_in(body, "connection_id"),
         base_url=http_api.base_url(event, public_base_url),
     )
     return http_api.answer(
@@ -41,10 +41,7 @@ def start(event: http_api.Event, _context: Any) -> http_api.Response:
     """Answer GET /start/{ticket}."""
     ticket = (event.get("pathParameters") or {}).get("ticket", "")
     opening = authorize.start(on, ticket=ticket)
-    cookie = (
-        f"{opening.cookie_name}={opening.cookie.reveal()}; Max-Age={link.LIFE}; Path=/; Secure; "
-        "HttpOnly; SameSite=Lax"
-    )
+    cookie = http_api.cookie(opening.cookie_name, opening.cookie.reveal(), max_age=link.LIFE)
     return http_api.redirect(302, opening.authorization_url, cookie=cookie)
 
 

@@ -17,8 +17,9 @@ def lambda_handler(event: http_api.Event, context: Any) -> http_api.Response:
     query = http_api.query_parameters(event)
     response = callback.AuthorizationResponse(
         state=SecretText(query["state"]) if query.get("state") else None,
-        code=SecretText(query["code"]) if query.get("code") else None,
+        code=http_api.code(query),
         error=query.get("error"),
+        issuer=query.get("iss"),
     )
     went = callback.finish(
         on,
@@ -27,4 +28,5 @@ def lambda_handler(event: http_api.Event, context: Any) -> http_api.Response:
         cookies=http_api.cookies(event),
         remaining=bootstrap.remaining(context),
     )
-    return http_api.redirect(303, went.location())
+    cleared = http_api.cookie(went.cookie_name, "", max_age=0) if went.cookie_name else None
+    return http_api.redirect(303, went.location(), cookie=cleared)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from typing import Any
 
-from token_broker.domain.errors import RequestRejected
 from token_broker.domain.secret_text import SecretText
 from token_broker.runtime import bootstrap, http_api
 from token_broker.runtime.observability import record
@@ -15,9 +14,7 @@ table, policy = bootstrap.tending_by_hand()
 
 def list_connections(event: http_api.Event) -> http_api.Response:
     """Answer GET /connections?subject=."""
-    subject = http_api.query_parameters(event).get("subject")
-    if not subject:
-        raise RequestRejected("Say whose connections: ?subject=…")
+    subject = http_api.subject(http_api.query_parameters(event))
     found = connections.of_subject(table, subject=subject)
     return http_api.answer(200, {"connections": [http_api.view(one) for one in found]})
 

@@ -89,11 +89,13 @@ def test_reloading_going_back_and_a_second_tab_send_the_code_once(person: Person
     (callback,) = seen
 
     person.goes_to(callback)
+    assert "Nothing is left to do here" in person.reads()
+    person.page.get_by_role("link", name="Go back to the app").click()
     assert "active" in person.reads()
     person.page.go_back()
     tab = person.page.context.new_page()
     tab.goto(callback)
-    assert "active" in tab.locator("main").inner_text()
+    assert "Nothing is left to do here" in tab.locator("main").inner_text()
 
     assert person.exchanges() == 1
 

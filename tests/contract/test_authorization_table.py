@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 
 from tests.world import World
@@ -114,3 +116,28 @@ def test_the_first_result_stands(table: AuthorizationTable) -> None:
     assert row is not None
     assert (row.progress, row.result, row.finished_by) == (Progress.DONE, active, "one")
     assert not table.begin_exchange(ROW.id, attempt=FIRST, now=NOW)
+
+
+def test_a_subject_has_so_many_open_attempts_each_until_it_expires_or_ends(
+    table: AuthorizationTable,
+) -> None:
+    def attempt(number: int, *, subject: str = "ada", at: int = NOW) -> int | None:
+        row = replace(ROW, id=f"{number:064x}", subject=subject, expires_at=at + 900)
+        return table.reserve(row, now=at, most=2)
+
+    assert attempt(1) is None
+    assert attempt(2, at=NOW + 5) is None
+    assert attempt(2, at=NOW + 5) is None  # the same, delivered twice
+    assert attempt(3, at=NOW + 6) == NOW + 900
+    assert attempt(3, subject="grace", at=NOW + 6) is None
+
+    table.vacate(replace(ROW, id=f"{1:064x}"))
+    table.vacate(replace(ROW, id=f"{1:064x}"))  # the same, delivered twice
+    assert attempt(4, at=NOW + 7) is None
+    assert attempt(5, at=NOW + 8) == NOW + 905
+    assert attempt(5, at=NOW + 905) is None
+
+
+def test_an_attempt_nobody_counted_is_vacated_without_a_trace(table: AuthorizationTable) -> None:
+    table.vacate(replace(ROW, subject="nobody"))
+    assert table.reserve(replace(ROW, subject="nobody"), now=NOW, most=1) is None

@@ -7,6 +7,7 @@ import dataclasses
 import pytest
 
 from tests.world import World
+from token_broker.adapters.secret_presence import SecretsManagerPresence
 from token_broker.domain.connection import Connection, Landing, Reason, Status, Suspect
 from token_broker.domain.errors import RowUnreadable
 from token_broker.domain.ports import Sending
@@ -136,3 +137,27 @@ def test_a_set_without_a_bearer_opens_as_one(on: Sending) -> None:
 
 def test_the_client_secret_is_the_same_read_and_read_again(on: Sending) -> None:
     assert on.client_secret.read() == on.client_secret.reread()
+
+
+def test_different_people_are_counted_within_their_time(either: World) -> None:
+    recent = either.finishing.recent_subjects
+
+    def met(subject: str, at: int, event: str = "error") -> int:
+        return recent.met(event, subject=subject, now=NOW + at, within=900)
+
+    assert [met("ada", 0), met("ada", 1), met("grace", 2), met("joan", 3)] == [1, 1, 2, 3]
+    assert met("ada", 4, event="another") == 1
+    assert met("barbara", 902) == 2  # joan and herself
+    assert met("ada", 5_000) == 1
+
+
+def test_a_secret_that_was_never_put_is_not_there(world: World) -> None:
+    secret = world.aws.secretsmanager.create_secret(Name=f"{world.prefix}-empty")["Name"]
+    presence = SecretsManagerPresence(world.aws.secretsmanager, secret, clock=world.clock)
+    assert not presence.is_set()
+
+    world.aws.secretsmanager.put_secret_value(SecretId=secret, SecretString="s")
+    assert presence.is_set()
+
+    missing = SecretsManagerPresence(world.aws.secretsmanager, "no-such", clock=world.clock)
+    assert not missing.is_set()

@@ -18,6 +18,7 @@ class MemoryAuthorizationTable:
 
     def __init__(self) -> None:
         self.rows: dict[str, Authorization] = {}
+        self._attempts: dict[str, dict[str, int]] = {}
         self._mutex = threading.RLock()
 
     def create(self, authorization: Authorization) -> None:
@@ -73,6 +74,20 @@ class MemoryAuthorizationTable:
                 self._put(row, progress=Progress.DONE, result=result, finished_by=finished_by)
                 return result
             return row.result
+
+    def reserve(self, authorization: Authorization, *, now: int, most: int) -> int | None:
+        with self._mutex:
+            counted = self._attempts.get(authorization.subject, {})
+            still_open = {one: until for one, until in counted.items() if until > now}
+            if len(still_open) >= most and authorization.id not in still_open:
+                return min(still_open.values())
+            still_open[authorization.id] = authorization.expires_at
+            self._attempts[authorization.subject] = still_open
+            return None
+
+    def vacate(self, authorization: Authorization) -> None:
+        with self._mutex:
+            self._attempts.get(authorization.subject, {}).pop(authorization.id, None)
 
     def _put(self, row: Authorization, **changes: Any) -> bool:
         self.rows[row.id] = replace(row, **changes)

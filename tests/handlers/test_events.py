@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Callable
 from typing import Any
 
 import pytest
 
 from tests.handlers.deployed import BASE_URL, EVENTS, Deployed
+from token_broker.runtime.observability import ALARMING
 
 Prepare = Callable[[Deployed], object]
 
@@ -167,6 +169,67 @@ def test_a_start_link_leads_to_akoya_and_binds_the_browser(broker: Deployed) -> 
     assert cookie.startswith("__Host-link-")
     assert {"Path=/", "Secure", "HttpOnly", "SameSite=Lax"} <= set(cookie.split("; "))
     assert started["headers"]["Location"].startswith("http://localhost:8702/auth?connector=mikomo")
+
+
+def test_the_browsers_cookie_is_cleared_with_the_outcome(broker: Deployed) -> None:
+    broker.consent()
+    name = broker.values["cookie"].partition("=")[0]
+
+    told = broker.handle("callback.success")
+
+    (cookie,) = told["multiValueHeaders"]["Set-Cookie"]
+    assert cookie.startswith(f"{name}=; Max-Age=0; ")
+    assert {"Path=/", "Secure", "HttpOnly", "SameSite=Lax"} <= set(cookie.split("; "))
+
+
+def test_a_page_that_ends_an_attempt_offers_the_way_back(broker: Deployed) -> None:
+    broker.consent()
+
+    page = broker.handle("callback.cookie-missing")["body"]
+
+    (link,) = re.findall(r'<a href="([^"]*)">Go back to the app</a>', page)
+    assert link.startswith("https://app.example/return?connection_id=")
+    assert link.endswith("&amp;status=failed&amp;error=invalid_state")
+    for value in ("state", "code", "cookie", "ticket"):
+        assert broker.values[value] not in page
+
+
+def test_a_redirect_delivered_again_after_its_outcome_offers_it_once_more(broker: Deployed) -> None:
+    broker.come_back()
+
+    again = broker.handle("callback.cookie-missing")
+
+    assert again["statusCode"] == 400
+    assert "Nothing is left to do here" in again["body"]
+    assert "status=pending_confirmation" in again["body"]
+    assert "confirmation=" not in again["body"].replace("pending_confirmation", "")
+
+
+def test_nobody_is_sent_out_before_the_client_secret_is_set(broker: Deployed) -> None:
+    name = f"{broker.prefix}-client-secret"
+    broker.aws.secretsmanager.delete_secret(SecretId=name, ForceDeleteWithoutRecovery=True)
+    broker.aws.secretsmanager.create_secret(Name=name)
+
+    answer = broker.handle("authorize.begin")
+
+    assert answer["statusCode"] == 500
+    body = json.loads(answer["body"])
+    assert body["error"] == "server_error"
+    assert "puts the secret into Secrets Manager" in body["error_description"]
+
+
+def test_a_subject_with_too_many_open_attempts_is_told_when_to_come_again(
+    broker: Deployed, capsys: pytest.CaptureFixture[str]
+) -> None:
+    statuses = [broker.handle("authorize.begin")["statusCode"] for _ in range(10)]
+    assert statuses == [201] * 10
+
+    answer = broker.handle("authorize.begin")
+
+    assert answer["statusCode"] == 429
+    assert json.loads(answer["body"])["error"] == "too_many_attempts"
+    assert 0 < int(answer["headers"]["Retry-After"]) <= 900
+    assert not [name for name in ALARMING if f'"{name}"' in capsys.readouterr().out]
 
 
 def test_a_bearer_is_handed_out_with_what_its_user_needs(broker: Deployed) -> None:

@@ -15,7 +15,13 @@ from tests.mutants.guards import GUARDS, Guard
 ROOT = Path(__file__).parents[2]
 TREES = ("layers", "local", "functions", "operations", "events", "tests")
 FILES = ("pyproject.toml", "template.yaml", "README.md", "Makefile")
-TESTS = ("tests/contract", "tests/unit", "tests/interleavings", "tests/incidents")
+TESTS = (
+    "tests/contract",
+    "tests/unit",
+    "tests/handlers",
+    "tests/interleavings",
+    "tests/incidents",
+)
 HOW = ("-x", "-q", "-p", "no:cacheprovider", "-m", "not optional")
 AT_ONCE = 2
 NOT_COPIED = shutil.ignore_patterns("__pycache__", ".run", "*.pyc")

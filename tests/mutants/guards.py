@@ -11,6 +11,9 @@ REFRESH = f"{CORE}/use_cases/refresh.py"
 SCHEDULE = f"{CORE}/use_cases/schedule.py"
 CALLBACK = f"{CORE}/use_cases/callback.py"
 LOGIN = f"{CORE}/use_cases/login.py"
+CODE_BINDING = f"{CORE}/use_cases/code_binding.py"
+AUTHORIZE = f"{CORE}/use_cases/authorize.py"
+HTTP_API = f"{CORE}/runtime/http_api.py"
 SEAL = f"{CORE}/adapters/seal.py"
 
 
@@ -170,26 +173,26 @@ GUARDS = (
     Guard(
         "cookie binding",
         CALLBACK,
-        "        or not link.matches(cookie, stored.cookie_hash)\n",
-        "",
+        "if cookie is None or not link.matches(cookie, opening.cookie_hash):",
+        "if cookie is None:",
     ),
     Guard(
         "code binding: a new link needs the nonce",
-        CALLBACK,
-        "            case CodeBinding.NONCE:\n                return False\n",
-        "            case CodeBinding.NONCE:\n                return True\n",
+        CODE_BINDING,
+        "        case CodeBinding.NONCE:\n            return False\n",
+        "        case CodeBinding.NONCE:\n            return True\n",
     ),
     Guard(
         "code binding: PKCE that was not sent binds nothing",
-        CALLBACK,
-        "            case CodeBinding.PKCE:\n                return self.opening.sent_pkce\n",
-        "            case CodeBinding.PKCE:\n                return True\n",
+        CODE_BINDING,
+        "        case CodeBinding.PKCE:\n            return opening.sent_pkce\n",
+        "        case CodeBinding.PKCE:\n            return True\n",
     ),
     Guard(
         "code binding: a foreign nonce is refused",
-        CALLBACK,
-        "return self._nonce_in(tokens) not in (None, link.nonce(self.cookie))",
-        "return self._nonce_in(tokens) == ()",
+        CODE_BINDING,
+        "return _nonce_in(on, tokens) not in (None, link.nonce(cookie))",
+        "return _nonce_in(on, tokens) is cookie",
     ),
     Guard(
         "code binding: a set that is not to be used never becomes a connection",
@@ -202,6 +205,78 @@ GUARDS = (
         CALLBACK,
         "link.code_verifier(self.cookie) if self.opening.sent_pkce else None",
         "link.code_verifier(self.cookie)",
+    ),
+    Guard(
+        "return_to: nobody says in it what only the broker may say",
+        AUTHORIZE,
+        "    if link.carries_own_parameters(return_to):\n",
+        '    if link.carries_own_parameters(""):\n',
+    ),
+    Guard(
+        "requests: an id is checked before the table is asked",
+        HTTP_API,
+        "    if found is not None and not CONNECTION_ID.fullmatch(found):\n",
+        "    if found is not None and not CONNECTION_ID:\n",
+    ),
+    Guard(
+        "requests: text that no table takes is refused",
+        HTTP_API,
+        "    if len(text) > LONGEST_PARAMETER or not text.isprintable():\n",
+        "    if len(text) < 0:\n",
+    ),
+    Guard(
+        "open attempts: one subject has so many at once",
+        AUTHORIZE,
+        "    if until is not None:\n        raise TooManyAttempts",
+        "    if until == 0:\n        raise TooManyAttempts",
+    ),
+    Guard(
+        "open attempts: one that has ended frees its place",
+        CALLBACK,
+        "        authorizations.vacate(row)\n",
+        "        pass\n",
+    ),
+    Guard(
+        "client secret: nobody is sent out whose code could not be exchanged",
+        AUTHORIZE,
+        "    if not on.secret_presence.is_set():\n",
+        "    if on.secret_presence is None:\n",
+    ),
+    Guard(
+        "front channel: one person alone pages nobody",
+        f"{CORE}/use_cases/front_channel.py",
+        "    if met >= SUBJECTS:\n",
+        "    if met >= 0:\n",
+    ),
+    Guard(
+        "front channel: what many people meet pages",
+        f"{CORE}/use_cases/front_channel.py",
+        "    if met >= SUBJECTS:\n",
+        "    if met < 0:\n",
+    ),
+    Guard(
+        "issuer: a redirect of another provider's is refused",
+        CALLBACK,
+        "if response.issuer is not None and not on.id_tokens.accepts_issuer(response.issuer):",
+        "if response.issuer is not None and row is None:",
+    ),
+    Guard(
+        "issuer: keys of another provider's check nothing",
+        f"{CORE}/adapters/id_token.py",
+        "                if self._strict:\n                    return  # OpenID Connect",
+        "                if self is None:\n                    return  # OpenID Connect",
+    ),
+    Guard(
+        "keys come over the same scheme as what announced them",
+        f"{CORE}/adapters/id_token.py",
+        "if urlsplit(jwks_uri)[:2] != urlsplit(self._discovery_url)[:2]:",
+        "if urlsplit(jwks_uri)[1] != urlsplit(self._discovery_url)[1]:",
+    ),
+    Guard(
+        "id_token: not before its time",
+        f"{CORE}/adapters/id_token.py",
+        'if "nbf" in payload and not',
+        'if "nbf" in () and not',
     ),
     Guard(
         "login pointer: who confirms takes the login over",

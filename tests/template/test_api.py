@@ -85,7 +85,7 @@ def test_requests_are_throttled_and_their_content_is_not_logged(stack: Deployed)
     assert not stack.properties("Apiv1Stage").get("TracingEnabled")
 
 
-@pytest.mark.parametrize("kind", ["DEFAULT_4XX", "DEFAULT_5XX", "INTEGRATION_TIMEOUT"])
+@pytest.mark.parametrize("kind", ["DEFAULT_4XX", "DEFAULT_5XX", "THROTTLED", "INTEGRATION_TIMEOUT"])
 def test_what_the_gateway_answers_itself_has_the_brokers_form(stack: Deployed, kind: str) -> None:
     answer = stack.properties("Api")["Body"]["x-amazon-apigateway-gateway-responses"][kind]
     headers = answer["responseParameters"]
@@ -105,6 +105,14 @@ def test_a_cut_answer_tells_to_ask_again(stack: Deployed) -> None:
     body = json.loads(answer["responseTemplates"]["application/json"])
     assert body["error"] == "temporarily_unavailable"
     assert "Repeat the request, or reload this page" in body["error_description"]
+
+
+def test_who_is_throttled_is_told_so_and_when_to_ask_again(stack: Deployed) -> None:
+    answer = stack.properties("Api")["Body"]["x-amazon-apigateway-gateway-responses"]["THROTTLED"]
+    assert str(answer["statusCode"]) == "429"
+    assert answer["responseParameters"]["gatewayresponse.header.Retry-After"] == "'2'"
+    body = json.loads(answer["responseTemplates"]["application/json"])
+    assert body["error"] == "too_many_requests"
 
 
 def test_the_answers_of_the_gateway_are_deployed_with_the_api(stack: Deployed) -> None:

@@ -16,6 +16,7 @@ RIGHTS: dict[str, dict[str, set[str]]] = {
     "Authorize": {
         "AuthorizationsTable.Arn": {"dynamodb:GetItem", "dynamodb:PutItem", "dynamodb:UpdateItem"},
         "ConnectionsTable.Arn": {"dynamodb:GetItem"},
+        "ClientSecret.Id": {"secretsmanager:DescribeSecret"},
     },
     "Callback": {
         "AuthorizationsTable.Arn": {"dynamodb:GetItem", "dynamodb:UpdateItem"},

@@ -17,13 +17,20 @@ from token_broker.adapters.dynamodb import (
     unavailable,
     versioned,
 )
-from token_broker.domain.authorization import Authorization, Progress, Result, StoredOpening
+from token_broker.domain.authorization import (
+    Authorization,
+    Progress,
+    Result,
+    StoredOpening,
+    subject_hash,
+)
 from token_broker.domain.connection import Lease
-from token_broker.domain.errors import RowUnreadable, StaleGeneration
+from token_broker.domain.errors import RowUnreadable, StaleGeneration, UpstreamUnavailable
 
 if TYPE_CHECKING:
     from mypy_boto3_dynamodb import DynamoDBClient
 
+TRIES = 5
 KEPT_AFTER_EXPIRY = 3_600  # so that a late redirect is still told what became of it
 
 
@@ -161,6 +168,63 @@ class DynamoAuthorizationTable:
             raise StaleGeneration
         return stands.result
 
+    def reserve(self, authorization: Authorization, *, now: int, most: int) -> int | None:
+        """Count an attempt among its subject's open ones; None, or when one of those expires."""
+        row_id = _attempts_of(authorization)
+        for _ in range(TRIES):
+            counted, writes = self._attempts(row_id)
+            still_open = {one: until for one, until in counted.items() if until > now}
+            if len(still_open) >= most and authorization.id not in still_open:
+                return min(still_open.values())
+            still_open[authorization.id] = authorization.expires_at
+            if self._count(row_id, still_open, writes):
+                return None
+        raise UpstreamUnavailable(
+            detail="its subject begins many at the same moment", retry_after=1
+        )
+
+    def vacate(self, authorization: Authorization) -> None:
+        """Count an attempt that has ended no more."""
+        self._update(
+            _attempts_of(authorization),
+            "REMOVE attempts.#id ADD writes :one",
+            "attribute_exists(attempts.#id)",
+            {":one": 1},
+            names={"#id": authorization.id},
+        )
+
+    def _attempts(self, row_id: str) -> tuple[dict[str, int], int]:
+        try:
+            answer = self._client.get_item(
+                TableName=self._table, Key=key(row_id), ConsistentRead=True
+            )
+        except (ClientError, BotoCoreError) as exc:
+            raise unavailable(exc) from None
+        row: Row = {"attempts": {}, "writes": 0}
+        if "Item" in answer:
+            row = from_wire(answer["Item"])
+        return {one: int(until) for one, until in row["attempts"].items()}, int(row["writes"])
+
+    def _count(self, row_id: str, attempts: dict[str, int], writes: int) -> bool:
+        row = {
+            "id": row_id,
+            "attempts": attempts,
+            "writes": writes + 1,
+            "expires_at": max(attempts.values()),
+        }
+        try:
+            self._client.put_item(
+                TableName=self._table,
+                Item=versioned(row),
+                ConditionExpression="attribute_not_exists(id) OR writes = :seen",
+                ExpressionAttributeValues=to_wire({":seen": writes}),
+            )
+        except (ClientError, BotoCoreError) as exc:
+            if refused(exc):
+                return False
+            raise unavailable(exc) from None
+        return True
+
     def _update(
         self,
         authorization_id: str,
@@ -185,6 +249,10 @@ class DynamoAuthorizationTable:
                 return False
             raise unavailable(exc) from None
         return True
+
+
+def _attempts_of(authorization: Authorization) -> str:
+    return f"subject#{subject_hash(authorization.subject)}"
 
 
 def _authorization(row: Row) -> Authorization:

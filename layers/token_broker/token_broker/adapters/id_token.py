@@ -39,8 +39,14 @@ class SigningKeys:
         session: requests.Session,
         discovery_url: str,
         *,
+        issuer: str,
+        strict: bool,
         clock: Clock,
+        record: Record,
     ) -> None:
+        self._issuers = _spellings(issuer)
+        self._strict = strict
+        self._record = record
         self._session = session
         self._discovery_url = discovery_url
         self._clock = clock
@@ -66,9 +72,14 @@ class SigningKeys:
     def _look_up(self) -> None:
         self._looked_up_at = self._clock()
         try:
-            jwks_uri = str(self._document(self._discovery_url)["jwks_uri"])
-            if urlsplit(jwks_uri).netloc != urlsplit(self._discovery_url).netloc:
-                return  # keys of another host vouch for nothing
+            announced = self._document(self._discovery_url)
+            if announced.get("issuer") not in self._issuers:
+                self._record("discovery_issuer_foreign")
+                if self._strict:
+                    return  # OpenID Connect Discovery 4.3: it must be the one that was asked
+            jwks_uri = str(announced["jwks_uri"])
+            if urlsplit(jwks_uri)[:2] != urlsplit(self._discovery_url)[:2]:
+                return  # keys of another host, or that came in the clear, vouch for nothing
             keys = jwt.PyJWKSet.from_dict(self._document(jwks_uri)).keys
         except Exception:  # noqa: BLE001 - whatever it is, there are no keys; the mode decides
             return
@@ -101,7 +112,7 @@ class OpenIdTokens:
     ) -> None:
         """Check no signature where `keys` is None (mode `off`)."""
         self._keys = keys
-        self._issuers = (issuer, issuer.rstrip("/"), issuer.rstrip("/") + "/")
+        self._issuers = _spellings(issuer)
         self._client_id = client_id
         self._strict = strict
         self._clock = clock
@@ -111,6 +122,13 @@ class OpenIdTokens:
         """Have the signing keys at hand before anything is sent, where they are checked."""
         if self._keys:
             self._keys.warm()
+
+    def accepts_issuer(self, issuer: str) -> bool:
+        """Return whether a redirect that names its issuer may go on (RFC 9207 section 2.4)."""
+        if issuer in self._issuers:
+            return True
+        self._record("redirect_issuer_foreign")
+        return not self._strict
 
     def claims(self, id_token: SecretText | None) -> Claims | None:
         """Read the claims without trusting them; None if they cannot be read."""
@@ -133,6 +151,9 @@ class OpenIdTokens:
         if nonce is not None and given is not None and not _same(given, nonce):
             self._record("id_token_nonce_foreign")
             return Verdict.BAD
+        if "nbf" in payload and not _near(payload["nbf"], latest=self._clock() + SKEW):
+            self._record("id_token_unverified", fault="nbf")
+            return Verdict.BAD  # nobody may accept it yet, whatever the mode (RFC 7519 4.1.5)
         fault = self._fault_of(payload) or self._fault_of_signature(id_token)
         if fault is None:
             return Verdict.OK if self._keys else Verdict.UNVERIFIED
@@ -190,6 +211,11 @@ class OpenIdTokens:
         return None
 
 
+def _spellings(issuer: str) -> tuple[str, ...]:
+    """Return the issuer with and without the slash at its end: Akoya's samples have both."""
+    return (issuer.rstrip("/"), issuer.rstrip("/") + "/")
+
+
 def _audiences(payload: dict[str, Any]) -> tuple[str, ...]:
     """Return `aud`, which may be one text or a list of them (RFC 7519 section 4.1.3)."""
     audience = payload.get("aud")
@@ -212,7 +238,9 @@ def _moment(value: object) -> int:
 
 
 def _same(given: object, nonce: str) -> bool:
-    return isinstance(given, str) and hmac.compare_digest(given.encode(), nonce.encode())
+    if not isinstance(given, str) or not given.isascii():
+        return False  # ours is ASCII; what JSON can spell, such as half a surrogate, may not encode
+    return hmac.compare_digest(given.encode(), nonce.encode())
 
 
 def _near(moment: object, *, earliest: int | None = None, latest: int | None = None) -> bool:

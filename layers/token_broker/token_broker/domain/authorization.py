@@ -10,6 +10,7 @@ from __future__ import annotations
 import base64
 import hashlib
 import hmac
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import StrEnum
@@ -22,6 +23,13 @@ from token_broker.domain.secret_text import SecretText
 LIFE = 900  # seconds from POST /connections to the redirect back
 CODE_LIFE = 300  # Akoya: an authorization code lives five minutes
 MOST_OPENINGS = 20
+MOST_ATTEMPTS = 10  # of one subject that are open at once
+
+# What the redirect to the app tells; a return_to may not carry any of these itself.
+OWN_PARAMETERS = frozenset(
+    {"connection_id", "status", "error", "previous_connection_id", "confirmation"}
+)
+STATE = re.compile(r"([0-9a-f]{64})\.[A-Za-z0-9_-]{43}")
 
 
 class CodeBinding(StrEnum):
@@ -77,6 +85,19 @@ class Authorization:
     finished_by: str | None = None  # the opening (hash of its state) whose code was exchanged
     result: Result | None = None
 
+    @property
+    def known_as(self) -> str:
+        """The connection the backend asked for, which is the one to be renewed if there is one."""
+        return self.replaces or self.connection_id
+
+    def way_back(self, *, error: str) -> str:
+        """Return the address in the app: with the outcome, or saying that there is none.
+
+        What a redirect would carry, but never the confirmation.
+        """
+        failed = Result(status="failed", connection_id=self.known_as, error=error)
+        return Redirect(return_to=self.return_to, result=self.result or failed).location()
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Redirect:
@@ -85,6 +106,7 @@ class Redirect:
     return_to: str
     result: Result
     confirmation: SecretText | None = None
+    cookie_name: str | None = None  # whose work is done
 
     def location(self) -> str:
         """Return the URL; the fintech's own query parameters stay."""
@@ -115,6 +137,17 @@ def fingerprint(secret: SecretText) -> str:
     return hashlib.sha256(secret.reveal().encode()).hexdigest()
 
 
+def subject_hash(subject: str) -> str:
+    """Return what stands for a subject where it is only counted."""
+    return hashlib.sha256(subject.encode()).hexdigest()
+
+
+def carries_own_parameters(return_to: str) -> bool:
+    """Return whether an address already says what only the broker may say there."""
+    query = parse_qsl(urlsplit(return_to).query, keep_blank_values=True)
+    return any(name in OWN_PARAMETERS for name, _ in query)
+
+
 def matches(secret: SecretText, stored: str) -> bool:
     """Compare a value with its stored hash in constant time."""
     return hmac.compare_digest(fingerprint(secret), stored)
@@ -127,10 +160,9 @@ def compose_state(authorization_id: str, unguessable: SecretText) -> SecretText:
 
 def authorization_id_of(state: SecretText) -> str:
     """Return the id of the row a `state` points at; raises StateInvalid."""
-    row, _, rest = state.reveal().partition(".")
-    if len(row) != 64 or not rest or set(row) - set("0123456789abcdef"):  # noqa: PLR2004 sha256
+    if not (found := STATE.fullmatch(state.reveal())):
         raise StateInvalid
-    return row
+    return found.group(1)
 
 
 def cookie_name(state: SecretText) -> str:

@@ -14,7 +14,8 @@ TokenBrokerError
 
 Each carries `error` (a stable code in OAuth's form), `description` (what the caller can do; public)
 and `detail` (for our log only). None of the three may hold a secret, code, token or state. `event`
-is what it is counted as where nobody handles it: one cause, one alarm.
+is what it is counted as where nobody handles it: one cause, one alarm. `way_back` is where a page
+that ends an attempt sends its person, if the attempt is known.
 """
 
 from __future__ import annotations
@@ -26,6 +27,7 @@ class TokenBrokerError(Exception):
     event = "request_failed"
     error = "server_error"
     description = "The broker could not answer. Try again; if it persists, tell its operator."
+    way_back: str | None = None
 
     def __init__(
         self,
@@ -56,6 +58,33 @@ class StateInvalid(RequestRejected):
     description = (
         "This page does not belong to a connection started in this browser. "
         "Go back to the app and start again."
+    )
+
+
+class IssuerForeign(RequestRejected):
+    """The redirect says that another authorization server sent it (RFC 9207 section 2.4)."""
+
+    error = "invalid_issuer"
+    description = (
+        "This answer comes from another provider than the one you were sent to. "
+        "Go back to the app and start again."
+    )
+
+
+class OutcomeTold(RequestRejected):
+    """The redirect was delivered again after its browser was told the outcome."""
+
+    error = "already_told"
+    description = "This page has done its work, and the app knows how it went. Go back to the app."
+
+
+class TooManyAttempts(RequestRejected):
+    """The subject has as many attempts to connect open as one may have."""
+
+    error = "too_many_attempts"
+    description = (
+        "This subject has too many attempts to connect open. One has to end first; an abandoned "
+        "one ends after 15 minutes."
     )
 
 

@@ -251,6 +251,29 @@ class AuthorizationTable(Protocol):
     def finish(self, authorization_id: str, *, result: Result, finished_by: str) -> Result:
         """→ DONE with the result; return the one that stands, which may be an earlier one."""
 
+    def reserve(self, authorization: Authorization, *, now: int, most: int) -> int | None:
+        """Count an attempt among its subject's open ones, each until it expires.
+
+        Return None, or the moment at which one of `most` open ones expires.
+        """
+
+    def vacate(self, authorization: Authorization) -> None:
+        """Count an attempt that has ended no more."""
+
+
+class RecentSubjects(Protocol):
+    """Which different people met something lately. Raises UpstreamUnavailable."""
+
+    def met(self, event: str, *, subject: str, now: int, within: int) -> int:
+        """Note that a subject met an event; return how many did within so many seconds."""
+
+
+class SecretPresence(Protocol):
+    """Whether there is a client secret; its value is never read."""
+
+    def is_set(self) -> bool:
+        """Return False only where it is known that there is none."""
+
 
 class EscrowedSets(Protocol):
     """Sealed token sets in a second durable place, because the table did not take them.
@@ -344,6 +367,9 @@ class IdTokens(Protocol):
 
     def prepare(self) -> None:
         """Have the signing keys at hand before anything is sent, where they are checked."""
+
+    def accepts_issuer(self, issuer: str) -> bool:
+        """Return whether a redirect that names this issuer may go on; count a foreign one."""
 
     def claims(self, id_token: SecretText | None) -> Claims | None:
         """Read the claims without trusting them; None if they cannot be read."""

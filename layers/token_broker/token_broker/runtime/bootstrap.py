@@ -81,6 +81,7 @@ def policy(environ: Mapping[str, str]) -> RefreshPolicy:
 
 def linking(environ: Mapping[str, str] = os.environ) -> tuple[Linking, str]:
     """Build what `authorize` stands on, and the public base URL."""
+    from token_broker.adapters.secret_presence import SecretsManagerPresence  # noqa: PLC0415
     from token_broker.use_cases.authorize import Linking  # noqa: PLC0415
 
     provider = settings.IdentityProvider.from_env(environ)
@@ -89,6 +90,11 @@ def linking(environ: Mapping[str, str] = os.environ) -> tuple[Linking, str]:
     on = Linking(
         authorizations=authorization_table(environ, client),
         connections=connection_table(environ, client),
+        secret_presence=SecretsManagerPresence(
+            boto3.client("secretsmanager", config=IMPATIENT),
+            settings.client_secret_id(environ),
+            clock=clock,
+        ),
         authorization_endpoint=provider.authorization_endpoint,
         client_id=provider.client_id,
         scopes=front.scopes,
@@ -122,7 +128,15 @@ def sending(environ: Mapping[str, str] = os.environ) -> Sending:
     dynamodb = boto3.client("dynamodb", config=PATIENT)
     impatient = boto3.client("dynamodb", config=IMPATIENT)
     mode = provider.verification
-    keys = SigningKeys(session, provider.discovery_url, clock=clock)
+    strict = mode is IdTokenVerification.STRICT
+    keys = SigningKeys(
+        session,
+        provider.discovery_url,
+        issuer=provider.base_url,
+        strict=strict,
+        clock=clock,
+        record=record,
+    )
     return Sending(
         environment=provider.environment,
         client_id=provider.client_id,
@@ -149,7 +163,7 @@ def sending(environ: Mapping[str, str] = os.environ) -> Sending:
             None if mode is IdTokenVerification.OFF else keys,
             issuer=provider.base_url,
             client_id=provider.client_id,
-            strict=mode is IdTokenVerification.STRICT,
+            strict=strict,
             clock=clock,
             record=record,
         ),
@@ -163,11 +177,14 @@ def sending(environ: Mapping[str, str] = os.environ) -> Sending:
 
 def finishing(environ: Mapping[str, str] = os.environ) -> tuple[Sending, Finishing]:
     """Build what `callback` stands on."""
+    from token_broker.adapters.recent_subjects import DynamoRecentSubjects  # noqa: PLC0415
     from token_broker.use_cases.callback import Finishing  # noqa: PLC0415
 
     provider = settings.IdentityProvider.from_env(environ)
+    dynamodb = boto3.client("dynamodb", config=PATIENT)
     return sending(environ), Finishing(
-        authorizations=authorization_table(environ, boto3.client("dynamodb", config=PATIENT)),
+        authorizations=authorization_table(environ, dynamodb),
+        recent_subjects=DynamoRecentSubjects(dynamodb, settings.control_table_name(environ)),
         require_confirmation=settings.require_confirmation(environ),
         code_binding=provider.code_binding,
     )

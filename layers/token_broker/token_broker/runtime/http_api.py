@@ -21,14 +21,17 @@ from token_broker.domain.errors import (
     ConnectionGone,
     ConnectionNotFound,
     NotConfirmed,
+    OutcomeTold,
     ReauthorizationRequired,
     RefreshInProgress,
     RequestRejected,
     StaleGeneration,
     TicketInvalid,
     TokenBrokerError,
+    TooManyAttempts,
     UpstreamUnavailable,
 )
+from token_broker.domain.names import SUBJECT
 from token_broker.domain.secret_text import SecretText
 from token_broker.runtime.observability import publish_metrics, record_failure
 
@@ -37,13 +40,16 @@ Response = dict[str, Any]
 
 LARGEST_BODY = 8_192
 LONGEST_PARAMETER = 2_048
+LARGEST_NUMBER = 10**12  # seconds and generations alike; a table's numbers end somewhere, too
 MOST_PARAMETERS = 20
 CONNECTION_ID = re.compile(r"[0-9a-f]{32}")
+CODE = re.compile(r"[\x20-\x7e]+")  # RFC 6749 appendix A.11
 
 # The first class that fits counts.
 STATUS_CODES: tuple[tuple[type[TokenBrokerError], int], ...] = (
     (ConnectionNotFound, 404),
     (TicketInvalid, 404),
+    (TooManyAttempts, 429),
     (NotConfirmed, 409),
     (ConfirmationInvalid, 403),
     (ConnectionGone, 410),
@@ -82,9 +88,9 @@ def json_body(
     if event.get("isBase64Encoded") or len(text) > LARGEST_BODY:
         raise RequestRejected(f"The body must be JSON text of at most {LARGEST_BODY} bytes.")
     try:
-        content = json.loads(text)
+        content = json.loads(text, object_pairs_hook=_members)
     except (ValueError, RecursionError):
-        raise RequestRejected("The body is not valid JSON.") from None
+        raise RequestRejected("The body is not valid JSON, or repeats a member.") from None
     if not isinstance(content, dict):
         raise RequestRejected("The body must be a JSON object.")
     if content.keys() - known.keys():
@@ -94,10 +100,54 @@ def json_body(
     for name, value in content.items():
         if type(value) is not known[name]:
             raise RequestRejected(f"{name} must be {NOUNS[known[name]]}.")
+        if isinstance(value, str):
+            _ensure_printable(name, value)
+        if isinstance(value, int) and abs(value) > LARGEST_NUMBER:
+            raise RequestRejected(f"{name} is beyond any use.")
     return content
 
 
 NOUNS = {str: "a string", int: "a whole number"}
+
+
+def _members(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    """Return a JSON object; of a repeated member nobody could say which one counts (RFC 8259 4)."""
+    found = dict(pairs)
+    if len(found) != len(pairs):
+        raise ValueError("repeated member")
+    return found
+
+
+def _ensure_printable(name: str, text: str) -> None:
+    """Refuse what no name or address holds: control characters, half a surrogate pair."""
+    if len(text) > LONGEST_PARAMETER or not text.isprintable():
+        raise RequestRejected(
+            f"{name} must be printable text of at most {LONGEST_PARAMETER} characters."
+        )
+
+
+def id_in(body: Mapping[str, Any], name: str) -> str | None:
+    """Return the connection id a body names, if any; an impossible one is simply not found."""
+    found = body.get(name)
+    if found is not None and not CONNECTION_ID.fullmatch(found):
+        raise ConnectionNotFound
+    return found
+
+
+def code(query: Mapping[str, str]) -> SecretText | None:
+    """Return the authorization code, if there is one; raises RequestRejected."""
+    found = query.get("code")
+    if found and not CODE.fullmatch(found):
+        raise RequestRejected("The bank's answer carries a code that cannot be one.")
+    return SecretText(found) if found else None
+
+
+def subject(query: Mapping[str, str]) -> str:
+    """Return whose connections are asked for; raises RequestRejected if nobody can be called so."""
+    found = query.get("subject", "")
+    if not SUBJECT.fullmatch(found):
+        raise RequestRejected("Say whose connections: ?subject=, up to 128 printable characters.")
+    return found
 
 
 def query_parameters(event: Event) -> dict[str, str]:
@@ -122,7 +172,7 @@ def cookies(event: Event) -> dict[str, SecretText]:
     found: dict[str, SecretText] = {}
     for pair in ";".join(lines).split(";"):
         name, separator, value = pair.strip().partition("=")
-        if separator and value and name not in found:
+        if separator and value and value.isascii() and name not in found:
             found[name] = SecretText(value)
     return found
 
@@ -167,6 +217,11 @@ def redirect(status: int, location: str, *, cookie: str | None = None) -> Respon
     if cookie:
         response["multiValueHeaders"] = {"Set-Cookie": [cookie]}
     return response
+
+
+def cookie(name: str, value: str, *, max_age: int) -> str:
+    """Return a Set-Cookie value that this host alone gets back, over https; 0 seconds remove it."""
+    return f"{name}={value}; Max-Age={max_age}; Path=/; Secure; HttpOnly; SameSite=Lax"
 
 
 def view(connection: Connection) -> dict[str, Any]:
@@ -237,7 +292,14 @@ PAGE = (
     '<!doctype html><html lang="en"><meta charset="utf-8">'
     '<meta name="viewport" content="width=device-width,initial-scale=1">{refresh}'
     "<title>{title}</title><style>{style}</style>"
-    "<main><h1>{title}</h1><p>{text}</p><p><small>Error: {error}</small></p></main></html>"
+    "<main><h1>{title}</h1><p>{text}</p>{way_back}<p><small>Error: {error}</small></p></main>"
+    "</html>"
+)
+TITLES: tuple[tuple[type[TokenBrokerError], str], ...] = (
+    (OutcomeTold, "Nothing is left to do here"),
+    (UpstreamUnavailable, "One moment, please"),
+    (RefreshInProgress, "One moment, please"),
+    (TokenBrokerError, "The connection was not completed"),
 )
 
 
@@ -245,10 +307,13 @@ def _error_page(error: TokenBrokerError) -> Response:
     status = status_code(error)
     passing = status == 503  # noqa: PLR2004 - the one a reload can mend
     body = PAGE.format(
-        title="One moment, please" if passing else "The connection was not completed",
+        title=next(title for kind, title in TITLES if isinstance(error, kind)),
         text=html.escape(error.description),
         error=html.escape(error.error),
         style=STYLE,
+        way_back=f'<p><a href="{html.escape(error.way_back)}">Go back to the app</a></p>'
+        if error.way_back
+        else "",
         refresh=f'<meta http-equiv="refresh" content="{error.retry_after}">' if passing else "",
     )
     headers = {

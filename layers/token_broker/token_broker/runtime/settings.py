@@ -194,9 +194,19 @@ class Vault:
         return cls(
             token_key_arn=_read(environ, "TOKEN_KEY_ARN", _text),
             escrow_bucket_name=_read(environ, "ESCROW_BUCKET_NAME", _text),
-            client_secret_id=_read(environ, "CLIENT_SECRET_ID", _text),
-            control_table_name=_read(environ, "CONTROL_TABLE_NAME", _text),
+            client_secret_id=client_secret_id(environ),
+            control_table_name=control_table_name(environ),
         )
+
+
+def client_secret_id(environ: Mapping[str, str]) -> str:
+    """Read the secret that holds the client credentials."""
+    return _read(environ, "CLIENT_SECRET_ID", _text)
+
+
+def control_table_name(environ: Mapping[str, str]) -> str:
+    """Read the table of what holds for all connections at once."""
+    return _read(environ, "CONTROL_TABLE_NAME", _text)
 
 
 def connections_table_name(environ: Mapping[str, str]) -> str:

@@ -10,7 +10,14 @@ from urllib.parse import urlencode, urlsplit
 from token_broker.domain import authorization as link
 from token_broker.domain.authorization import Authorization, Opening, Progress, StoredOpening
 from token_broker.domain.connection import Status
-from token_broker.domain.errors import ConnectionNotFound, RequestRejected, TicketInvalid
+from token_broker.domain.errors import (
+    BrokerMisconfigured,
+    ConnectionNotFound,
+    RequestRejected,
+    TicketInvalid,
+    TooManyAttempts,
+)
+from token_broker.domain.names import ensure_named
 from token_broker.domain.ports import (
     AuthorizationTable,
     Clock,
@@ -18,11 +25,10 @@ from token_broker.domain.ports import (
     NewId,
     NewSecret,
     Record,
+    SecretPresence,
 )
 from token_broker.domain.secret_text import SecretText
 
-SUBJECT = re.compile(r"[\x21-\x7e]{1,128}")
-CONNECTOR = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
 LONGEST_RETURN_TO = 1024
 TICKET = re.compile(r"[A-Za-z0-9_-]{43}")
 RENEWABLE = frozenset({Status.ACTIVE, Status.REAUTH_REQUIRED, Status.SUPERSEDED})
@@ -34,6 +40,7 @@ class Linking:
 
     authorizations: AuthorizationTable
     connections: ConnectionTable
+    secret_presence: SecretPresence
     authorization_endpoint: str
     client_id: str
     scopes: Sequence[str]
@@ -65,13 +72,23 @@ def begin(
 ) -> Begun:
     """Store an attempt to connect and return its start link, good for 15 minutes.
 
-    Raises RequestRejected, ConnectionNotFound.
+    Raises RequestRejected, ConnectionNotFound, TooManyAttempts, and BrokerMisconfigured where its
+    code could not be exchanged for want of a client secret.
     """
     ensure_named(subject=subject, connector=connector)
     if not listed(return_to, on.return_to_allow_list):
         raise RequestRejected("return_to is not on the stack's ReturnToAllowList.")
+    if link.carries_own_parameters(return_to):
+        names = ", ".join(sorted(link.OWN_PARAMETERS))
+        raise RequestRejected(f"return_to must not carry what the broker adds to it: {names}.")
     if connection_id is not None:
         _ensure_renewable(on, connection_id, subject=subject, connector=connector)
+    if not on.secret_presence.is_set():
+        raise BrokerMisconfigured(
+            "The broker has no client secret yet, so no bank can be connected. Its operator puts "
+            "the secret into Secrets Manager (README: Deploy to AWS, step 3).",
+            detail="the client secret is not set: put it into the stack's secret (README: deploy)",
+        )
     ticket, now = on.new_secret(), on.clock()
     row = Authorization(
         id=link.fingerprint(ticket),
@@ -83,22 +100,16 @@ def begin(
         expires_at=now + link.LIFE,
         replaces=connection_id,
     )
+    until = on.authorizations.reserve(row, now=now, most=link.MOST_ATTEMPTS)
+    if until is not None:
+        raise TooManyAttempts(retry_after=max(1, until - now))
     on.authorizations.create(row)
-    known_as = connection_id or row.connection_id
-    on.record("authorization_begun", connection_id=known_as, connector=connector)
+    on.record("authorization_begun", connection_id=row.known_as, connector=connector)
     return Begun(
-        connection_id=known_as,
+        connection_id=row.known_as,
         start_url=f"{base_url}/start/{ticket.reveal()}",
         expires_at=row.expires_at,
     )
-
-
-def ensure_named(*, subject: str, connector: str) -> None:
-    """Raise RequestRejected unless both are names a connection can have."""
-    if not SUBJECT.fullmatch(subject):
-        raise RequestRejected("subject must be 1 to 128 printable ASCII characters, no blanks.")
-    if not CONNECTOR.fullmatch(connector):
-        raise RequestRejected("connector must be a provider id as the Data Recipient Hub lists it.")
 
 
 def listed(return_to: str, allow_list: Sequence[str]) -> bool:
@@ -143,8 +154,10 @@ def start(on: Linking, *, ticket: str) -> Opening:
         raise TicketInvalid
     row = on.authorizations.get(link.fingerprint(SecretText(ticket)))
     now = on.clock()
-    if row is None or row.expires_at <= now or row.progress is not Progress.OPEN:
+    if row is None:
         raise TicketInvalid
+    if row.expires_at <= now or row.progress is not Progress.OPEN:
+        raise _closed(row, now=now)
     state = link.compose_state(row.id, on.new_secret())
     cookie = on.new_secret()
     if not on.authorizations.add_opening(
@@ -154,12 +167,21 @@ def start(on: Linking, *, ticket: str) -> Opening:
         now=now,
         most=link.MOST_OPENINGS,
     ):
-        raise TicketInvalid
+        raise _closed(row, now=now)
     return Opening(
         authorization_url=_authorization_url(on, row, state=state, cookie=cookie),
         cookie_name=link.cookie_name(state),
         cookie=cookie,
     )
+
+
+def _closed(row: Authorization, *, now: int) -> TicketInvalid:
+    """Return the error of a link that is over; while its code is exchanged there is no way back."""
+    error = TicketInvalid()
+    is_under_way = row.progress in {Progress.EXCHANGING, Progress.SENT} and row.expires_at > now
+    if not is_under_way:
+        error.way_back = row.way_back(error=error.error)
+    return error
 
 
 def _authorization_url(

@@ -23,6 +23,8 @@ from token_broker.domain.connection import Connection, Landing, Lease, Status
 from token_broker.domain.errors import (
     ConnectionNotFound,
     ExchangeInProgress,
+    IssuerForeign,
+    OutcomeTold,
     RefreshInProgress,
     RequestRejected,
     StaleGeneration,
@@ -34,6 +36,7 @@ from token_broker.domain.outcome import REACTIONS, Answer, Grant, Reaction
 from token_broker.domain.ports import (
     AuthorizationTable,
     ClientCredentials,
+    RecentSubjects,
     Remaining,
     Sealer,
     Sending,
@@ -46,6 +49,8 @@ from token_broker.domain.refresh_policy import (
 from token_broker.domain.secret_text import SecretText
 from token_broker.domain.token_set import TokenSet, Verdict
 from token_broker.use_cases.authorize import RENEWABLE
+from token_broker.use_cases.code_binding import is_bound, is_foreign, report_unbound
+from token_broker.use_cases.front_channel import note_front_channel_error
 from token_broker.use_cases.login import settle_login
 from token_broker.use_cases.refresh import (
     apply_escrowed,
@@ -83,6 +88,7 @@ class AuthorizationResponse:
     state: SecretText | None
     code: SecretText | None
     error: str | None
+    issuer: str | None = None  # RFC 9207 section 2
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -90,6 +96,7 @@ class Finishing:
     """What finishing a connection stands on beside what every send does."""
 
     authorizations: AuthorizationTable
+    recent_subjects: RecentSubjects
     require_confirmation: bool
     code_binding: CodeBinding
 
@@ -107,21 +114,51 @@ def finish(
     Raises StateInvalid and RequestRejected (nothing is consumed), ExchangeInProgress,
     UpstreamUnavailable and BrokerMisconfigured (the same redirect may be delivered again).
     """
+    row, opened_by = _row_of(finishing.authorizations, response)
+    try:
+        return _finish(
+            on,
+            finishing,
+            row,
+            opened_by=opened_by,
+            response=response,
+            cookies=cookies,
+            remaining=remaining,
+        )
+    except (UpstreamUnavailable, RefreshInProgress):
+        raise  # nothing has ended: the page loads itself again
+    except TokenBrokerError as exc:
+        exc.way_back = row.way_back(error=exc.error)
+        raise
+
+
+def _finish(
+    on: Sending,
+    finishing: Finishing,
+    row: Authorization,
+    *,
+    opened_by: str,
+    response: AuthorizationResponse,
+    cookies: Mapping[str, SecretText],
+    remaining: Remaining,
+) -> Redirect:
     authorizations = finishing.authorizations
-    row, opened_by, cookie = _bound(authorizations, response, cookies)
     opening = (row.openings or {})[opened_by]
+    cookie_name, cookie = _cookie_of(row, opening, response, cookies)
     if row.result:
-        return _told(row, row.result, opened_by, cookie)
+        return _told(row, row.result, opened_by, cookie_name, cookie)
+    if response.issuer is not None and not on.id_tokens.accepts_issuer(response.issuer):
+        raise IssuerForeign
     if response.error is None and response.code is None:
         raise RequestRejected("The bank's answer carries neither a code nor an error.")
     if row.progress is Progress.SENT:
         result = _recovered(on, finishing, row)
         if not _is_finisher(on, result, cookie):
-            return Redirect(return_to=row.return_to, result=result)
+            return Redirect(return_to=row.return_to, result=result, cookie_name=cookie_name)
     elif response.error is not None or response.code is None:
         result = _declined(on, finishing, row, response.error or "server_error")
     elif row.expires_at <= on.clock() and not _under_way(on, row):
-        result = Result(status="failed", connection_id=_known_as(row), error="expired")
+        result = Result(status="failed", connection_id=row.known_as, error="expired")
     else:
         attempt = Lease(id=on.new_id(), until=on.clock() + LEASE)
         result = _Exchange(
@@ -134,15 +171,15 @@ def finish(
             remaining=remaining,
         ).result(response.code)
     stands = authorizations.finish(row.id, result=result, finished_by=opened_by)
-    return _told(replace(row, finished_by=opened_by), stands, opened_by, cookie)
+    with suppress(UpstreamUnavailable):  # it counts until it expires
+        authorizations.vacate(row)
+    return _told(replace(row, finished_by=opened_by), stands, opened_by, cookie_name, cookie)
 
 
-def _bound(
-    authorizations: AuthorizationTable,
-    response: AuthorizationResponse,
-    cookies: Mapping[str, SecretText],
-) -> tuple[Authorization, str, SecretText]:
-    """Find the attempt this browser was sent out with; nothing is consumed if it was not."""
+def _row_of(
+    authorizations: AuthorizationTable, response: AuthorizationResponse
+) -> tuple[Authorization, str]:
+    """Find the attempt and the opening that a `state` was made for; raises StateInvalid."""
     if response.state is None:
         if response.error is not None:
             raise RequestRejected(
@@ -152,28 +189,34 @@ def _bound(
         raise StateInvalid
     row = authorizations.get(link.authorization_id_of(response.state))
     opened_by = link.fingerprint(response.state)
-    cookie = cookies.get(link.cookie_name(response.state))
-    stored = (row.openings or {}).get(opened_by) if row else None
-    if (
-        row is None
-        or stored is None
-        or cookie is None
-        or not link.matches(cookie, stored.cookie_hash)
-    ):
+    if row is None or opened_by not in (row.openings or {}):
         raise StateInvalid
-    return row, opened_by, cookie
+    return row, opened_by
 
 
-def _known_as(row: Authorization) -> str:
-    return row.replaces or row.connection_id
+def _cookie_of(
+    row: Authorization,
+    opening: StoredOpening,
+    response: AuthorizationResponse,
+    cookies: Mapping[str, SecretText],
+) -> tuple[str, SecretText]:
+    """Return the cookie this browser was sent out with; nothing is consumed if it was not."""
+    name = link.cookie_name(response.state) if response.state else ""
+    cookie = cookies.get(name)
+    if cookie is None or not link.matches(cookie, opening.cookie_hash):
+        raise OutcomeTold if row.result else StateInvalid
+    return name, cookie
 
 
-def _told(row: Authorization, result: Result, opened_by: str, cookie: SecretText) -> Redirect:
+def _told(
+    row: Authorization, result: Result, opened_by: str, cookie_name: str, cookie: SecretText
+) -> Redirect:
     finisher = row.finished_by == opened_by and result.status == "pending_confirmation"
     return Redirect(
         return_to=row.return_to,
         result=result,
         confirmation=link.confirmation(cookie) if finisher else None,
+        cookie_name=cookie_name,
     )
 
 
@@ -184,13 +227,12 @@ def _declined(on: Sending, finishing: Finishing, row: Authorization, error: str)
     if not won and (row.expires_at > on.clock() or _under_way(on, row)):
         raise ExchangeInProgress(retry_after=3)
     told = error if error in TELLABLE_ERRORS else "server_error"
-    on.record(
-        "request_refused" if told in OUR_FAULTS else "authorization_declined",
-        connection_id=_known_as(row),
-        error=told,
-    )
+    if told in OUR_FAULTS:
+        note_front_channel_error(on, finishing.recent_subjects, row, error=told)
+    else:
+        on.record("authorization_declined", connection_id=row.known_as, error=told)
     status = "declined" if told == "access_denied" else "failed"
-    return Result(status=status, connection_id=_known_as(row), error=told)
+    return Result(status=status, connection_id=row.known_as, error=told)
 
 
 def _under_way(on: Sending, row: Authorization) -> bool:
@@ -208,8 +250,8 @@ def _recovered(on: Sending, finishing: Finishing, row: Authorization) -> Result:
             return _success(row, landed)
     if _under_way(on, row):
         raise ExchangeInProgress(retry_after=3)
-    on.record("exchange_lost", connection_id=_known_as(row))
-    return Result(status="failed", connection_id=_known_as(row), error="server_error")
+    on.record("exchange_lost", connection_id=row.known_as)
+    return Result(status="failed", connection_id=row.known_as, error="server_error")
 
 
 def _is_finisher(on: Sending, result: Result, cookie: SecretText) -> bool:
@@ -340,7 +382,7 @@ class _Exchange:
             self._ensure_time()
         except TokenBrokerError as exc:
             self.finishing.authorizations.reopen(row.id, attempt=self.attempt)
-            on.record("exchange_deferred", connection_id=_known_as(row), detail=exc.detail)
+            on.record("exchange_deferred", connection_id=row.known_as, detail=exc.detail)
             raise
         sent_at = on.clock()
         answer = self._send(code, prepared.credentials)
@@ -441,7 +483,13 @@ class _Exchange:
     ) -> Result:
         """Persist first, in the row of the login that came back; then check the bearer."""
         on, renewed = self.on, prepared.renewed
-        is_bound = self._is_bound(tokens)
+        bound = is_bound(
+            on,
+            tokens,
+            code_binding=self.finishing.code_binding,
+            opening=self.opening,
+            cookie=self.cookie,
+        )
 
         def landing(target: Connection) -> Landing:
             made = landing_of(
@@ -459,18 +507,20 @@ class _Exchange:
                 nonce=link.nonce(self.cookie),
             )
             is_new = target.id == prepared.linking.id
-            return replace(made, verdict=Verdict.BAD) if is_new and not is_bound else made
+            return replace(made, verdict=Verdict.BAD) if is_new and not bound else made
 
         target = prepared.linking
         if renewed and landing(renewed).login == renewed.login:
             target = renewed
         landed = self._persist(target, landing)
         self._tidy(prepared, target)
-        if self._is_foreign(tokens):  # refused for a renewal, too; the set stays with its login
+        if is_foreign(
+            on, tokens, cookie=self.cookie
+        ):  # refused for a renewal, too; the set stays with its login
             on.record("id_token_nonce_foreign", connection_id=landed.id)
             return self._failed("server_error")
-        if target is prepared.linking and not is_bound:
-            self._report_unbound(landed)
+        if target is prepared.linking and not bound:
+            report_unbound(on, landed)
             return self._failed("code_unbound")
         landed = judged(on, landed, tokens, nonce=link.nonce(self.cookie))
         if landed.verdict is Verdict.BAD:
@@ -483,38 +533,6 @@ class _Exchange:
         if renewed and target is prepared.linking:
             on.record("login_changed", connection_id=renewed.id)
         return _success(self.row, landed)
-
-    def _nonce_in(self, tokens: TokenSet) -> str | None:
-        claims = self.on.id_tokens.claims(tokens.id_token)
-        return claims.nonce if claims else None
-
-    def _is_foreign(self, tokens: TokenSet) -> bool:
-        """Return whether the code was issued to another browser: the mark of an injected one."""
-        return self._nonce_in(tokens) not in (None, link.nonce(self.cookie))
-
-    def _is_bound(self, tokens: TokenSet) -> bool:
-        """Return whether the code is known to be issued to this browser, or nobody has to know."""
-        if self._nonce_in(tokens) is not None:
-            return not self._is_foreign(tokens)
-        match self.finishing.code_binding:
-            case CodeBinding.NONCE:
-                return False
-            case CodeBinding.PKCE:
-                return self.opening.sent_pkce
-            case CodeBinding.UNBOUND:
-                return True
-
-    def _report_unbound(self, landed: Connection) -> None:
-        on = self.on
-        on.record("code_unbound", connection_id=landed.id, connector=landed.connector)
-        on.record(
-            "broker_misconfigured",
-            connection_id=landed.id,
-            detail="Akoya did not repeat the nonce, so nothing shows that the code was issued to "
-            "this browser; accepting it would let anybody link a bank login of their own, or a "
-            "stolen code, to another person. If Akoya enforces PKCE, set the parameter "
-            "CodeBinding to pkce (README: deploy, first connect)",
-        )
 
     def _persist(self, target: Connection, landing: Callable[[Connection], Landing]) -> Connection:
         """Land the set; one of a renewal that met a newer set is sealed again above that one."""
@@ -561,7 +579,7 @@ class _Exchange:
                 self._give_back(prepared.renewed)
         on.record(
             "exchange_failed",
-            connection_id=_known_as(row),
+            connection_id=row.known_as,
             outcome=answer.outcome,
             detail=answer.detail,
         )
@@ -575,10 +593,10 @@ class _Exchange:
                 detail = why.detail if why else answer.detail
                 raise UpstreamUnavailable(detail=detail, retry_after=BREAKER_PAUSE)
             case Reaction.LAND:
-                on.record("refresh_token_missing", connection_id=_known_as(row))
+                on.record("refresh_token_missing", connection_id=row.known_as)
                 return self._failed("invalid_scope")
             case _:
                 return self._failed("server_error")
 
     def _failed(self, error: str) -> Result:
-        return Result(status="failed", connection_id=_known_as(self.row), error=error)
+        return Result(status="failed", connection_id=self.row.known_as, error=error)

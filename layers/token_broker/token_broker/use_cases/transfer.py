@@ -10,11 +10,11 @@ from dataclasses import dataclass
 
 from token_broker.domain.connection import Connection, Reason, Status
 from token_broker.domain.errors import RequestRejected, StaleGeneration
+from token_broker.domain.names import ensure_named
 from token_broker.domain.ports import Sending
 from token_broker.domain.refresh_policy import SPREAD_OF_IMPORTS, jitter
 from token_broker.domain.secret_text import SecretText
 from token_broker.domain.token_set import TokenSet, lifetime
-from token_broker.use_cases.authorize import ensure_named
 from token_broker.use_cases.refresh import (
     claim,
     ensure_home,
