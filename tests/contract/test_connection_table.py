@@ -640,7 +640,7 @@ def test_what_comes_in_supersedes_the_owner_it_was_told_of(table: ConnectionTabl
     table.bring_in(coming("d" * 32), owner=table.owner_of("login"), now=NOW)
 
     assert owner_id(table) == "d" * 32
-    assert (table.get(ID).status, table.get(ID).sealed) == (Status.SUPERSEDED, None)
+    assert (table.get(ID).status, table.get(ID).due_at) == (Status.SUPERSEDED, NOW)
 
 
 def test_every_row_of_a_connection_is_read_without_its_token_set(table: ConnectionTable) -> None:
@@ -690,8 +690,8 @@ def test_a_confirmation_takes_the_login_and_supersedes_its_owner(table: Connecti
     assert confirm_other(table, owner=table.owner_of("login")).status is Status.ACTIVE
 
     loser = table.get(ID)
-    assert (loser.status, loser.sealed, loser.lease) == (Status.SUPERSEDED, None, None)
-    assert loser.due_at is not None
+    assert (loser.status, loser.reason, loser.lease) == (Status.SUPERSEDED, Reason.SUPERSEDED, None)
+    assert loser.due_at == NOW + 1, "the schedule erases its set at once"
     assert owner_id(table) == OTHER
     assert confirm_other(table, owner=table.owner_of("login")).status is Status.ACTIVE
 
@@ -733,7 +733,7 @@ def test_only_an_idle_connection_gives_way_as_it_was_seen(table: ConnectionTable
     table.give_way(seen, now=NOW + 695)
 
     gone = table.get(ID)
-    assert (gone.status, gone.sealed, gone.lease) == (Status.SUPERSEDED, None, None)
+    assert (gone.status, gone.due_at, gone.lease) == (Status.SUPERSEDED, NOW + 695, None)
     with pytest.raises(StaleGeneration):
         table.give_way(gone, now=NOW + 695)
 
@@ -773,6 +773,18 @@ def test_a_set_that_lands_in_a_superseded_row_does_not_bring_it_back(
     landed = table.land(landing(2), lease_id="second", status=Status.ACTIVE, due_at=NOW)
 
     assert (landed.status, landed.generation) == (Status.SUPERSEDED, 2)
+    assert landed.due_at == landing(2).issued_at, "the schedule erases what came late, too"
+
+
+def test_whoever_confirms_or_disconnects_gets_no_token_set_to_see(table: ConnectionTable) -> None:
+    two_links_of_one_login(table)
+
+    confirmed = confirm_other(table, owner=table.owner_of("login"))
+    again = confirm_other(table, owner=table.owner_of("login"))
+
+    assert table.get(OTHER).sealed is not None
+    shown = (confirmed, again, table.ask_revoke(OTHER, now=NOW), table.ask_revoke(OTHER, now=NOW))
+    assert {(one.sealed, one.confirmation_hash) for one in shown} == {(None, None)}
 
 
 def test_a_row_on_hold_is_not_claimed_but_for_a_renewal(table: ConnectionTable) -> None:

@@ -161,6 +161,8 @@ class MemoryConnectionTable:
                 return self._put(row, **the_set, **moved, lease=None)
             if row.status is Status.LINKING:
                 return self._put(row, **the_set, **moved)
+            if row.status is Status.SUPERSEDED:
+                the_set |= {"due_at": landing.issued_at}
             if row.status is Status.REVOKED:
                 the_set |= {"status": Status.REVOKE_PENDING, "due_at": landing.issued_at}
             return self._put(row, **the_set)
@@ -295,14 +297,14 @@ class MemoryConnectionTable:
                 raise ConfirmationInvalid
             match row.status:
                 case Status.ACTIVE:
-                    return row
+                    return self.look(connection_id)
                 case Status.LINKING:
                     raise NotConfirmed
                 case Status.PENDING_CONFIRMATION:
                     if row.keep_until is not None and row.keep_until - CLOCK_SKEW <= now:
                         raise ConnectionNotFound
                     self._own(row, owner, now=now)
-                    return self._put(
+                    self._put(
                         row,
                         status=Status.ACTIVE,
                         due_at=due_at,
@@ -312,6 +314,7 @@ class MemoryConnectionTable:
                         last_event="confirmed",
                         updated_at=now,
                     )
+                    return self.look(connection_id)
                 case _:
                     raise ConnectionGone
 
@@ -360,9 +363,7 @@ class MemoryConnectionTable:
                 raise StaleGeneration
         self.owners[winner.login] = winner.id
         if loser:
-            looks_into_escrow = {"due_at": now} if loser.unsettled else {}
             self._supersede(loser, now)
-            self._put(self.rows[loser.id], **looks_into_escrow)
 
     def give_way(self, connection: Connection, *, now: int) -> None:
         with self._mutex:
@@ -377,14 +378,12 @@ class MemoryConnectionTable:
         self._put(
             loser,
             status=Status.SUPERSEDED,
-            sealed=None,
-            consent=None,
+            reason=Reason.SUPERSEDED,
             hold_until=None,
-            reason=None,
             lease=None,
             suspect=None,
             rejected=None,
-            due_at=now + FORGET_AFTER,
+            due_at=now,
             keep_until=now + FORGET_AFTER,
             last_event="superseded",
             updated_at=now,
@@ -393,15 +392,15 @@ class MemoryConnectionTable:
     def ask_revoke(self, connection_id: str, *, now: int) -> Connection:
         with self._mutex:
             row = self.get(connection_id)
-            if row.status in {Status.REVOKE_PENDING, Status.REVOKED}:
-                return row
-            return self._put(
-                row,
-                status=Status.REVOKE_PENDING,
-                due_at=now,
-                last_event="disconnect_asked",
-                updated_at=now,
-            )
+            if row.status not in {Status.REVOKE_PENDING, Status.REVOKED}:
+                self._put(
+                    row,
+                    status=Status.REVOKE_PENDING,
+                    due_at=now,
+                    last_event="disconnect_asked",
+                    updated_at=now,
+                )
+            return self.look(connection_id)
 
     def entomb(self, held: Connection, *, now: int) -> None:
         with self._mutex:

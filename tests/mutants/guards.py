@@ -15,6 +15,7 @@ CODE_BINDING = f"{CORE}/use_cases/code_binding.py"
 AUTHORIZE = f"{CORE}/use_cases/authorize.py"
 HTTP_API = f"{CORE}/runtime/http_api.py"
 SEAL = f"{CORE}/adapters/seal.py"
+TOKEN = f"{CORE}/use_cases/token.py"
 
 
 @dataclass(frozen=True)
@@ -341,14 +342,32 @@ GUARDS = (
     Guard(
         "export: what was taken out is not sent again",
         SCHEDULE,
-        "is_ours = held.sealed is not None and held.reason is not Reason.EXPORTED",
-        "is_ours = held.sealed is not None",
+        "NOT_OURS_TO_END = frozenset({Reason.EXPORTED, Reason.SUPERSEDED})",
+        "NOT_OURS_TO_END = frozenset({Reason.SUPERSEDED})",
+    ),
+    Guard(
+        "superseded: its set is erased, never revoked or given to its successor",
+        SCHEDULE,
+        "held.sealed is not None and held.reason not in NOT_OURS_TO_END",
+        "held.sealed is not None and held.reason is not Reason.EXPORTED",
+    ),
+    Guard(
+        "superseded: the schedule erases its set at once",
+        SCHEDULE,
+        "    if held.status is Status.SUPERSEDED and held.sealed is not None:",
+        "    if held.status is Status.LINKING and held.sealed is not None:",
+    ),
+    Guard(
+        "superseded: its bearer is not handed out",
+        TOKEN,
+        "case Status.REAUTH_REQUIRED | Status.SUPERSEDED:",
+        "case Status.REAUTH_REQUIRED:",
     ),
     Guard(
         "quarantine: an ended set is kept for its time",
         SCHEDULE,
-        "    if (held.keep_until or 0) > now:  # a renewal that died made it due",
-        "    if held.keep_until == 0:  # a renewal that died made it due",
+        "    elif (held.keep_until or 0) > now:  # a renewal that died made it due",
+        "    elif held.keep_until == 0:  # a renewal that died made it due",
     ),
     Guard(
         "seal: a set opens for its own person and connector alone",

@@ -14,11 +14,12 @@ from token_broker.domain.connection import Connection, Status
 from token_broker.domain.errors import (
     ConnectionNotFound,
     ReauthorizationRequired,
+    RequestRejected,
     TokenBrokerError,
     UpstreamUnavailable,
 )
 from token_broker.domain.token_set import TokenSet
-from token_broker.use_cases import connections
+from token_broker.use_cases import connections, transfer
 
 DIALECTS = ("gen1", "gen2-strict")  # linking again ends the older tokens, or does not
 in_both_dialects = pytest.mark.parametrize("dialect", DIALECTS)
@@ -45,8 +46,7 @@ def test_the_later_link_supersedes_the_earlier_once_it_is_confirmed(
 
     second = linked.confirm(went, subject)
 
-    loser = linked.row(first.id)
-    assert (loser.status, loser.sealed) == (Status.SUPERSEDED, None)
+    assert linked.row(first.id).status is Status.SUPERSEDED
     with pytest.raises(ReauthorizationRequired):
         linked.hand_out(first.id)
     assert linked.hand_out(second.id).generation == 1
@@ -167,6 +167,64 @@ def test_disconnecting_an_unconfirmed_link_leaves_the_older_connection_alive(
     linked.clock.advance(600)
     assert linked.hand_out(first.id).generation >= 2
     assert linked.refused() == []
+
+
+def test_a_superseded_set_is_erased_by_the_next_run_and_never_sent(linked: World) -> None:
+    first, went = link_again(linked)
+    linked.confirm(went, "grace")
+    assert linked.row(first.id).sealed is not None, "who confirms has no right to erase it"
+
+    linked.run_schedule()
+
+    erased = linked.row(first.id)
+    assert (erased.status, erased.sealed) == (Status.SUPERSEDED, None)
+    assert linked.sends() == 0
+
+
+@pytest.mark.parametrize("rejected", [None, 1])
+def test_a_superseded_set_is_never_handed_out_before_it_is_erased(
+    linked: World, rejected: int | None
+) -> None:
+    first, went = link_again(linked)
+    linked.confirm(went, "grace")
+    assert linked.row(first.id).remaining(linked.clock()) > 0
+
+    with pytest.raises(ReauthorizationRequired):
+        linked.hand_out(first.id, rejected=rejected)
+
+    assert linked.sends() == 0
+
+
+def test_a_superseded_set_is_never_taken_out_or_brought_back(linked: World) -> None:
+    first, went = link_again(linked)
+    linked.confirm(went, "grace")
+
+    with pytest.raises(RequestRejected):
+        transfer.take_out(linked.on, first.id, quarantine=86_400)
+    with pytest.raises(RequestRejected):
+        connections.bring_back(
+            linked.on.connections, linked.clock, linked.on.record, connection_id=first.id
+        )
+
+    assert linked.row(first.id).status is Status.SUPERSEDED
+    assert linked.sends() == 0
+
+
+def test_a_superseded_set_that_was_disconnected_first_is_neither_revoked_nor_used_again(
+    linked: World,
+) -> None:
+    first = linked.connect("ada")
+    second = linked.confirm(linked.link("grace"), "grace")  # of the same second
+    linked.on.connections.ask_revoke(first.id, now=linked.clock())
+    its_own = linked.row(second.id).sealed
+
+    linked.run_schedule()
+
+    gone = linked.row(first.id)
+    assert (gone.status, gone.sealed) == (Status.REVOKED, None)
+    assert linked.row(second.id).sealed == its_own, "the older set must not replace the newer"
+    assert not any("revoke" in str(request.url) for request in linked.http.sent)
+    assert linked.is_alive(linked.row(second.id))
 
 
 def test_disconnecting_a_superseded_connection_does_not_touch_the_consent(linked: World) -> None:

@@ -10,7 +10,7 @@ from __future__ import annotations
 import zlib
 from collections.abc import Collection, Iterator, Mapping
 from contextlib import suppress
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from heapq import merge
 from itertools import islice
 from typing import TYPE_CHECKING, Any
@@ -99,10 +99,17 @@ OF_THE_SET = (
     "attempt_id",
     "consent",
 )
-_PUBLICLY: Any = {
-    "ProjectionExpression": ", ".join(f"#{name}" for name in PUBLIC),
-    "ExpressionAttributeNames": {f"#{name}": name for name in PUBLIC},
-}
+
+
+def _only(*attributes: str) -> Any:
+    """Return how a read names the attributes it wants; a policy may allow it no others."""
+    return {
+        "ProjectionExpression": ", ".join(f"#{name}" for name in attributes),
+        "ExpressionAttributeNames": {f"#{name}": name for name in attributes},
+    }
+
+
+_PUBLICLY = _only(*PUBLIC)
 OF_AN_ATTEMPT = ("lease_id", "lease_until", "suspect", "rejected")
 
 
@@ -344,12 +351,15 @@ class DynamoConnectionTable:
     ) -> Connection:
         """Land where the row moved on meanwhile: keep the set, leave the rest as it is.
 
-        But for a row that waits for its first set, and one that was revoked before this set came.
+        Except a row that waits for its first set, and one whose end came before this set did: it is
+        due again.
         """
         moved: Row = {}
         if row.status is Status.LINKING:
             moved = {"status": status.value, "due_at": due_at}
             moved |= _of_the_move(landing, status, due_at)
+        if row.status is Status.SUPERSEDED:
+            moved = {"due_at": landing.issued_at}  # the schedule erases it
         if row.status is Status.REVOKED:
             moved = {
                 "status": Status.REVOKE_PENDING.value,
@@ -528,25 +538,25 @@ class DynamoConnectionTable:
             "last_event": "confirmed",
             "updated_at": now,
         }
-        expected = {
-            "status": Status.PENDING_CONFIRMATION.value,
-            "subject": subject,
-            "confirmation_hash": confirmation_hash,
-        }
-        row = self.get(connection_id)
+        row = self._read(connection_id, **_only(*PUBLIC, "confirmation_hash"))
         if row.subject != subject or row.confirmation_hash != confirmation_hash:
             raise ConfirmationInvalid
         match row.status:
             case Status.ACTIVE:
-                return row
+                return replace(row, confirmation_hash=None)
             case Status.LINKING:
                 raise NotConfirmed
             case Status.PENDING_CONFIRMATION:
                 if row.keep_until is not None and row.keep_until - CLOCK_SKEW <= now:
                     raise ConnectionNotFound
+                expected = {
+                    "status": row.status.value,
+                    "generation": row.generation,
+                    "confirmation_hash": confirmation_hash,
+                }
                 winner = self._change(connection_id, changes, expected=expected)
                 self._transact(winner, *self._ownership(row, owner, now=now))
-                return self.get(connection_id)
+                return self.look(connection_id)
             case _:
                 raise ConnectionGone
 
@@ -556,7 +566,10 @@ class DynamoConnectionTable:
         """Return who owns a login, without the token set."""
         try:
             answer = self._client.get_item(
-                TableName=self._table, Key=key(_pointer(login)), ConsistentRead=True
+                TableName=self._table,
+                Key=key(_pointer(login)),
+                ConsistentRead=True,
+                **_only("owner"),
             )
         except (ClientError, BotoCoreError) as exc:
             raise unavailable(exc) from None
@@ -585,7 +598,7 @@ class DynamoConnectionTable:
             self._transact(self._change(connection.id, {"updated_at": now}, expected=still), *items)
 
     def give_way(self, connection: Connection, *, now: int) -> None:
-        """Make an ACTIVE connection SUPERSEDED and erase its set; StaleGeneration."""
+        """Make an ACTIVE connection SUPERSEDED, its set to be erased; StaleGeneration."""
         try:
             self._set(
                 connection.id,
@@ -637,7 +650,7 @@ class DynamoConnectionTable:
             pointer,
             self._change(
                 loser.id,
-                _superseded(now) | ({"due_at": now} if loser.unsettled else {}),  # look into escrow
+                _superseded(now),
                 expected={"status": loser.status.value, "generation": loser.generation},
                 free_at=now,
             ),
@@ -685,22 +698,27 @@ class DynamoConnectionTable:
     def ask_revoke(self, connection_id: str, *, now: int) -> Connection:
         """Make the row REVOKE_PENDING and due now; a tombstone stays one."""
         try:
-            return self._set(
-                connection_id,
-                {
-                    "status": Status.REVOKE_PENDING.value,
-                    "due_at": now,
-                    "last_event": "disconnect_asked",
-                    "updated_at": now,
-                },
-                condition="attribute_exists(id) AND NOT #status IN (:pending, :revoked)",
-                values={
-                    ":pending": Status.REVOKE_PENDING.value,
-                    ":revoked": Status.REVOKED.value,
-                },
+            self._client.update_item(
+                TableName=self._table,
+                Key=key(connection_id),
+                UpdateExpression="SET #status = :pending, due_at = :now, updated_at = :now, "
+                "last_event = :event",
+                ConditionExpression="attribute_exists(id) AND NOT #status IN (:pending, :revoked)",
+                ExpressionAttributeNames={"#status": "status"},
+                ExpressionAttributeValues=to_wire(
+                    {
+                        ":pending": Status.REVOKE_PENDING.value,
+                        ":revoked": Status.REVOKED.value,
+                        ":now": now,
+                        ":event": "disconnect_asked",
+                    }
+                ),
+                ReturnValues="NONE",
             )
-        except Refused as said_no:
-            return _found(said_no)
+        except (ClientError, BotoCoreError) as exc:
+            if not refused(exc):
+                raise unavailable(exc) from None
+        return self.look(connection_id)
 
     def entomb(self, held: Connection, *, now: int) -> None:
         """Erase all but the fact that the connection was: REVOKED; under its lease."""
@@ -931,11 +949,16 @@ def _of_the_move(landing: Landing, status: Status, due_at: int) -> Row:
 
 
 def _superseded(now: int) -> Row:
-    """Return what changes in a row whose login another one goes on with."""
-    gone = dict.fromkeys(("token_set", "consent", "hold_until", "reason", *OF_AN_ATTEMPT))
+    """Return what changes in a row whose login another one goes on with.
+
+    Not the token set: whoever confirms has no right to it. The row is due at once, and the schedule
+    looks into escrow and erases it.
+    """
+    gone = dict.fromkeys(("hold_until", *OF_AN_ATTEMPT))
     return gone | {
         "status": Status.SUPERSEDED.value,
-        "due_at": now + FORGET_AFTER,
+        "reason": Reason.SUPERSEDED.value,
+        "due_at": now,
         "keep_until": now + FORGET_AFTER,
         "last_event": "superseded",
         "updated_at": now,

@@ -23,13 +23,14 @@ class Status(StrEnum):
 
 
 class Reason(StrEnum):
-    """Why a connection needs a new consent."""
+    """Why a connection needs a new consent, or whose tokens it holds no more."""
 
     GRANT_DEAD = "grant_dead"  # Akoya refuses the refresh token, twice
     ROTATION_LOST = "rotation_lost"  # the same, after an attempt whose answer never came
     CONSENT_REVOKED = "consent_revoked"  # fresh bearers are refused by the data API
     LOGIN_CHANGED = "login_changed"  # a refresh brought the tokens of another bank login
     EXPORTED = "exported"  # its tokens were taken out and are somebody else's to use
+    SUPERSEDED = "superseded"  # the same login was linked again; its own set is erased, never sent
 
 
 class Degraded(StrEnum):

@@ -165,7 +165,8 @@ class ConnectionTable(Protocol):
         """Make a pending connection ACTIVE and the owner of its login; may be repeated.
 
         `owner` is who owned the login when it was looked up; it becomes SUPERSEDED in the same
-        transaction and its set is erased. Raises ConfirmationInvalid, NotConfirmed (LINKING),
+        transaction and is due at once: the schedule erases its set. Returns the row without its
+        token set. Raises ConfirmationInvalid, NotConfirmed (LINKING),
         ConnectionNotFound (its time is over), ConnectionGone, StaleGeneration (the owner is
         another by now, has other tokens, or an attempt may be getting some).
         """
@@ -180,7 +181,7 @@ class ConnectionTable(Protocol):
         """Make an ACTIVE connection the owner of its login, as `confirm` does; StaleGeneration."""
 
     def give_way(self, connection: Connection, *, now: int) -> None:
-        """Make an ACTIVE connection SUPERSEDED and erase its set; StaleGeneration.
+        """Make an ACTIVE connection SUPERSEDED, its set to be erased; StaleGeneration.
 
         It has moved on since it was seen, or an attempt may be getting it other tokens.
         """
@@ -192,7 +193,10 @@ class ConnectionTable(Protocol):
         """Note that the bearer was asked for, and make the row due no later than `due_at`."""
 
     def ask_revoke(self, connection_id: str, *, now: int) -> Connection:
-        """Make the row REVOKE_PENDING and due now; a tombstone stays one."""
+        """Make the row REVOKE_PENDING and due now, and return it without its token set.
+
+        A tombstone stays one.
+        """
 
     def entomb(self, held: Connection, *, now: int) -> None:
         """Erase all but the fact that the connection was: REVOKED; under its lease."""

@@ -53,6 +53,7 @@ TENDED = frozenset(Status) - {Status.REVOKED}
 MOST_ODD = 3  # so many met something else than Akoya, and nobody met Akoya: not this minute
 HELD_BACK = "end_held"
 WRAP_UP = 5  # seconds kept back for the end of the run
+NOT_OURS_TO_END = frozenset({Reason.EXPORTED, Reason.SUPERSEDED})  # another needs that consent
 SURE_SIGNS = frozenset({Reason.CONSENT_REVOKED, Reason.LOGIN_CHANGED})  # no second send needed
 
 
@@ -174,7 +175,7 @@ def _refresh(on: Sending, run: Run, held: Connection, remaining: Remaining) -> N
 
 def _revoke(on: Sending, run: Run, held: Connection, remaining: Remaining) -> None:
     """Revoke the current refresh token at Akoya, then erase ours (RFC 7009)."""
-    is_ours = held.sealed is not None and held.reason is not Reason.EXPORTED
+    is_ours = held.sealed is not None and held.reason not in NOT_OURS_TO_END
     if not is_ours or _gone_at_akoya(on, run, held, remaining):
         on.connections.forget_login(held)
         on.connections.entomb(held, now=on.clock())
@@ -251,7 +252,10 @@ def _forget(on: Sending, run: Run, held: Connection, remaining: Remaining) -> No
     """Erase what an ended connection still holds; after a year forget the connection."""
     del run, remaining
     now = on.clock()
-    if (held.keep_until or 0) > now:  # a renewal that died made it due before its time
+    if held.status is Status.SUPERSEDED and held.sealed is not None:
+        on.connections.erase_token_set(held, due_at=held.keep_until or now + FORGET_AFTER, now=now)
+        on.record("token_set_erased", connection_id=held.id)
+    elif (held.keep_until or 0) > now:  # a renewal that died made it due before its time
         on.connections.settle(
             held,
             due_at=held.keep_until or now,
