@@ -64,7 +64,6 @@ def _parser() -> argparse.ArgumentParser:
     back.add_argument("connection_id")
 
     commands.add_parser("adopt", help="let the broker send from a restored table")
-    commands.add_parser("lift-guard", help="let connections end again after an incident")
     return parser
 
 
@@ -101,18 +100,11 @@ def _adopt(on: Sending, *_: object) -> int:
     return 0
 
 
-def _lift_guard(on: Sending, *_: object) -> int:
-    on.control.lift_guard()
-    print("lifted: what was held back ends when it is refused again")
-    return 0
-
-
 _COMMANDS: Mapping[str, Callable[[Sending, Mapping[str, str], argparse.Namespace], int]] = {
     "import": _import,
     "export": _export,
     "bring-back": _bring_back,
     "adopt": _adopt,
-    "lift-guard": _lift_guard,
 }
 
 

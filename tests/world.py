@@ -67,6 +67,7 @@ BROKER = "https://broker.example"
 RETURN_TO = "https://app.example/return"
 START = 1_800_000_000
 FUNCTION_TIMEOUT = 90.0
+END_AFTER = 26 * 3_600
 
 
 class FixedClock:
@@ -319,7 +320,7 @@ class World:
     def run_schedule(self, *, limit: int = 1000) -> schedule.Run:
         return schedule.tend_due(
             self.on,
-            schedule.Tending(rate=1000, limit=limit, quarantine=7 * 86_400),
+            schedule.Tending(rate=1000, limit=limit, quarantine=7 * 86_400, end_after=END_AFTER),
             workers=Inline(),
             remaining=self.remaining,
         )
@@ -331,6 +332,16 @@ class World:
             with suppress(TokenBrokerError):
                 goes_on()
             self.run_schedule()
+
+    def pass_refusals(self, connection_id: str) -> Connection:
+        """Let the schedule look at a refused connection until it is no longer ACTIVE."""
+        for _ in range(60):
+            row = self.row(connection_id)
+            if row.status is not Status.ACTIVE:
+                return row
+            self.make_due(connection_id)
+            self.run_schedule()
+        raise AssertionError("it does not end")
 
     def make_due(self, connection_id: str) -> None:
         """Let time pass until the connection is due."""

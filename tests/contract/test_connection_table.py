@@ -412,6 +412,21 @@ def test_being_asked_for_brings_the_due_time_forward_never_back(table: Connectio
     assert (table.get(ID).asked_at, table.get(ID).due_at) == (NOW + 2, NOW + 500)
 
 
+def test_a_row_is_made_due_where_it_is_as_it_was_seen_and_nobody_claims_it(
+    table: ConnectionTable,
+) -> None:
+    seen = active(table)
+    table.make_due(seen, due_at=NOW + 700)
+    assert table.get(ID) == seen  # it is due before that
+
+    table.make_due(seen, due_at=NOW + 5)
+    assert table.get(ID).due_at == NOW + 5
+
+    held = claim(table)
+    table.make_due(seen, due_at=NOW)
+    assert table.get(ID) == held
+
+
 # ── moves ────────────────────────────────────────────────────────────────────────────────────────
 
 
@@ -443,19 +458,23 @@ def test_only_its_subject_with_its_confirmation_confirms_a_connection(
 def test_an_end_needs_the_lease_and_the_generation(table: ConnectionTable) -> None:
     row = active(table)
     with pytest.raises(StaleGeneration):
-        table.end(row, reason=Reason.GRANT_DEAD, due_at=NOW + 9_000, now=NOW)
+        table.end(
+            row, reason=Reason.GRANT_DEAD, due_at=NOW + 9_000, keep_until=NOW + 9_000, now=NOW
+        )
 
     held = claim(table)
-    table.end(held, reason=Reason.GRANT_DEAD, due_at=NOW + 9_000, now=NOW + 600)
+    table.end(
+        held, reason=Reason.GRANT_DEAD, due_at=NOW + 700, keep_until=NOW + 9_000, now=NOW + 600
+    )
 
     ended = table.get(ID)
-    assert (ended.status, ended.reason, ended.due_at, ended.lease, ended.sealed) == (
+    assert (ended.status, ended.reason, ended.lease, ended.sealed) == (
         Status.REAUTH_REQUIRED,
         Reason.GRANT_DEAD,
-        NOW + 9_000,
         None,
         b"sealed",
     )
+    assert (ended.due_at, ended.keep_until) == (NOW + 700, NOW + 9_000)
 
 
 def test_a_disconnect_may_be_asked_for_again_and_a_tombstone_stays_one(
@@ -493,7 +512,9 @@ def test_a_tombstone_holds_nothing_but_the_fact(table: ConnectionTable) -> None:
     [
         lambda table, row: table.entomb(row, now=NOW),
         lambda table, row: table.erase_token_set(row, due_at=NOW, now=NOW),
-        lambda table, row: table.end(row, reason=Reason.GRANT_DEAD, due_at=NOW, now=NOW),
+        lambda table, row: table.end(
+            row, reason=Reason.GRANT_DEAD, due_at=NOW, keep_until=NOW, now=NOW
+        ),
     ],
 )
 def test_nothing_is_erased_without_the_lease(
@@ -558,7 +579,13 @@ def test_a_deleted_row_is_gone(table: ConnectionTable) -> None:
 def ended(table: ConnectionTable) -> Connection:
     """Add a connection that was ended; its set is kept for a while."""
     active(table)
-    table.end(claim(table), reason=Reason.GRANT_DEAD, due_at=NOW + 9_000, now=NOW + 600)
+    table.end(
+        claim(table),
+        reason=Reason.GRANT_DEAD,
+        due_at=NOW + 9_000,
+        keep_until=NOW + 9_000,
+        now=NOW + 600,
+    )
     return table.get(ID)
 
 
@@ -823,10 +850,12 @@ def test_what_is_on_hold_is_not_ended(table: ConnectionTable) -> None:
     table.hold(ID, until=NOW + 700)
 
     with pytest.raises(StaleGeneration):
-        table.end(held, reason=Reason.GRANT_DEAD, due_at=NOW + 900, now=NOW + 699)
+        table.end(
+            held, reason=Reason.GRANT_DEAD, due_at=NOW + 900, keep_until=NOW + 900, now=NOW + 699
+        )
 
     assert table.get(ID).status is Status.ACTIVE
-    table.end(held, reason=Reason.GRANT_DEAD, due_at=NOW + 900, now=NOW + 700)
+    table.end(held, reason=Reason.GRANT_DEAD, due_at=NOW + 900, keep_until=NOW + 900, now=NOW + 700)
     assert table.get(ID).status is Status.REAUTH_REQUIRED
 
 
@@ -835,7 +864,9 @@ def test_ending_twice_is_ending_once(table: ConnectionTable) -> None:
     held = claim(table)
 
     for _ in range(2):
-        table.end(held, reason=Reason.GRANT_DEAD, due_at=NOW + 900, now=NOW + 600)
+        table.end(
+            held, reason=Reason.GRANT_DEAD, due_at=NOW + 900, keep_until=NOW + 900, now=NOW + 600
+        )
 
     assert table.get(ID).status is Status.REAUTH_REQUIRED
 

@@ -158,14 +158,12 @@ def test_a_renewal_that_was_left_in_escrow_brings_an_ended_connection_back(world
     assert (row.status, row.generation) == (Status.ACTIVE, 5)
 
 
-def test_breaker_guard_and_identity_are_read(world: World) -> None:
-    write(world, "control", {"id": "breaker", "open_until": START + 60, "reason": "edge"})
-    write(world, "control", {"id": "guard", "tripped_at": START})
+def test_breaker_and_identity_are_read(world: World) -> None:
+    write(world, "control", {"id": "senders", "open_until": START + 60, "reason": "edge"})
     home = f"sandbox/{CLIENT_ID}/{world.on.connections.identity()}"
     write(world, "connections", {"id": "identity", "identity": home})
 
     assert world.on.control.breaker() == START + 60
-    assert world.on.control.guard(attempts=1, refused=0, ending=0, now=START)
     assert world.on.connections.recorded_identity("other") == home
 
 
@@ -185,8 +183,8 @@ def test_every_row_that_is_written_carries_its_version(world: World) -> None:
     went = world.come_back(world.consent(world.open(world.begin())))
     world.confirm(went)
     world.on.control.open_breaker(reason="edge", until=START)
-    world.on.control.guard(attempts=9, refused=0, ending=9, now=START)
-    world.on.control.guard(attempts=9, refused=0, ending=9, now=START)
+    world.on.control.refusal_met(connector="mikomo", earlier_at=None)
+    world.on.control.ask_witness("mikomo")
 
     for table in ("connections", "authorizations", "control"):
         rows = world.aws.dynamodb.scan(TableName=f"{world.prefix}-{table}")["Items"]

@@ -12,6 +12,7 @@ from token_broker.domain.connection import Connection, Landing, Reason, Status, 
 from token_broker.domain.errors import RowUnreadable
 from token_broker.domain.ports import Sending
 from token_broker.domain.secret_text import SecretText
+from token_broker.domain.suspicion import Witness
 from token_broker.domain.token_set import TokenSet, Verdict
 
 NOW = 1_800_000_000
@@ -76,28 +77,70 @@ def test_the_breaker_is_closed_until_it_opens_and_after_it_closes(on: Sending) -
     assert on.control.breaker() is None
 
 
-def test_the_guard_trips_over_five_and_a_tenth_and_stays_tripped(on: Sending) -> None:
-    assert not on.control.guard(attempts=5, refused=0, ending=5, now=NOW)
-    assert not on.control.guard(attempts=60, refused=0, ending=1, now=NOW)  # 6 of 65
-    assert on.control.guard(attempts=1, refused=0, ending=1, now=NOW)  # 7 of 66
-    assert on.control.guard(attempts=100, refused=0, ending=0, now=NOW + 7_200)
+def test_opening_and_closing_the_breaker_leave_what_is_known_of_witnesses(either: World) -> None:
+    control = either.on.control
+    control.rotation_met(connector="mikomo", by="a")
+    control.refusal_met(connector="mikomo", earlier_at=None)
+    control.open_breaker(reason="edge", until=NOW + 60)
+    control.close_breaker()
+
+    assert control.witness("mikomo") == Witness(connection_id="a", answered_at=NOW)
 
 
-def test_the_guard_trips_on_figures_that_tell_of_an_incident_in_a_good_hour(on: Sending) -> None:
-    assert not on.control.guard(attempts=1_000, refused=0, ending=0, now=NOW)
-    assert not on.control.guard(attempts=60, refused=6, ending=0, now=NOW)
-    assert on.control.guard(attempts=59, refused=6, ending=0, now=NOW)
+def test_the_connections_of_a_connector_that_are_refused_are_counted_once_an_hour_each(
+    either: World,
+) -> None:
+    def refused(connector: str = "mikomo", earlier_at: int | None = None) -> int:
+        return either.on.control.refusal_met(connector=connector, earlier_at=earlier_at)
+
+    assert [refused(), refused(), refused("capital"), refused(earlier_at=NOW)] == [1, 2, 1, 2]
+
+    either.clock.advance(3_600)
+    assert [refused(earlier_at=NOW), refused(earlier_at=NOW + 3_600)] == [1, 1]
 
 
-def test_a_guard_that_is_lifted_counts_afresh(on: Sending) -> None:
-    assert on.control.guard(attempts=6, refused=0, ending=6, now=NOW)
+def test_who_is_answered_is_noted_while_a_suspect_of_the_connector_stands(either: World) -> None:
+    control = either.on.control
+    control.breaker()  # as whoever sends has read it
+    for connector in ("mikomo", "capital"):
+        control.rotation_met(connector=connector, by="early")
+        assert control.witness(connector) is None
 
-    on.control.lift_guard()
+    control.refusal_met(connector="mikomo", earlier_at=None)
+    either.clock.advance(5)
+    control.rotation_met(connector="mikomo", by="a")
+    control.rotation_met(connector="capital", by="b")
+    assert control.witness("mikomo") == Witness(connection_id="a", answered_at=NOW + 5)
+    assert control.witness("capital") is None
 
-    assert on.control.lifted_at() == NOW
-    assert not on.control.guard(attempts=5, refused=0, ending=5, now=NOW)
-    assert on.control.guard(attempts=1, refused=0, ending=1, now=NOW)
-    assert on.control.lifted_at() == 0
+    either.clock.advance(30)
+    control.rotation_met(connector="mikomo", by="c")
+    assert control.witness("mikomo") == Witness(connection_id="a", answered_at=NOW + 5)
+    either.clock.advance(30)
+    control.rotation_met(connector="mikomo", by="d")
+    assert control.witness("mikomo") == Witness(connection_id="d", answered_at=NOW + 65)
+
+    either.clock.advance(7_200)
+    control.rotation_met(connector="mikomo", by="e")
+    assert control.witness("mikomo") == Witness(connection_id="d", answered_at=NOW + 65)
+
+
+def test_whom_this_process_saw_answered_before_a_refusal_is_known_from_then_on(
+    either: World,
+) -> None:
+    either.on.control.rotation_met(connector="mikomo", by="a")
+    either.clock.advance(600)
+    either.on.control.refusal_met(connector="mikomo", earlier_at=None)
+
+    assert either.on.control.witness("mikomo") == Witness(connection_id="a", answered_at=NOW)
+
+
+def test_a_witness_is_asked_for_once_in_a_quarter_of_an_hour_by_connector(either: World) -> None:
+    asked = [either.on.control.ask_witness(one) for one in ("mikomo", "mikomo", "capital")]
+    assert asked == [True, False, True]
+
+    either.clock.advance(900)
+    assert either.on.control.ask_witness("mikomo")
 
 
 def test_what_one_connection_meets_again_and_again_is_news_once(either: World) -> None:
@@ -106,11 +149,6 @@ def test_what_one_connection_meets_again_and_again_is_news_once(either: World) -
 
     either.clock.advance(900)
     assert either.on.control.edge_met(by="a")
-
-
-def test_the_guard_judges_each_hour_afresh(on: Sending) -> None:
-    assert not on.control.guard(attempts=5, refused=0, ending=5, now=NOW)
-    assert not on.control.guard(attempts=5, refused=0, ending=5, now=NOW + 3_600)
 
 
 def test_a_set_opens_where_and_as_what_it_was_sealed(on: Sending) -> None:

@@ -33,9 +33,8 @@ def functions(stack: dict[str, Any]) -> Functions:
 
 
 @pytest.fixture
-def by_hand(stack: dict[str, Any], functions: Functions) -> Iterator[None]:
-    """The schedule only runs when the test says so, and no earlier test's ends are counted."""
-    functions.forget_ended(stack["tables"]["control"])
+def by_hand(functions: Functions) -> Iterator[None]:
+    """The schedule only runs when the test says so."""
     with functions.schedule_off():
         yield
 

@@ -49,11 +49,6 @@ class Functions:
         finally:
             events.enable_rule(Name=rule["Name"])
 
-    def forget_ended(self, table: str) -> None:
-        """Start the guard against mass endings afresh."""
-        for row_id in ("figures", "guard"):
-            self._aws["dynamodb"].delete_item(TableName=table, Key={"id": {"S": row_id}})
-
     def kill(self, function: str) -> list[int]:
         """Kill every process of a function, at rest or at work; return who they were."""
         killed = self.processes(function)

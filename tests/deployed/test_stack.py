@@ -91,7 +91,6 @@ def test_the_operators_words_are_heard_and_mistakes_are_told(
     connection_id = journey.connects("olga", "mikomo_42")
 
     assert operate(stack, "adopt").returncode == 0
-    assert operate(stack, "lift-guard").returncode == 0
     living = operate(stack, "bring-back", connection_id)
     assert living.returncode == 1
     assert "only what is REAUTH_REQUIRED" in living.stderr

@@ -221,9 +221,19 @@ class MemoryConnectionTable:
 
         self._if_generation(seen, change)
 
+    def make_due(self, seen: Connection, *, due_at: int) -> None:
+        def change(row: Connection) -> dict[str, Any]:
+            is_later = row.due_at is not None and row.due_at > due_at
+            is_free = row.lease is None and row.status is Status.ACTIVE
+            return {"due_at": due_at} if is_later and is_free else {}
+
+        self._if_generation(seen, change)
+
     # ── moves ────────────────────────────────────────────────────────────────────────────────────
 
-    def end(self, held: Connection, *, reason: Reason, due_at: int, now: int) -> None:
+    def end(
+        self, held: Connection, *, reason: Reason, due_at: int, keep_until: int, now: int
+    ) -> None:
         with self._mutex:
             there = self.get(held.id)
             ended = (Status.REAUTH_REQUIRED, reason, now)
@@ -239,7 +249,7 @@ class MemoryConnectionTable:
                 status=Status.REAUTH_REQUIRED,
                 reason=reason,
                 due_at=due_at,
-                keep_until=due_at,
+                keep_until=keep_until,
                 lease=None,
                 unsettled=0,
                 failures=0,

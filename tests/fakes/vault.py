@@ -3,13 +3,20 @@
 from __future__ import annotations
 
 import json
+from collections import Counter
 from dataclasses import dataclass
 
 from token_broker.domain.connection import Connection, Landing
 from token_broker.domain.errors import BrokerMisconfigured, RowUnreadable
 from token_broker.domain.ports import ClientCredentials, Clock
-from token_broker.domain.refresh_policy import EDGE_REMEMBERED, mass_failure
+from token_broker.domain.refresh_policy import EDGE_REMEMBERED
 from token_broker.domain.secret_text import SecretText
+from token_broker.domain.suspicion import (
+    NOTED_EVERY,
+    SUSPECT_STANDS,
+    WITNESS_ASKED_EVERY,
+    Witness,
+)
 from token_broker.domain.token_set import TokenSet
 
 
@@ -33,25 +40,23 @@ class MemoryEscrow:
 
 
 class MemoryControl:
-    """Breaker, guard and the hour's figures."""
+    """The breaker, and by connector who was refused and answered."""
 
     def __init__(self, clock: Clock) -> None:
         self.open_until: int | None = None
-        self.tripped = False
         self._clock = clock
-        self._lifted_at = 0
-        self._edges: dict[str, int] = {}
-        self._hour = -1
-        self._attempts = self._dead = 0
+        self._once: dict[str, int] = {}
+        self._refused: Counter[tuple[str, int]] = Counter()
+        self._refused_at: dict[str, int] = {}
+        self._answered: dict[str, Witness] = {}  # as a process knows it
+        self._noted: dict[str, Witness] = {}
+        self._noted_at: dict[str, int] = {}
 
     def breaker(self) -> int | None:
         return self.open_until
 
     def edge_met(self, *, by: str) -> bool:
-        if self._edges.get(by, 0) > self._clock():
-            return False
-        self._edges[by] = self._clock() + EDGE_REMEMBERED
-        return True
+        return self._first(f"edge#{by}", EDGE_REMEMBERED)
 
     def open_breaker(self, *, reason: str, until: int) -> None:
         del reason
@@ -60,22 +65,36 @@ class MemoryControl:
     def close_breaker(self) -> None:
         self.open_until = None
 
-    def guard(self, *, attempts: int, refused: int, ending: int, now: int) -> bool:
-        if now // 3_600 != self._hour:
-            self._hour, self._attempts, self._dead = now // 3_600, 0, 0
-        self._attempts += attempts
-        self._dead += ending
-        of_the_hour = mass_failure(attempts=self._attempts, dead=self._dead)
-        if of_the_hour or mass_failure(attempts=attempts, dead=refused):
-            self.tripped, self._lifted_at = True, 0
-        return self.tripped
+    def refusal_met(self, *, connector: str, earlier_at: int | None) -> int:
+        now = self._clock()
+        if connector in self._answered:
+            self._noted[connector] = self._answered[connector]
+        self._refused_at[connector] = now
+        hour = now // 3_600
+        again = earlier_at is not None and earlier_at // 3_600 == hour
+        self._refused[connector, hour] += 0 if again else 1
+        return self._refused[connector, hour]
 
-    def lift_guard(self) -> None:
-        self.tripped, self._hour = False, -1
-        self._lifted_at = self._clock()
+    def rotation_met(self, *, connector: str, by: str) -> None:
+        now = self._clock()
+        self._answered[connector] = Witness(connection_id=by, answered_at=now)
+        stands = now - self._refused_at.get(connector, 0) < SUSPECT_STANDS
+        if stands and now - self._noted_at.get(connector, 0) >= NOTED_EVERY:
+            self._noted[connector] = self._answered[connector]
+            self._noted_at[connector] = now
 
-    def lifted_at(self) -> int:
-        return self._lifted_at
+    def witness(self, connector: str) -> Witness | None:
+        return self._noted.get(connector)
+
+    def ask_witness(self, connector: str) -> bool:
+        return self._first(f"witness#{connector}", WITNESS_ASKED_EVERY)
+
+    def _first(self, name: str, seconds: int) -> bool:
+        now = self._clock()
+        if self._once.get(name, 0) > now:
+            return False
+        self._once[name] = now + seconds
+        return True
 
 
 @dataclass(frozen=True)

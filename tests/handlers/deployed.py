@@ -118,6 +118,7 @@ def environment(aws: Aws, prefix: str) -> dict[str, str]:
         "REQUIRE_CONFIRMATION": "true",
         "REFRESH_MARGIN_SECONDS": "3600",
         "KEEP_ALIVE_DAYS": "7",
+        "END_AFTER_HOURS": "26",
         "QUARANTINE_DAYS": "7",
         "RATE_LIMIT_PER_SECOND": "100",
         "AUTHORIZATIONS_TABLE_NAME": f"{prefix}-authorizations",

@@ -43,7 +43,10 @@ class Alarm:
         if not found:
             return bool(self.properties["TreatMissingData"] == "breaching")
         value = sum(found) if self.properties["Statistic"] == "Sum" else max(found)
-        threshold, operator = self.properties["Threshold"], self.properties["ComparisonOperator"]
+        threshold, operator = (
+            int(self.properties["Threshold"]),
+            self.properties["ComparisonOperator"],
+        )
         return bool(
             {
                 "GreaterThanThreshold": value > threshold,

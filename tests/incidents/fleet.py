@@ -7,7 +7,7 @@ consent; only the bearer they hold is one for all, for nobody looks into a beare
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from functools import cache
 
@@ -15,7 +15,7 @@ from local.akoya_sandbox.grants import Grant
 from local.akoya_sandbox.people import Login
 from tests.fakes.connection_table import MemoryConnectionTable
 from tests.incidents.alarms import Alarms
-from tests.world import CLIENT_ID, FUNCTION_TIMEOUT, START, Inline, World
+from tests.world import CLIENT_ID, END_AFTER, FUNCTION_TIMEOUT, START, Inline, World
 from token_broker.domain.connection import Connection, Status, login_of
 from token_broker.domain.errors import Reported, TokenBrokerError
 from token_broker.domain.secret_text import SecretText
@@ -88,7 +88,9 @@ class Fleet:
         try:
             run = schedule.tend_due(
                 self.world.on,
-                schedule.Tending(rate=self.rate, limit=self.a_run, quarantine=QUARANTINE),
+                schedule.Tending(
+                    rate=self.rate, limit=self.a_run, quarantine=QUARANTINE, end_after=END_AFTER
+                ),
                 workers=Inline(),
                 remaining=lambda: FUNCTION_TIMEOUT - (self.world.clock.now - began),
             )
@@ -173,7 +175,24 @@ def fleet_of(size: int) -> Fleet:
     return fleet
 
 
-def _connect(fleet: Fleet, *, due_at: int, expires_at: int) -> str:
+def fleet_due_at(moments: Iterable[int], *, connectors: Sequence[str] = ("mikomo",)) -> Fleet:
+    """Make a stack of one connection for each moment, due then; its bearer lives two hours more.
+
+    The connectors take turns.
+    """
+    world = World.in_memory()
+    world.provider.change_settings({"id_token_lifetime": DAY})
+    fleet = Fleet(world)
+    for place, moment in enumerate(moments):
+        connector = connectors[place % len(connectors)]
+        expires_at = moment + 2 * HOUR
+        fleet.living.append(
+            _connect(fleet, due_at=moment, expires_at=expires_at, connector=connector)
+        )
+    return fleet
+
+
+def _connect(fleet: Fleet, *, due_at: int, expires_at: int, connector: str = "mikomo") -> str:
     """Add a connection that holds the first refresh token of a consent of its own."""
     world, number = fleet.world, len(fleet.table.rows) + 1
     connection_id, login = world.on.new_id(), _login(number)
@@ -183,12 +202,12 @@ def _connect(fleet: Fleet, *, due_at: int, expires_at: int) -> str:
     tokens = TokenSet(
         refresh_token=SecretText(store.issue_refresh_token(grant).value), id_token=OLD_BEARER
     )
-    name, subject = _name(number), f"person-{number}"
-    sealer = world.on.seal.prepare(connection_id, subject=subject, connector="mikomo")
+    name, subject = _name(number, connector), f"person-{number}"
+    sealer = world.on.seal.prepare(connection_id, subject=subject, connector=connector)
     fleet.table.rows[connection_id] = Connection(
         id=connection_id,
         subject=subject,
-        connector="mikomo",
+        connector=connector,
         status=Status.ACTIVE,
         linked_at=START - DAY,
         updated_at=START - DAY,
@@ -224,8 +243,8 @@ def _login(number: int) -> Login:
 
 
 @cache
-def _name(number: int) -> str:
+def _name(number: int, connector: str) -> str:
     """Return how the broker calls the bank login of that number."""
     return login_of(
-        environment="sandbox", client_id=CLIENT_ID, connector="mikomo", sub=_login(number).sub
+        environment="sandbox", client_id=CLIENT_ID, connector=connector, sub=_login(number).sub
     )

@@ -116,11 +116,8 @@ def _renewal(world: World) -> Prepared:
 
 def _renewal_of_an_ended_one(world: World) -> Prepared:
     connection = world.connect()
-    world.make_due(connection.id)
     world.provider.expire("refresh_token")
-    world.run_schedule()
-    world.clock.advance(61)
-    world.run_schedule()
+    world.pass_refusals(connection.id)
     person = sent_out(world, connection_id=connection.id)
     return Prepared(person.comes_back, timeout=CALLBACK_TIMEOUT, goes_on=person.comes_back)
 

@@ -69,6 +69,7 @@ NUMBERS: dict[str, Callable[[Mapping[str, str]], int]] = {
     "RefreshMarginSeconds": settings.refresh_margin,
     "KeepAliveDays": settings.keep_alive,
     "QuarantineDays": settings.quarantine,
+    "EndAfterHours": settings.end_after,
     "RateLimitPerSecond": settings.rate_limit,
 }
 

@@ -4,17 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import replace
-from typing import Any
 from urllib.parse import parse_qs, urlsplit
 
 import pytest
 import requests
 
-from tests.between import before, cut_at
+from tests.between import cut_at
 from tests.world import BROKER, World, http_response
 from token_broker.domain.connection import Connection, Reason, Status
-from token_broker.domain.errors import ReauthorizationRequired, TokenBrokerError
-from token_broker.use_cases import connections
+from token_broker.domain.errors import TokenBrokerError
 
 
 def people(world: World, count: int) -> list[Connection]:
@@ -42,46 +40,7 @@ def refuse_all(world: World) -> None:
     world.provider.expire("refresh_token")
 
 
-def refused_once(world: World, count: int) -> list[str]:
-    """Let Akoya refuse so many for the first time; return them in the order they are due next."""
-    several(world, count)
-    refuse_all(world)
-    world.run_schedule()
-    world.clock.advance(61)
-    return [name for name, _ in world.on.connections.due(now=world.clock(), limit=count)]
-
-
 # ── one grant ends ───────────────────────────────────────────────────────────────────────────────
-
-
-def test_a_refused_grant_is_suspect_first_and_ended_by_the_second_refusal(world: World) -> None:
-    (one,) = several(world, 1)
-    refuse_all(world)
-
-    world.run_schedule()
-    row = world.row(one.id)
-    assert row.status is Status.ACTIVE
-    assert row.suspected is not None
-    assert row.suspected.reason is Reason.GRANT_DEAD
-
-    world.pass_minutes()
-    row = world.row(one.id)
-    assert (row.status, row.reason) == (Status.REAUTH_REQUIRED, Reason.GRANT_DEAD)
-    assert world.sends() == 2
-    with pytest.raises(ReauthorizationRequired):
-        world.hand_out(one.id)
-
-
-def test_a_grant_refused_after_a_lost_answer_is_named_a_lost_rotation(world: World) -> None:
-    (one,) = several(world, 1)
-    world.provider.arm({"fault": "lost_after_commit", "times": 3})
-    world.run_schedule()
-
-    world.pass_minutes(4)
-
-    row = world.row(one.id)
-    assert (row.status, row.reason) == (Status.REAUTH_REQUIRED, Reason.ROTATION_LOST)
-    assert world.recorded("rotation_lost")
 
 
 def test_a_run_that_died_over_an_unconfirmed_link_does_not_make_a_lost_rotation_of_it() -> None:
@@ -94,10 +53,8 @@ def test_a_run_that_died_over_an_unconfirmed_link_does_not_make_a_lost_rotation_
     one = world.confirm(went)
     world.make_due(one.id)
     refuse_all(world)
-    world.pass_minutes(5)
 
-    row = world.row(one.id)
-    assert (row.status, row.reason) == (Status.REAUTH_REQUIRED, Reason.GRANT_DEAD)
+    assert world.pass_refusals(one.id).reason is Reason.GRANT_DEAD
 
 
 def test_an_ended_connection_keeps_its_sealed_set_for_the_quarantine_and_then_erases_it(
@@ -105,9 +62,7 @@ def test_an_ended_connection_keeps_its_sealed_set_for_the_quarantine_and_then_er
 ) -> None:
     (one,) = several(world, 1)
     refuse_all(world)
-    world.run_schedule()
-    world.pass_minutes()
-    assert world.row(one.id).sealed is not None
+    assert world.pass_refusals(one.id).sealed is not None
 
     world.clock.advance(7 * 86_400)
     world.run_schedule()
@@ -118,10 +73,8 @@ def test_an_ended_connection_keeps_its_sealed_set_for_the_quarantine_and_then_er
 
 def test_a_new_consent_brings_an_ended_connection_back(world: World) -> None:
     one = world.connect()
-    world.make_due(one.id)
     refuse_all(world)
-    world.run_schedule()
-    world.pass_minutes()
+    world.pass_refusals(one.id)
 
     went = world.link(connection_id=one.id)
 
@@ -131,90 +84,6 @@ def test_a_new_consent_brings_an_ended_connection_back(world: World) -> None:
 
 
 # ── incidents ────────────────────────────────────────────────────────────────────────────────────
-
-
-def test_mass_refusals_end_nothing_until_the_operator_says_so(world: World) -> None:
-    made = several(world, 8)
-    refuse_all(world)
-
-    world.run_schedule()
-    world.pass_minutes(5)
-
-    assert {world.row(one.id).status for one in made} == {Status.ACTIVE}
-    assert world.recorded("guard_tripped")
-
-    world.on.control.lift_guard()
-    world.pass_minutes(15)
-    assert {world.row(one.id).status for one in made} == {Status.REAUTH_REQUIRED}
-
-
-def test_a_lifted_guard_trips_again_for_those_not_tried_before() -> None:
-    """An incident that goes on must not end the whole fleet."""
-    world = World.in_memory()
-    world.provider.change_settings({"id_token_lifetime": 86_400})
-    made = people(world, 20)
-    first, later = made[:8], made[8:]
-    refuse_all(world)
-
-    make_due_now(world, first)
-    world.pass_minutes(3)
-    assert world.recorded("guard_tripped")
-    world.on.control.lift_guard()
-    make_due_now(world, later)
-    world.pass_minutes(5)
-
-    statuses = [world.row(one.id).status for one in later]
-    assert statuses.count(Status.REAUTH_REQUIRED) <= 5
-
-
-def test_an_incident_that_trickles_in_trips_the_guard_as_well(world: World) -> None:
-    made = people(world, 8)
-    refuse_all(world)
-    base = max(one.due_at or 0 for one in made)
-    for place, one in enumerate(made):
-        world.on.connections.postpone(one.id, due_at=base + 20 * place)
-    world.clock.now = float(base)
-
-    for _ in range(12):
-        world.run_schedule()
-        world.clock.advance(20)
-
-    statuses = [world.row(one.id).status for one in made]
-    assert world.recorded("guard_tripped")
-    assert statuses.count(Status.REAUTH_REQUIRED) <= 5
-
-
-def test_an_incident_first_seen_by_callers_trips_the_guard_as_well() -> None:
-    world = World.in_memory()
-    made = people(world, 20)
-    refuse_all(world)
-
-    for one in made:
-        with pytest.raises(TokenBrokerError):
-            world.hand_out(one.id, rejected=1)
-    world.pass_minutes(5)
-
-    statuses = [world.row(one.id).status for one in made]
-    assert statuses.count(Status.REAUTH_REQUIRED) <= 5
-    assert world.recorded("guard_tripped")
-
-
-def test_a_connection_refused_for_the_second_time_is_one_attempt(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    """Counted as answered and as ended, it would dilute the share that is refused."""
-    world = World.in_memory()
-    refused_once(world, 3)
-    guard, figures = world.on.control.guard, []
-
-    def noted(**how: Any) -> bool:
-        figures.append(how["attempts"])
-        return guard(**how)
-
-    monkeypatch.setattr(world.on.control, "guard", noted)
-    world.run_schedule()
-
-    assert figures == [3]
 
 
 def test_a_refused_secret_stops_the_run_at_the_canary_and_touches_no_connection(
@@ -349,38 +218,6 @@ def test_a_provider_away_for_an_hour_costs_no_connection() -> None:
 
     assert {world.row(one.id).status for one in made} == {Status.ACTIVE}
     assert all(world.hand_out(one.id).generation > 1 for one in made)
-
-
-# ── one end is refused ───────────────────────────────────────────────────────────────────────────
-
-
-def one_is_disconnected_as_the_run_ends(world: World) -> list[str]:
-    """Let three be refused twice and one of them go, all leases held; return the others."""
-    first, *others = refused_once(world, 3)
-
-    def disconnect() -> None:
-        connections.disconnect(
-            world.on.connections, world.clock, world.on.record, connection_id=first
-        )
-
-    before(world.on.control, "guard", disconnect)
-    world.run_schedule()
-    return others
-
-
-def test_a_disconnect_during_the_run_does_not_keep_others_from_ending() -> None:
-    world = World.in_memory()
-    others = one_is_disconnected_as_the_run_ends(world)
-
-    assert [world.row(one).status for one in others] == [Status.REAUTH_REQUIRED] * 2
-
-
-def test_an_end_that_is_refused_does_not_turn_the_others_into_lost_rotations() -> None:
-    world = World.in_memory()
-    others = one_is_disconnected_as_the_run_ends(world)
-    world.pass_minutes(10)
-
-    assert {world.row(one).reason for one in others} == {Reason.GRANT_DEAD}
 
 
 # ── rows that make no sense ──────────────────────────────────────────────────────────────────────

@@ -222,11 +222,15 @@ def classify(grant: Grant, wire: Wire) -> Answer:
         )
     if error is not None:
         hints = str((content or {}).get("error_description", "")).lower()
+        # Without a description it is documented as "missing or wrong grant_type" (token-errors).
+        is_ours = error == "invalid_grant" and not hints and grant is Grant.REFRESH_TOKEN
         for form in REFUSALS:
             if (form.grant, form.status, form.error) == (grant, wire.status, error) and (
                 form.hint in hints
             ):
-                return Answer(outcome=form.outcome, detail=detail, dialect=form.dialect)
+                return Answer(
+                    outcome=form.outcome, detail=detail, dialect=form.dialect, reported=is_ours
+                )
         if wire.status == HTTPStatus.BAD_REQUEST:
             return Answer(outcome=Outcome.OUR_BUG, detail=detail)
     return Answer(outcome=Outcome.EDGE, detail=detail)

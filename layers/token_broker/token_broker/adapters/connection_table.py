@@ -431,16 +431,22 @@ class DynamoConnectionTable:
         """Note that the bearer was asked for, and make the row due no later than `due_at`."""
         self._if_generation(seen, {"asked_at": now})
         if seen.due_at is not None and due_at < seen.due_at:
-            self._if_generation(
-                seen,
-                {"due_at": due_at},
-                also="attribute_not_exists(lease_id) AND due_at > :due_at AND #status = :active",
-                values={":active": Status.ACTIVE.value},
-            )
+            self.make_due(seen, due_at=due_at)
+
+    def make_due(self, seen: Connection, *, due_at: int) -> None:
+        """Make an ACTIVE row that nobody claims due by then, if it still holds what was seen."""
+        self._if_generation(
+            seen,
+            {"due_at": due_at},
+            also="attribute_not_exists(lease_id) AND due_at > :due_at AND #status = :active",
+            values={":active": Status.ACTIVE.value},
+        )
 
     # ── moves ────────────────────────────────────────────────────────────────────────────────────
 
-    def end(self, held: Connection, *, reason: Reason, due_at: int, now: int) -> None:
+    def end(
+        self, held: Connection, *, reason: Reason, due_at: int, keep_until: int, now: int
+    ) -> None:
         """Make an ACTIVE connection REAUTH_REQUIRED, under its lease; StaleGeneration."""
         try:
             self._set(
@@ -449,7 +455,7 @@ class DynamoConnectionTable:
                     "status": Status.REAUTH_REQUIRED.value,
                     "reason": reason.value,
                     "due_at": due_at,
-                    "keep_until": due_at,
+                    "keep_until": keep_until,
                     "lease_id": None,
                     "lease_until": None,
                     "unsettled": 0,

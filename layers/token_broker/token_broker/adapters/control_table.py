@@ -1,4 +1,4 @@
-"""What holds for all connections at once: the breaker, and the guard against mass endings."""
+"""What holds for many connections at once: the breaker, and whom each connector answers."""
 
 from __future__ import annotations
 
@@ -17,39 +17,121 @@ from token_broker.adapters.dynamodb import (
     versioned,
 )
 from token_broker.domain.ports import Clock
-from token_broker.domain.refresh_policy import EDGE_REMEMBERED, mass_failure
+from token_broker.domain.refresh_policy import EDGE_REMEMBERED
+from token_broker.domain.suspicion import (
+    NOTED_EVERY,
+    SUSPECT_STANDS,
+    WITNESS_ASKED_EVERY,
+    Witness,
+)
 
 if TYPE_CHECKING:
     from mypy_boto3_dynamodb import DynamoDBClient
 
+SENDERS = "senders"
 CACHED_FOR = 10
 HOUR = 3_600
+REFUSAL_NOTED_EVERY = 600
 
 
 class DynamoControl:
-    """Rows of the control table: `breaker`, `guard` and the figures of the hour."""
+    """Rows of the control table; what every sender reads stands in one of them.
+
+    That one holds the breaker and, by connector, when it refused somebody last (`refused#…`) and
+    whom it answered since (`answered#…`).
+    """
 
     def __init__(self, client: DynamoDBClient, table_name: str, *, clock: Clock) -> None:
         self._client = client
         self._table = table_name
         self._clock = clock
-        self._breaker: tuple[int, int | None] | None = None  # (read at, open until)
+        self._known: Row | None = None  # what every sender reads, as this process knows it
+        self._read_at = 0
+        self._answered: dict[str, Row] = {}  # by connector, in this process
+        self._noted_at: dict[str, int] = {}
 
     def breaker(self) -> int | None:
         """Return until when all sends pause, or None; up to 10 s old."""
-        now = self._clock()
-        if self._breaker is None or now - self._breaker[0] >= CACHED_FOR:
-            row = self._read("breaker")
-            self._breaker = (now, int(row["open_until"]) if row else None)
-        return self._breaker[1]
+        if self._known is None or self._clock() - self._read_at >= CACHED_FOR:
+            self._read_known()
+        until = (self._known or {}).get("open_until")
+        return int(until) if until is not None else None
 
     def edge_met(self, *, by: str) -> bool:
         """Note which connection met something else than Akoya; tell whether that is news."""
+        return self._once(f"edge#{by}", EDGE_REMEMBERED)
+
+    def open_breaker(self, *, reason: str, until: int) -> None:
+        """Pause all sends; after `until` the schedule's canary may try."""
+        self._set({"open_until": until, "reason": reason})
+
+    def close_breaker(self) -> None:
+        """Let sends go on."""
+        self._set({"open_until": None, "reason": None})
+
+    def refusal_met(self, *, connector: str, earlier_at: int | None) -> int:
+        """Note a refusal; return how many of the connector were refused within the hour."""
+        now = self._clock()
+        known = self._known if self._known is not None else self._read_known()
+        if now - int(known.get(f"refused#{connector}", 0)) >= REFUSAL_NOTED_EVERY:
+            stale = {
+                name: None
+                for name, at in known.items()
+                if name.startswith("refused#") and now - int(at) >= 2 * SUSPECT_STANDS
+            }
+            self._set(stale | {f"refused#{connector}": now} | self._answered_of(connector))
+        return self._count(connector, now, again=_same_hour(earlier_at, now))
+
+    def rotation_met(self, *, connector: str, by: str) -> None:
+        """Note who was answered with a rotation, where a suspect of its connector stands."""
+        now = self._clock()
+        self._answered[connector] = {"id": by, "at": now}
+        refused_at = int((self._known or {}).get(f"refused#{connector}", 0))
+        stands = now - refused_at < SUSPECT_STANDS
+        if stands and now - self._noted_at.get(connector, 0) >= NOTED_EVERY:
+            self._set(self._answered_of(connector))
+            self._noted_at[connector] = now
+
+    def witness(self, connector: str) -> Witness | None:
+        """Return which connection of a connector was answered last, as far as it was noted."""
+        found = self._read_known().get(f"answered#{connector}")
+        return Witness(connection_id=found["id"], answered_at=int(found["at"])) if found else None
+
+    def ask_witness(self, connector: str) -> bool:
+        """Return whether a witness may be asked for: once in WITNESS_ASKED_EVERY seconds."""
+        return self._once(f"witness#{connector}", WITNESS_ASKED_EVERY)
+
+    def _answered_of(self, connector: str) -> Row:
+        """Return what this process knows of who was answered: nothing it was not told itself."""
+        found = self._answered.get(connector)
+        known = (self._known or {}).get(f"answered#{connector}")
+        is_newer = found and (known is None or found["at"] > known["at"])
+        return {f"answered#{connector}": found} if is_newer else {}
+
+    def _count(self, connector: str, now: int, *, again: bool) -> int:
+        """Count in a row of the clock hour, which goes by itself."""
+        try:
+            answer = self._client.update_item(
+                TableName=self._table,
+                Key=key(f"refused#{connector}#{now // HOUR}"),
+                UpdateExpression="SET #schema = :schema, expires_at = :expires_at ADD #count :one",
+                ExpressionAttributeNames={"#schema": "schema", "#count": "count"},
+                ExpressionAttributeValues=to_wire(
+                    {":schema": SCHEMA, ":expires_at": now + 2 * HOUR, ":one": 0 if again else 1}
+                ),
+                ReturnValues="ALL_NEW",
+            )
+        except (ClientError, BotoCoreError) as exc:
+            raise unavailable(exc) from None
+        return int(from_wire(answer["Attributes"])["count"])
+
+    def _once(self, row_id: str, seconds: int) -> bool:
+        """Return whether nobody has asked this within so many seconds."""
         now = self._clock()
         try:
             self._client.put_item(
                 TableName=self._table,
-                Item=versioned({"id": f"edge#{by}", "expires_at": now + EDGE_REMEMBERED}),
+                Item=versioned({"id": row_id, "expires_at": now + seconds}),
                 ConditionExpression="attribute_not_exists(id) OR expires_at <= :now",
                 ExpressionAttributeValues=to_wire({":now": now}),
             )
@@ -59,102 +141,40 @@ class DynamoControl:
             raise unavailable(exc) from None
         return True
 
-    def open_breaker(self, *, reason: str, until: int) -> None:
-        """Pause all sends; after `until` the schedule's canary may try."""
-        self._breaker = (self._clock(), until)
-        self._put({"id": "breaker", "open_until": until, "reason": reason})
-
-    def close_breaker(self) -> None:
-        """Let sends go on."""
-        self._breaker = (self._clock(), None)
-        self._delete("breaker")
-
-    def guard(self, *, attempts: int, refused: int, ending: int, now: int) -> bool:
-        """Judge a run and the hour it adds to; return whether ends are held for the operator.
-
-        The hour is judged, for an incident may trickle in, and the run, for the hour may have been
-        a good one until now.
-        """
-        if attempts == 0:
-            return False
-        figures = self._add(now // HOUR, attempts=attempts, dead=ending)
-        of_the_hour = {name: int(figures[name]) for name in ("attempts", "dead")}
-        if mass_failure(**of_the_hour) or mass_failure(attempts=attempts, dead=refused):
-            self._trip(now)
-            return True
-        return "tripped_at" in (self._read("guard") or {})
-
-    def lift_guard(self) -> None:
-        """Let what was held back until now end, by the operator's word; start counting afresh."""
-        self._delete("figures")
-        self._put({"id": "guard", "lifted_at": self._clock()})
-
-    def lifted_at(self) -> int:
-        """Return when the guard was lifted last; 0: never since it tripped."""
-        return int((self._read("guard") or {}).get("lifted_at", 0))
-
-    def _trip(self, now: int) -> None:
-        try:
-            self._client.put_item(
-                TableName=self._table,
-                Item=versioned({"id": "guard", "tripped_at": now}),
-                ConditionExpression="attribute_not_exists(tripped_at)",
-            )
-        except (ClientError, BotoCoreError) as exc:
-            if not refused(exc):
-                raise unavailable(exc) from None
-
-    def _add(self, hour: int, *, attempts: int, dead: int) -> Row:
-        """Count in one row that a new hour starts afresh."""
-        for same_hour in (True, False):
-            expression = "SET #schema = :schema ADD attempts :attempts, dead :dead"
-            condition = "#hour = :hour"
-            if not same_hour:
-                expression = (
-                    "SET #schema = :schema, #hour = :hour, attempts = :attempts, dead = :dead"
-                )
-                condition = "attribute_not_exists(id) OR #hour <> :hour"
-            try:
-                answer = self._client.update_item(
-                    TableName=self._table,
-                    Key=key("figures"),
-                    UpdateExpression=expression,
-                    ConditionExpression=condition,
-                    ExpressionAttributeNames={"#hour": "hour", "#schema": "schema"},
-                    ExpressionAttributeValues=to_wire(
-                        {
-                            ":attempts": attempts,
-                            ":dead": dead,
-                            ":hour": hour,
-                            ":schema": SCHEMA,
-                        }
-                    ),
-                    ReturnValues="ALL_NEW",
-                )
-            except (ClientError, BotoCoreError) as exc:
-                if not refused(exc):
-                    raise unavailable(exc) from None
-            else:
-                return from_wire(answer["Attributes"])
-        return {"attempts": attempts, "dead": dead}  # another run turned the hour just now
-
-    def _read(self, row_id: str) -> Row | None:
+    def _read_known(self) -> Row:
+        """Read what holds for all senders, as it is now."""
         try:
             answer = self._client.get_item(
-                TableName=self._table, Key=key(row_id), ConsistentRead=True
+                TableName=self._table, Key=key(SENDERS), ConsistentRead=True
             )
         except (ClientError, BotoCoreError) as exc:
             raise unavailable(exc) from None
-        return from_wire(answer["Item"]) if "Item" in answer else None
+        self._known = from_wire(answer.get("Item", {}))
+        self._read_at = self._clock()
+        return self._known
 
-    def _delete(self, row_id: str) -> None:
+    def _set(self, changes: Row) -> None:
+        """Set attributes of what holds for all senders; None removes one."""
+        named = {f"a{place}": name for place, name in enumerate(changes)}
+        kept = {one: changes[name] for one, name in named.items() if changes[name] is not None}
+        gone = ", ".join(f"#{one}" for one in named if one not in kept)
+        sets = ", ".join(["#schema = :schema", *(f"#{one} = :{one}" for one in kept)])
         try:
-            self._client.delete_item(TableName=self._table, Key=key(row_id))
+            self._client.update_item(
+                TableName=self._table,
+                Key=key(SENDERS),
+                UpdateExpression=f"SET {sets}" + (f" REMOVE {gone}" if gone else ""),
+                ExpressionAttributeNames={"#schema": "schema"}
+                | {f"#{one}": name for one, name in named.items()},
+                ExpressionAttributeValues=to_wire(
+                    {":schema": SCHEMA} | {f":{one}": value for one, value in kept.items()}
+                ),
+            )
         except (ClientError, BotoCoreError) as exc:
             raise unavailable(exc) from None
+        merged = (self._known or {}) | changes
+        self._known = {name: value for name, value in merged.items() if value is not None}
 
-    def _put(self, row: Row) -> None:
-        try:
-            self._client.put_item(TableName=self._table, Item=versioned(row))
-        except (ClientError, BotoCoreError) as exc:
-            raise unavailable(exc) from None
+
+def _same_hour(earlier_at: int | None, now: int) -> bool:
+    return earlier_at is not None and earlier_at // HOUR == now // HOUR

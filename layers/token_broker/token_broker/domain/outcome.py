@@ -54,7 +54,7 @@ class Reaction(StrEnum):
     WAIT = "wait"  # unknown and perhaps still under way: no prompt repeat
     BACK_OFF = "back_off"  # certainly nothing happened: later
     REPORT = "report"  # later, and a human should look at us
-    SUSPECT = "suspect"  # the consent may be over: once more in a minute
+    SUSPECT = "suspect"  # the consent may be over, or Akoya wrong: looked at again and again
     REREAD_SECRET = "reread_secret"  # once with a newer secret, else as BREAK
     BREAK = "break"  # stop all sends, touch no connection, page a human
 
@@ -115,3 +115,4 @@ class Answer:
     id_token: SecretText | None = None
     expires_in: int | None = None
     retry_after: int | None = None
+    reported: bool = False  # documented as a fault of our request: a human should look, too

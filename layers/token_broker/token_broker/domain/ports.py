@@ -22,6 +22,7 @@ from token_broker.domain.connection import (
 from token_broker.domain.outcome import Answer
 from token_broker.domain.refresh_policy import READ_TIMEOUT, RefreshPolicy
 from token_broker.domain.secret_text import SecretText
+from token_broker.domain.suspicion import Witness
 from token_broker.domain.token_set import Claims, TokenSet, Verdict
 
 Clock = Callable[[], int]
@@ -127,10 +128,12 @@ class ConnectionTable(Protocol):
     def judge(self, landed: Connection, verdict: Verdict) -> None:
         """Note what checking the bearer came to, if that generation is still held."""
 
-    def end(self, held: Connection, *, reason: Reason, due_at: int, now: int) -> None:
+    def end(
+        self, held: Connection, *, reason: Reason, due_at: int, keep_until: int, now: int
+    ) -> None:
         """Make an ACTIVE connection that is not on hold REAUTH_REQUIRED, under its lease.
 
-        Its sealed set is kept until `due_at`. Ending it twice is ending it once. Raises
+        Its sealed set is kept until `keep_until`. Ending it twice is ending it once. Raises
         StaleGeneration.
         """
 
@@ -151,6 +154,9 @@ class ConnectionTable(Protocol):
 
     def suspect(self, seen: Connection, *, reason: Reason, now: int) -> None:
         """Suspect the set that was seen and make the row due, if it is still held."""
+
+    def make_due(self, seen: Connection, *, due_at: int) -> None:
+        """Make an ACTIVE row that nobody claims due by then, if it still holds what was seen."""
 
     def confirm(
         self,
@@ -386,7 +392,7 @@ class IdTokens(Protocol):
 
 
 class Control(Protocol):
-    """What holds for all connections at once: the breaker and the guard."""
+    """What holds for many connections at once: the breaker, and whom each connector answers."""
 
     def breaker(self) -> int | None:
         """Return until when all sends pause, or None; may lag by some seconds."""
@@ -403,19 +409,24 @@ class Control(Protocol):
     def close_breaker(self) -> None:
         """Let sends go on."""
 
-    def guard(self, *, attempts: int, refused: int, ending: int, now: int) -> bool:
-        """Judge a run and the hour it adds to; return whether ends are held for the operator.
+    def refusal_met(self, *, connector: str, earlier_at: int | None) -> int:
+        """Note that a connection of this connector was refused, and that a suspect of it stands.
 
-        They are, until it is lifted, once so many grants were `refused` among the run's attempts,
-        or so many were `ending` (refused for the second time) among the hour's, that it must be an
-        incident.
+        Returns how many of its connections were refused within the clock hour; one that was
+        counted `earlier_at` in the same hour counts once.
         """
 
-    def lift_guard(self) -> None:
-        """Let what was held back until now end, by the operator's word; start counting afresh."""
+    def rotation_met(self, *, connector: str, by: str) -> None:
+        """Note which connection was answered with a rotation, where a suspect of its connector is.
 
-    def lifted_at(self) -> int:
-        """Return when the guard was lifted last; 0: never since it tripped."""
+        At most once in NOTED_EVERY seconds and process; elsewhere it makes no call.
+        """
+
+    def witness(self, connector: str) -> Witness | None:
+        """Return which connection of a connector was answered last, as far as it was noted."""
+
+    def ask_witness(self, connector: str) -> bool:
+        """Return whether a witness may be asked for: once in WITNESS_ASKED_EVERY seconds."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -1,4 +1,4 @@
-"""When a connection is due, how long an attempt may take, what tells an incident from an end."""
+"""When a connection is due, and how long an attempt may take."""
 
 from __future__ import annotations
 
@@ -16,14 +16,12 @@ PERSIST_BUDGET = 10
 SEND_BUDGET = SEND_DEADLINE + PERSIST_BUDGET  # what must remain before anything is sent
 PROMPT_REPEATS = 2
 
-SUSPECT_DELAY = 60
 UNSETTLED_DELAY = 60
 BACK_OFF_FIRST = 60
 BACK_OFF_LONGEST = 900
 BREAKER_PAUSE = 45  # less than the minute between runs, so that every run tries one
 CANARY_PATIENCE = 75  # how long after that callers still leave the first try to the schedule
 EDGE_REMEMBERED = 900  # for so long one connection alone cannot open the breaker again
-GUARD_PAUSE = 900
 
 CONFIRM_WITHIN = 900
 CLOCK_SKEW = 10  # so long before the end nothing is confirmed: another machine may be ahead
@@ -34,9 +32,6 @@ ASKED_AT_PRECISION = 86_400
 FORGET_AFTER = 365 * 86_400
 ESCROW_PATIENCE = 3_600  # what lies in escrow for longer, nobody is coming for
 SPREAD_OF_IMPORTS = 3_600
-
-GUARD_COUNT = 5
-GUARD_SHARE = 0.10
 
 
 def jitter(key: str, width: int) -> int:
@@ -49,11 +44,6 @@ def back_off(connection_id: str, failures: int) -> int:
     """Return the seconds to wait after so many failures in a row: doubling, bounded, spread."""
     wait = min(BACK_OFF_LONGEST, BACK_OFF_FIRST * 2 ** min(failures, 10))
     return int(wait) - jitter(f"{connection_id}/{failures}", wait // 4)
-
-
-def mass_failure(*, attempts: int, dead: int) -> bool:
-    """Tell an incident (wrong environment, restored table, fault at Akoya) from single ends."""
-    return dead > GUARD_COUNT and dead > attempts * GUARD_SHARE
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

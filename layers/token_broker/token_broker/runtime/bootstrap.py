@@ -196,7 +196,10 @@ def tending(environ: Mapping[str, str] = os.environ) -> tuple[Sending, Tending]:
 
     rate = settings.rate_limit(environ)
     return sending(environ), Tending(
-        rate=rate, limit=rate * RUN_SECONDS, quarantine=settings.quarantine(environ)
+        rate=rate,
+        limit=rate * RUN_SECONDS,
+        quarantine=settings.quarantine(environ),
+        end_after=settings.end_after(environ),
     )
 
 

@@ -21,7 +21,6 @@ ALARMING = frozenset(
         "broker_misconfigured",
         "escrow_stranded",
         "escrow_used",
-        "guard_tripped",
         "id_token_rejected",
         "nothing_answered",
         "request_refused",
@@ -38,9 +37,10 @@ GAUGES = {  # what each run measures, and in which unit
     "bearers_expired": MetricUnit.Count,
     "bearers_expired_share": MetricUnit.Percent,
     "failed_share": MetricUnit.Percent,
+    "connections_refused": MetricUnit.Count,
 }
 WATCHED = frozenset(  # what has an alarm though its log line is no error
-    {"oldest_due_seconds", "bearers_expired_share", "run_completed"}
+    {"oldest_due_seconds", "bearers_expired_share", "connections_refused", "run_completed"}
 )
 
 logger = Logger()

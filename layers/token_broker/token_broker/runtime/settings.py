@@ -234,6 +234,11 @@ def quarantine(environ: Mapping[str, str]) -> int:
     return _read(environ, "QUARANTINE_DAYS", _between(1, 90)) * 86_400
 
 
+def end_after(environ: Mapping[str, str]) -> int:
+    """Read after how long, in seconds, what Akoya refuses ends where nobody bears witness."""
+    return _read(environ, "END_AFTER_HOURS", _between(1, 168)) * 3_600
+
+
 def rate_limit(environ: Mapping[str, str]) -> int:
     """Read how many requests a second one scheduled run may send to Akoya."""
     return _read(environ, "RATE_LIMIT_PER_SECOND", _between(1, 100))

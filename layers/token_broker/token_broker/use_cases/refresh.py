@@ -34,11 +34,12 @@ from token_broker.domain.refresh_policy import (
     LEASE,
     PROMPT_REPEATS,
     SEND_BUDGET,
-    SUSPECT_DELAY,
     UNSETTLED_DELAY,
     back_off,
 )
+from token_broker.domain.suspicion import next_try, unanswered
 from token_broker.domain.token_set import Claims, TokenSet, Verdict, lifetime
+from token_broker.use_cases.refusal import GrantRefused, note_rotation, record_suspicion, refused
 
 LONGEST_WRITE = 4  # seconds one try may take, as the impatient clients of bootstrap are set
 ESCROW_RESERVE = LONGEST_WRITE  # kept back from the table's tries for the second durable place
@@ -58,7 +59,8 @@ def ensure_fresh(
 ) -> Connection:
     """Refresh the generation the caller saw and return the row that holds its successor.
 
-    Raises RefreshInProgress, StaleGeneration, UpstreamUnavailable, BrokerMisconfigured.
+    Raises RefreshInProgress, StaleGeneration, ConsentSuspect, UpstreamUnavailable,
+    BrokerMisconfigured.
     """
     ensure_sends_allowed(on)
     held = claim(
@@ -71,17 +73,7 @@ def ensure_fresh(
     try:
         return escrowed_successor(on, held) or refresh_held(on, held, remaining)
     except GrantRefused as refused:
-        if refused.second:  # only the schedule, which sees the whole fleet, ends a connection
-            _settle_suspect(on, held, refused.suspect)
-        raise
-
-
-class GrantRefused(UpstreamUnavailable):
-    """Akoya refuses the refresh token; the second time for one set, with the lease still held."""
-
-    def __init__(self, held: Connection, suspect: Suspect, *, second: bool, detail: str) -> None:
-        self.held, self.suspect, self.second = held, suspect, second
-        super().__init__(detail=detail, retry_after=SUSPECT_DELAY)
+        raise record_suspicion(on, refused) from None  # only the schedule ends a connection
 
 
 def ensure_sends_allowed(on: Sending) -> None:
@@ -150,8 +142,13 @@ class _Ready:
     credentials: ClientCredentials
 
 
-def refresh_held(on: Sending, held: Connection, remaining: Remaining) -> Connection:
-    """Refresh a connection claimed by us that has nothing in escrow; raises as `ensure_fresh`."""
+def refresh_held(
+    on: Sending, held: Connection, remaining: Remaining, *, status: Status = Status.ACTIVE
+) -> Connection:
+    """Refresh a connection claimed by us that has nothing in escrow, and make it `status`.
+
+    Raises as `ensure_fresh`, but GrantRefused, with the lease still held, where Akoya refuses.
+    """
     ready = _pre_flight(on, held, remaining)
     sent_at = on.clock()
     answer, ambiguous = _send(on, held, ready, remaining)
@@ -175,21 +172,30 @@ def refresh_held(on: Sending, held: Connection, remaining: Remaining) -> Connect
             on,
             landing,
             lease_id=landing.attempt_id,
-            status=held.status,
-            due_at=_due_after(on, held, landing),
+            status=status,
+            due_at=_due_after(on, replace(held, status=status), landing),
             remaining=remaining,
         )
+        if answer.refresh_token is not None:
+            note_rotation(on, landed)
+        if held.degraded and held.suspected:
+            on.record("connection_healed", connection_id=held.id, reason=held.suspected.reason)
         return _verify(on, landed, tokens)
+    if reaction is Reaction.SUSPECT:
+        raise refused(on, held, answer, ambiguous=ambiguous, sent_at=sent_at)
     raise _set_back(on, held, answer, reaction, ambiguous=ambiguous)
 
 
-def escrowed_successor(on: Sending, held: Connection) -> Connection | None:
+def escrowed_successor(
+    on: Sending, held: Connection, *, status: Status | None = None
+) -> Connection | None:
     """Apply the set an earlier attempt left in escrow, before its predecessor is sent again.
 
     Whoever has claimed a row asks here first. A new consent brings an ended connection back, and
-    awaits its confirmation; of a superseded one nobody needs a mere rotation any more.
+    awaits its confirmation; of a superseded one nobody needs a mere rotation any more. `status`:
+    look whatever is recorded of earlier attempts, and make the row that.
     """
-    if held.unsettled <= 1:
+    if held.unsettled <= 1 and status is None:
         return None
     try:
         landing = on.escrow.find(held.id, held.generation + 1)
@@ -201,12 +207,12 @@ def escrowed_successor(on: Sending, held: Connection) -> Connection | None:
         raise
     if landing is None:
         return None
-    status = CONSENTED.get(held.status, held.status) if landing.consent else held.status
+    moved = CONSENTED.get(held.status, held.status) if landing.consent else held.status
     return apply_escrowed(
         on,
         landing,
         lease_id=_lease_id(held),
-        status=status,
+        status=status or moved,
         due_at=_due_after(on, held, landing),
     )
 
@@ -456,10 +462,8 @@ def _set_back(
     wait = max(back_off(held.id, held.failures), answer.retry_after or 0)
     settled = not ambiguous
     error: TokenBrokerError | None = None
-    event = "refresh_deferred"
+    event, is_paused = "refresh_deferred", False
     match reaction:
-        case Reaction.SUSPECT:
-            return _refused(on, held, answer, ambiguous=ambiguous)
         case Reaction.REPEAT:
             event, settled = "refresh_unanswered", False
             error = OutcomeUnknown(detail=answer.detail, retry_after=wait)
@@ -471,49 +475,23 @@ def _set_back(
             error = Reported(detail=f"Akoya calls our request malformed: {answer.detail}")
         case Reaction.BREAK | Reaction.REREAD_SECRET:
             if error := trip_breaker(on, answer, by=held.id):
-                wait, failures = BREAKER_PAUSE, held.failures
+                wait, failures, is_paused = BREAKER_PAUSE, held.failures, True
             else:
                 error = EdgeMet(detail=answer.detail, retry_after=wait)
     on.record(event, connection_id=held.id, outcome=answer.outcome, detail=answer.detail)
+    due_at = now + wait
+    if held.status is Status.REAUTH_REQUIRED and held.keep_until and not is_paused:
+        due_at = next_try(held.id, now=now, keep_until=held.keep_until)
     on.connections.settle(
         held,
-        due_at=now + wait,
+        due_at=due_at,
         settled=settled,
         failures=failures,
         event=event,
         now=now,
+        suspect=unanswered(held.suspected),
     )
     return error or UpstreamUnavailable(detail=answer.detail, retry_after=wait)
-
-
-def _refused(on: Sending, held: Connection, answer: Answer, *, ambiguous: bool) -> GrantRefused:
-    """Suspect the consent at the first refusal; the second one, a minute later, says the same."""
-    earlier = held.suspected
-    lost = (
-        ambiguous
-        or held.unsettled > 1
-        or (earlier is not None and earlier.reason is Reason.ROTATION_LOST)
-    )
-    reason = Reason.ROTATION_LOST if lost else Reason.GRANT_DEAD
-    now = on.clock()
-    suspect = Suspect(generation=held.generation, reason=reason, since=now, streak_since=now)
-    on.record("grant_refused", connection_id=held.id, reason=reason, detail=answer.detail)
-    if earlier is None:
-        _settle_suspect(on, held, suspect)
-    return GrantRefused(held, suspect, second=earlier is not None, detail=answer.detail)
-
-
-def _settle_suspect(on: Sending, held: Connection, suspect: Suspect) -> None:
-    now = on.clock()
-    on.connections.settle(
-        held,
-        due_at=now + SUSPECT_DELAY,
-        settled=True,
-        failures=held.failures + 1,
-        event="grant_suspected",
-        now=now,
-        suspect=suspect,
-    )
 
 
 class EdgeMet(UpstreamUnavailable):

@@ -1,8 +1,7 @@
 """Tend what is due, oldest first: refresh, end what is over, finish a revoke, erase.
 
 Every connection is claimed before it is touched, so runs may overlap. A run starts with one
-connection at a time until Akoya has answered one (the canary), and decides at its end, with the
-whole run's figures, whether refused grants are single ends or one incident.
+connection at a time until Akoya has answered one (the canary).
 """
 
 from __future__ import annotations
@@ -29,17 +28,15 @@ from token_broker.domain.refresh_policy import (
     BREAKER_PAUSE,
     ESCROW_PATIENCE,
     FORGET_AFTER,
-    GUARD_PAUSE,
     LOGIN_LOOKED_AT,
     SEND_BUDGET,
     back_off,
-    jitter,
 )
+from token_broker.use_cases.daily_try import may_be_tried, try_again
 from token_broker.use_cases.login import hand_over, other_owner, settle_login
 from token_broker.use_cases.measure import measure_expired, measure_failed
 from token_broker.use_cases.refresh import (
     EdgeMet,
-    GrantRefused,
     claim,
     ensure_home,
     escrowed_successor,
@@ -48,10 +45,11 @@ from token_broker.use_cases.refresh import (
     release,
     trip_breaker,
 )
+from token_broker.use_cases.refusal import GrantRefused, end, end_or_suspect
 
 TENDED = frozenset(Status) - {Status.REVOKED}
 MOST_ODD = 3  # so many met something else than Akoya, and nobody met Akoya: not this minute
-HELD_BACK = "end_held"
+END_POSTPONED = 900  # where the same login is being linked again
 WRAP_UP = 5  # seconds kept back for the end of the run
 NOT_OURS_TO_END = frozenset({Reason.EXPORTED, Reason.SUPERSEDED})  # another needs that consent
 SURE_SIGNS = frozenset({Reason.CONSENT_REVOKED, Reason.LOGIN_CHANGED})  # no second send needed
@@ -63,8 +61,8 @@ class Run:
 
     tended: list[str] = field(default_factory=list)
     answered: list[str] = field(default_factory=list)  # Akoya's token endpoint itself spoke
-    suspected: list[str] = field(default_factory=list)  # refused for the first time
-    ended: list[tuple[Connection, Reason]] = field(default_factory=list)  # leases still held
+    suspected: list[str] = field(default_factory=list)  # refused, and looked at again
+    ended: list[str] = field(default_factory=list)
     failed: list[str] = field(default_factory=list)
     deferred: list[str] = field(default_factory=list)  # of these, those no row is to blame for
     odd: list[str] = field(default_factory=list)  # of these, those that met something else
@@ -78,6 +76,7 @@ class Tending:
     rate: int  # sends a second
     limit: int  # connections a run
     quarantine: int  # seconds an ended connection keeps its sealed set
+    end_after: int  # seconds of refusals after which a connection ends without a witness
 
 
 def tend_due(on: Sending, tending: Tending, *, workers: Executor, remaining: Remaining) -> Run:
@@ -97,7 +96,7 @@ def tend_due(on: Sending, tending: Tending, *, workers: Executor, remaining: Rem
     for connection_id, _ in due:
         if run.stopped or remaining() < SEND_BUDGET + WRAP_UP:
             break
-        future = workers.submit(_tend, on, run, connection_id, remaining)
+        future = workers.submit(_tend, on, tending, run, connection_id, remaining)
         if not run.answered:
             future.result()
         on.pause(1 / tending.rate)
@@ -107,14 +106,15 @@ def tend_due(on: Sending, tending: Tending, *, workers: Executor, remaining: Rem
     if paused_until is not None and run.answered and not run.stopped:
         on.control.close_breaker()
         on.record("breaker_closed")
-    _end(on, run, tending.quarantine)
     _sweep_escrow(on)
     measure_failed(on, failed=run.failed, tended=run.tended)
     on.record("run_completed")
     return run
 
 
-def _tend(on: Sending, run: Run, connection_id: str, remaining: Remaining) -> None:
+def _tend(
+    on: Sending, tending: Tending, run: Run, connection_id: str, remaining: Remaining
+) -> None:
     """Tend one connection; whatever happens to it, those behind it get their turn."""
     if run.stopped or remaining() < SEND_BUDGET:
         return
@@ -124,15 +124,9 @@ def _tend(on: Sending, run: Run, connection_id: str, remaining: Remaining) -> No
         if found := escrowed_successor(on, held):
             settle_login(on, found)  # a set that comes late is due now: the next run goes on
         else:
-            _TASKS[held.status](on, run, held, remaining)
+            _TASKS[held.status](on, tending, run, held, remaining)
     except (RefreshInProgress, StaleGeneration, ConnectionNotFound):
         pass  # somebody else was here first
-    except GrantRefused as refused:
-        run.answered.append(connection_id)
-        if refused.second:
-            run.ended.append((refused.held, refused.suspect.reason))
-        else:
-            run.suspected.append(connection_id)
     except RowUnreadable as exc:
         run.failed.append(connection_id)
         on.record("row_unreadable", connection_id=connection_id, detail=exc.detail)
@@ -164,17 +158,48 @@ def _deferred(on: Sending, run: Run, connection_id: str, exc: TokenBrokerError) 
             run.stopped = True
 
 
-def _refresh(on: Sending, run: Run, held: Connection, remaining: Remaining) -> None:
+def _refresh(
+    on: Sending, tending: Tending, run: Run, held: Connection, remaining: Remaining
+) -> None:
     if (suspect := held.suspected) and suspect.reason in SURE_SIGNS:
-        run.ended.append((held, suspect.reason))
+        _end(on, tending, run, held, suspect.reason)
         return
-    landed = refresh_held(on, held, remaining)
+    try:
+        landed = refresh_held(on, held, remaining)
+    except GrantRefused as refused:
+        run.answered.append(held.id)
+        is_over = end_or_suspect(
+            on, refused, end_after=tending.end_after, quarantine=tending.quarantine
+        )
+        (run.ended if is_over else run.suspected).append(held.id)
+        return
     run.answered.append(held.id)
     settle_login(on, landed)  # mends what a renewal that died half way has left
 
 
-def _revoke(on: Sending, run: Run, held: Connection, remaining: Remaining) -> None:
+def _end(on: Sending, tending: Tending, run: Run, held: Connection, reason: Reason) -> None:
+    """End what needs no look at Akoya, unless its login is being linked again meanwhile."""
+    try:
+        end(on, held, reason=reason, quarantine=tending.quarantine)
+    except StaleGeneration:
+        now = on.clock()
+        on.connections.settle(
+            held,
+            due_at=now + END_POSTPONED,
+            settled=True,
+            failures=held.failures + 1,
+            event="end_postponed",
+            now=now,
+        )
+        return
+    run.ended.append(held.id)
+
+
+def _revoke(
+    on: Sending, tending: Tending, run: Run, held: Connection, remaining: Remaining
+) -> None:
     """Revoke the current refresh token at Akoya, then erase ours (RFC 7009)."""
+    del tending
     is_ours = held.sealed is not None and held.reason not in NOT_OURS_TO_END
     if not is_ours or _gone_at_akoya(on, run, held, remaining):
         on.connections.forget_login(held)
@@ -182,12 +207,15 @@ def _revoke(on: Sending, run: Run, held: Connection, remaining: Remaining) -> No
         on.record("connection_revoked", connection_id=held.id)
 
 
-def _expire(on: Sending, run: Run, held: Connection, remaining: Remaining) -> None:
+def _expire(
+    on: Sending, tending: Tending, run: Run, held: Connection, remaining: Remaining
+) -> None:
     """Nobody confirmed who came back: let go of the consent and of the row.
 
     Until then every run settles the login: whoever linked may have died before, and an older link
     may have been confirmed since.
     """
+    del tending
     now = on.clock()
     if (held.keep_until or 0) > now:
         settle_login(on, held)
@@ -248,15 +276,23 @@ def _gone_at_akoya(on: Sending, run: Run, held: Connection, remaining: Remaining
     raise error
 
 
-def _forget(on: Sending, run: Run, held: Connection, remaining: Remaining) -> None:
-    """Erase what an ended connection still holds; after a year forget the connection."""
-    del run, remaining
+def _forget(
+    on: Sending, tending: Tending, run: Run, held: Connection, remaining: Remaining
+) -> None:
+    """Try what an ended connection still holds, then erase it; after a year forget the row."""
+    del tending
     now = on.clock()
     if held.status is Status.SUPERSEDED and held.sealed is not None:
         on.connections.erase_token_set(held, due_at=held.keep_until or now + FORGET_AFTER, now=now)
         on.record("token_set_erased", connection_id=held.id)
-    elif (held.keep_until or 0) > now:  # a renewal that died made it due before its time
-        on.connections.settle(
+    elif (held.keep_until or 0) > now:
+        if may_be_tried(on, held):
+            back = try_again(on, held, remaining)
+            run.answered.append(held.id)
+            if back:
+                settle_login(on, back)
+            return
+        on.connections.settle(  # a renewal that died made it due before its time
             held,
             due_at=held.keep_until or now,
             settled=True,
@@ -273,7 +309,7 @@ def _forget(on: Sending, run: Run, held: Connection, remaining: Remaining) -> No
         on.record("token_set_erased", connection_id=held.id)
 
 
-_TASKS: dict[Status, Callable[[Sending, Run, Connection, Remaining], None]] = {
+_TASKS: dict[Status, Callable[[Sending, Tending, Run, Connection, Remaining], None]] = {
     Status.LINKING: _expire,
     Status.PENDING_CONFIRMATION: _expire,
     Status.ACTIVE: _refresh,
@@ -281,62 +317,6 @@ _TASKS: dict[Status, Callable[[Sending, Run, Connection, Remaining], None]] = {
     Status.SUPERSEDED: _forget,
     Status.REVOKE_PENDING: _revoke,
 }
-
-
-def _end(on: Sending, run: Run, quarantine: int) -> None:
-    """End what was refused twice, unless so much was refused that it must be an incident.
-
-    What was held back before the operator lifted the guard ends, and is no new sign of one.
-    """
-    now = on.clock()
-    lifted_at = on.control.lifted_at() if run.ended else 0
-    spoken_of = {held.id for held, _ in run.ended if _was_held_back(held, lifted_at)}
-    ending = {held.id for held, _ in run.ended} - spoken_of
-    refused = ending.union(run.suspected)
-    held_back = on.control.guard(
-        attempts=len(refused.union(run.answered)),
-        refused=len(refused),
-        ending=len(ending),
-        now=now,
-    )
-    if held_back and refused:
-        on.record("guard_tripped", value=len(refused))
-    for held, reason in run.ended:
-        try:
-            if held_back and held.id not in spoken_of:
-                _hold_back(on, held, now=now)
-            else:
-                _end_one(on, held, reason, due_at=now + quarantine, now=now)
-        except TokenBrokerError as exc:  # one that moved on must not keep the others
-            on.record("tending_failed", connection_id=held.id, detail=exc.detail)
-
-
-def _was_held_back(held: Connection, lifted_at: int) -> bool:
-    return held.last_event == HELD_BACK and held.updated_at <= lifted_at
-
-
-def _end_one(on: Sending, held: Connection, reason: Reason, *, due_at: int, now: int) -> None:
-    """End a connection, unless it was put on hold meanwhile: another link may bring it a set."""
-    try:
-        on.connections.end(held, reason=reason, due_at=due_at, now=now)
-    except StaleGeneration:
-        _hold_back(on, held, now=now)
-        return
-    on.record("reauthorization_required", connection_id=held.id, reason=reason)
-    if reason is Reason.ROTATION_LOST:
-        on.record("rotation_lost", connection_id=held.id)
-
-
-def _hold_back(on: Sending, held: Connection, *, now: int) -> None:
-    on.connections.settle(
-        held,
-        due_at=now + GUARD_PAUSE - jitter(held.id, GUARD_PAUSE // 4),
-        settled=True,
-        failures=held.failures + 1,
-        event=HELD_BACK,
-        now=now,
-        suspect=held.suspected,
-    )
 
 
 def _sweep_escrow(on: Sending) -> None:

@@ -17,12 +17,13 @@ from token_broker.domain.errors import (
     UpstreamUnavailable,
 )
 from token_broker.domain.ports import Remaining, Sending
-from token_broker.domain.refresh_policy import ASKED_AT_PRECISION, SUSPECT_DELAY
+from token_broker.domain.refresh_policy import ASKED_AT_PRECISION, UNSETTLED_DELAY
 from token_broker.domain.secret_text import SecretText
 from token_broker.domain.token_set import Verdict
 from token_broker.use_cases.refresh import ensure_fresh, judged
 
 SHORTEST_VALIDITY = 60  # seconds a bearer should still live where the caller names no wish
+LOOK_IS_DUE = 30  # seconds, in the mean, until a run of the schedule begins
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -122,13 +123,16 @@ def _renewed(on: Sending, seen: Connection, *, refused: bool, remaining: Remaini
     now = on.clock()
     resting = max(1, (seen.due_at or now) - now)
     if seen.suspected:
-        raise ConsentSuspect(detail="the grant is suspect", retry_after=resting)
+        look_in = (seen.due_at or now) - now
+        raise ConsentSuspect(
+            detail="the grant is suspect", retry_after=look_in if look_in > 0 else LOOK_IS_DUE
+        )
     lives = seen.remaining(now) > 0  # an expired bearer is refused whatever the consent
     if refused and lives and seen.rejected is not None and seen.rejected == seen.generation - 1:
         on.connections.suspect(seen, reason=Reason.CONSENT_REVOKED, now=now)
         on.record("consent_suspected", connection_id=seen.id)
         raise UpstreamUnavailable(
-            detail="two fresh bearers in a row were refused", retry_after=SUSPECT_DELAY
+            detail="two fresh bearers in a row were refused", retry_after=UNSETTLED_DELAY
         )
     if seen.verdict is Verdict.BAD:
         raise UpstreamUnavailable(detail="the bearer did not verify", retry_after=resting)

@@ -129,7 +129,8 @@ def take_out(on: Sending, connection_id: str, *, quarantine: int) -> tuple[Conne
         raise
     now = on.clock()
     try:
-        on.connections.end(held, reason=Reason.EXPORTED, due_at=now + quarantine, now=now)
+        until = now + quarantine
+        on.connections.end(held, reason=Reason.EXPORTED, due_at=until, keep_until=until, now=now)
     except StaleGeneration:  # on hold, most likely: its login is being linked again
         release(on, held, event="export_failed")
         raise

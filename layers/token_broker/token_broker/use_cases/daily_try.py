@@ -1,0 +1,47 @@
+"""Try what ended by refusal once a day while its sealed set is kept: Akoya may have been wrong.
+
+A try that is refused counts nowhere: it suspects nobody, bears witness to nothing and is no sign
+of an incident.
+"""
+
+from __future__ import annotations
+
+from token_broker.domain.connection import Connection, Status
+from token_broker.domain.ports import Remaining, Sending
+from token_broker.domain.suspicion import ENDED_BY_REFUSAL, next_try
+from token_broker.use_cases.login import owner_of
+from token_broker.use_cases.refresh import escrowed_successor, refresh_held
+from token_broker.use_cases.refusal import GrantRefused
+
+
+def may_be_tried(on: Sending, held: Connection) -> bool:
+    """Return whether an ended connection may send what it holds: nobody else has its login."""
+    is_dead = held.status is Status.REAUTH_REQUIRED and held.reason in ENDED_BY_REFUSAL
+    if not is_dead or held.sealed is None:
+        return False
+    owner = owner_of(on, held)
+    return owner is None or owner.id == held.id
+
+
+def try_again(on: Sending, held: Connection, remaining: Remaining) -> Connection | None:
+    """Refresh an ended connection claimed by us; return it if it is ACTIVE again.
+
+    A set in escrow lands in place of a send. Raises as `refresh_held`.
+    """
+    try:
+        back = escrowed_successor(on, held, status=Status.ACTIVE) or refresh_held(
+            on, held, remaining, status=Status.ACTIVE
+        )
+    except GrantRefused:
+        now = on.clock()
+        on.connections.settle(
+            held,
+            due_at=next_try(held.id, now=now, keep_until=held.keep_until or now),
+            settled=True,
+            failures=held.failures,
+            event="ended_tried",
+            now=now,
+        )
+        return None
+    on.record("connection_healed", connection_id=back.id, reason=held.reason)
+    return back

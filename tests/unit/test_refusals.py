@@ -1,0 +1,494 @@
+"""A refused refresh token makes a connection suspect; only a witness, or a long time, ends it."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any
+
+import pytest
+import requests
+
+from tests.world import END_AFTER, START, World, http_response
+from token_broker.domain.connection import Connection, Degraded, Reason, Status
+from token_broker.domain.errors import ConsentSuspect, ReauthorizationRequired, UpstreamUnavailable
+from token_broker.runtime.http_api import view
+from token_broker.use_cases import connections
+
+DAY = 86_400
+ANOTHER_BANK = "capital"
+
+
+@pytest.fixture
+def memory() -> World:
+    """A world whose bearers live for a day, so that nobody is due by chance."""
+    world = World.in_memory()
+    world.provider.change_settings({"id_token_lifetime": DAY})
+    return world
+
+
+def people(world: World, count: int) -> list[Connection]:
+    """Connect so many people, each with a login of their own."""
+    return [world.connect(f"person-{n}", f"mikomo_{n}") for n in range(1, count + 1)]
+
+
+def make_due(world: World, connection_id: str) -> None:
+    world.on.connections.make_due(world.row(connection_id), due_at=world.clock())
+
+
+def end_at_the_bank(world: World, number: int) -> None:
+    """Let the bank end the consent of one person."""
+    world.provider.expire("consent", f"mikomo/mikomo_{number}")
+
+
+def suspect_of(world: World, number: int = 1, *, of: int = 1) -> str:
+    """Connect people, and let Akoya refuse one of them for good; return who is suspect."""
+    made = people(world, of)
+    one = made[number - 1]
+    end_at_the_bank(world, number)
+    make_due(world, one.id)
+    world.run_schedule()
+    assert world.row(one.id).degraded is Degraded.SUSPECT
+    return one.id
+
+
+def pass_minutes(world: World, minutes: int) -> None:
+    """Let the schedule run on each full minute."""
+    for _ in range(minutes):
+        world.clock.advance(60)
+        world.run_schedule()
+
+
+def minutes_until_ended(world: World, connection_id: str, *, within: int) -> int | None:
+    for minute in range(1, within + 1):
+        pass_minutes(world, 1)
+        if world.row(connection_id).status is not Status.ACTIVE:
+            return minute
+    return None
+
+
+def refused_sends(world: World) -> list[int]:
+    """Return at which second after the first refusal each send was refused."""
+    at = [int(one["received_at"]) for one in world.refused()]
+    return [one - at[0] for one in at]
+
+
+# ── suspect ──────────────────────────────────────────────────────────────────────────────────────
+
+
+def test_a_suspect_is_looked_at_after_1_5_and_15_minutes_and_then_each_hour(memory: World) -> None:
+    suspect_of(memory)
+
+    pass_minutes(memory, 190)
+
+    first, one, five, fifteen, *hourly = refused_sends(memory)
+    assert (first, one, five, fifteen) == (0, 60, 300, 900)
+    gaps = [later - earlier for earlier, later in zip([fifteen, *hourly], hourly, strict=False)]
+    assert gaps
+    assert all(45 * 60 <= gap <= 56 * 60 for gap in gaps)
+
+
+@pytest.mark.parametrize("healed_after", [1, 4, 14, 120])
+def test_a_good_answer_at_any_look_heals(memory: World, healed_after: int) -> None:
+    (one,) = people(memory, 1)
+    memory.provider.arm({"fault": "grant_dead"})
+    make_due(memory, one.id)
+    memory.run_schedule()
+    pass_minutes(memory, healed_after - 1)
+    memory.provider.disarm()
+
+    pass_minutes(memory, 60)
+
+    row = memory.row(one.id)
+    assert (row.status, row.degraded, row.generation) == (Status.ACTIVE, None, 2)
+    assert memory.is_alive(row)
+    assert memory.recorded("connection_healed")
+
+
+def test_the_living_bearer_is_served_and_then_the_true_next_look_is_told(memory: World) -> None:
+    one = suspect_of(memory)
+    assert memory.hand_out(one, min_validity=80_000).generation == 1
+
+    pass_minutes(memory, 6)
+    memory.on.connections.rows[one] = replace(  # type: ignore[attr-defined]
+        memory.row(one), expires_at=memory.clock()
+    )
+    sent = memory.sends()
+    with pytest.raises(ConsentSuspect) as told:
+        memory.hand_out(one)
+
+    assert told.value.retry_after == (memory.row(one).due_at or 0) - memory.clock() > 60
+    assert memory.sends() == sent  # a caller does not look
+
+
+def test_callers_and_listing_are_told_at_once(world: World) -> None:
+    one = world.connect()
+    world.provider.expire("refresh_token")
+    assert view(world.row(one.id))["health"] == "ok"
+    with pytest.raises(ConsentSuspect):
+        world.hand_out(one.id, rejected=1)
+
+    (listed,) = world.on.connections.of_subject("ada")
+    for shown in (view(world.on.connections.look(one.id)), view(listed)):
+        assert (shown["status"], shown["health"], shown["degraded"]) == (
+            "ACTIVE",
+            "degraded",
+            "suspect",
+        )
+
+
+def test_a_caller_who_meets_the_refusal_makes_it_suspect_and_never_ends_it(memory: World) -> None:
+    (one,) = people(memory, 1)
+    end_at_the_bank(memory, 1)
+    for _ in range(40):
+        with pytest.raises(UpstreamUnavailable):
+            memory.hand_out(one.id, rejected=1)
+        memory.clock.advance(END_AFTER // 20)
+
+    row = memory.row(one.id)
+    assert (row.status, row.degraded) == (Status.ACTIVE, Degraded.SUSPECT)
+    assert memory.sends() == 1
+
+
+def test_a_suspect_can_be_renewed_at_once_and_heals(world: World) -> None:
+    one = world.connect()
+    world.provider.expire("refresh_token")
+    with pytest.raises(ConsentSuspect):
+        world.hand_out(one.id, rejected=1)
+
+    assert world.link(connection_id=one.id).result.status == "active"
+
+    assert view(world.row(one.id))["health"] == "ok"
+    assert world.hand_out(one.id).generation == 2
+
+
+# ── the end ──────────────────────────────────────────────────────────────────────────────────────
+
+
+def test_without_a_witness_it_ends_after_the_hours_of_the_parameter(memory: World) -> None:
+    one = suspect_of(memory)
+
+    row = memory.pass_refusals(one)
+
+    assert (row.status, row.reason) == (Status.REAUTH_REQUIRED, Reason.GRANT_DEAD)
+    assert END_AFTER <= refused_sends(memory)[-1] < END_AFTER + 3_600
+    with pytest.raises(ReauthorizationRequired):
+        memory.hand_out(one)
+
+
+def test_with_a_witness_an_end_is_final_within_half_an_hour(memory: World) -> None:
+    made = people(memory, 2)
+    make_due(memory, made[1].id)
+    memory.run_schedule()  # somebody was answered before: whom this process can ask again
+    end_at_the_bank(memory, 1)
+    make_due(memory, made[0].id)
+    memory.run_schedule()
+
+    took = minutes_until_ended(memory, made[0].id, within=30)
+
+    assert took is not None
+    assert took > 15
+    assert memory.row(made[1].id).generation == 3  # asked once, in so many looks
+    assert memory.row(made[1].id).degraded is None
+
+
+def test_an_end_by_the_way_of_a_witness_needs_no_asking_where_there_is_one(memory: World) -> None:
+    one = suspect_of(memory, of=2)
+    pass_minutes(memory, 12)
+    (other,) = (row.id for row in memory.active() if row.id != one)
+    make_due(memory, other)
+    memory.run_schedule()
+
+    assert minutes_until_ended(memory, one, within=6) is not None
+    assert memory.recorded("witness_asked") == []
+
+
+@pytest.mark.parametrize("minute", [0, 2, 9])
+def test_who_was_answered_sooner_than_ten_minutes_after_is_no_witness(
+    memory: World, minute: int
+) -> None:
+    """A fault that comes and goes answers one and refuses another in the same minute."""
+    one = suspect_of(memory, of=2)
+    (other,) = (row.id for row in memory.active() if row.id != one)
+    pass_minutes(memory, minute)
+    make_due(memory, other)
+    memory.run_schedule()
+    memory.provider.arm({"fault": "grant_dead"})  # and then nobody is answered
+
+    assert minutes_until_ended(memory, one, within=24 * 60) is None
+
+
+def test_who_is_answered_just_before_a_look_is_no_witness_yet(memory: World) -> None:
+    """A bank that comes back answers some before it answers others."""
+    made = people(memory, 2)
+    memory.provider.arm({"fault": "grant_dead"})
+    make_due(memory, made[0].id)
+    memory.run_schedule()
+    pass_minutes(memory, 14)
+    memory.provider.disarm()
+    make_due(memory, made[1].id)
+    memory.run_schedule()
+    memory.provider.arm({"fault": "grant_dead", "times": 1})
+    pass_minutes(memory, 1)
+    assert memory.row(made[0].id).status is Status.ACTIVE
+
+    pass_minutes(memory, 6)
+    assert memory.row(made[0].id).degraded is None
+
+
+def test_another_bank_bears_no_witness(memory: World) -> None:
+    one = suspect_of(memory, of=2)
+    (other,) = (row.id for row in memory.active() if row.id != one)
+    rows = memory.on.connections.rows  # type: ignore[attr-defined]
+    row = rows[other]
+    sealer = memory.on.seal.prepare(other, subject=row.subject, connector=ANOTHER_BANK)
+    sealed = sealer.seal(memory.on.seal.open(row), generation=row.generation)
+    rows[other] = replace(row, connector=ANOTHER_BANK, login=None, sealed=sealed)
+    for _ in range(12):
+        make_due(memory, other)
+        pass_minutes(memory, 10)
+
+    assert memory.row(other).generation > 10
+    assert memory.row(one).status is Status.ACTIVE
+
+
+def test_nobody_bears_witness_to_its_own_end(memory: World) -> None:
+    """Its last good answer may be all that is known of its bank."""
+    one = suspect_of(memory)
+    memory.on.control.rotation_met(connector="mikomo", by=one)  # late, of a process that hung
+    pass_minutes(memory, 11)
+    memory.on.control.rotation_met(connector="mikomo", by=one)
+
+    pass_minutes(memory, 120)
+
+    assert memory.row(one).status is Status.ACTIVE
+    assert memory.recorded("witness_asked") == []
+
+
+def test_an_outage_between_two_refusals_breaks_the_streak(memory: World) -> None:
+    one = suspect_of(memory, of=2)
+    (other,) = (row.id for row in memory.active() if row.id != one)
+    pass_minutes(memory, 10)
+    make_due(memory, other)
+    memory.run_schedule()
+
+    def away(_: requests.PreparedRequest) -> requests.Response:
+        return http_response(503)
+
+    memory.http.before = away
+    pass_minutes(memory, 6)  # the look of the fifteenth minute goes unanswered
+    memory.http.before = None
+    suspect = memory.row(one).suspected
+    assert suspect is not None
+    assert suspect.streak_since is None
+    assert suspect.since == START
+
+    pass_minutes(memory, 14)  # refused again, and not for a quarter of an hour
+    assert memory.row(one).status is Status.ACTIVE
+    make_due(memory, other)
+    assert minutes_until_ended(memory, one, within=60) is not None
+
+
+def test_the_refused_are_not_asked_to_bear_witness(memory: World) -> None:
+    made = people(memory, 3)
+    for one in made:
+        make_due(memory, one.id)
+    memory.run_schedule()
+    memory.provider.arm({"fault": "grant_dead"})
+    for one in made:
+        make_due(memory, one.id)
+    memory.run_schedule()
+
+    pass_minutes(memory, 120)
+
+    assert memory.recorded("witness_asked") == []
+    assert len(memory.active()) == 3
+
+
+def test_a_refusal_after_a_lost_answer_is_named_a_lost_rotation(world: World) -> None:
+    one = world.connect()
+    world.make_due(one.id)
+    world.provider.arm({"fault": "lost_after_commit", "times": 3})
+    world.run_schedule()
+
+    row = world.pass_refusals(one.id)
+
+    assert (row.status, row.reason) == (Status.REAUTH_REQUIRED, Reason.ROTATION_LOST)
+    assert world.recorded("rotation_lost")
+
+
+def test_a_control_table_that_is_away_ends_nobody_and_costs_no_refresh(
+    memory: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def away(*_: object, **__: object) -> Any:
+        raise UpstreamUnavailable
+
+    one, other = people(memory, 2)
+    for name in ("refusal_met", "rotation_met", "witness", "ask_witness"):
+        monkeypatch.setattr(memory.on.control, name, away)
+    end_at_the_bank(memory, 1)
+    for each in (one, other):
+        make_due(memory, each.id)
+    pass_minutes(memory, 60)
+
+    assert memory.row(one.id).degraded is Degraded.SUSPECT
+    assert memory.row(other.id).generation == 2
+
+
+def test_a_refusal_documented_as_a_fault_of_ours_is_reported_and_suspect_all_the_same(
+    memory: World,
+) -> None:
+    (one,) = people(memory, 1)
+    memory.http.before = lambda _: http_response(400, b'{"error": "invalid_grant"}')
+    make_due(memory, one.id)
+    memory.run_schedule()
+
+    assert memory.row(one.id).degraded is Degraded.SUSPECT
+    assert [told["connection_id"] for told in memory.recorded("request_refused")] == [one.id]
+
+    memory.http.before = lambda _: http_response(
+        400, b'{"error": "invalid_grant", "error_description": "The refresh token is invalid."}'
+    )
+    pass_minutes(memory, 2)
+    assert len(memory.recorded("request_refused")) == 1
+
+
+# ── the daily try ────────────────────────────────────────────────────────────────────────────────
+
+
+def ended(world: World) -> str:
+    """Have Akoya refuse a living refresh token until its connection is ended."""
+    (one,) = people(world, 1)
+    world.provider.arm({"fault": "grant_dead"})
+    world.pass_refusals(one.id)
+    return one.id
+
+
+def test_an_ended_connection_is_tried_once_a_day_and_heals_by_itself(memory: World) -> None:
+    one = ended(memory)
+    ended_at = memory.clock()
+    sent = memory.sends()
+    for _ in range(2):
+        memory.make_due(one)
+        memory.run_schedule()
+    assert memory.sends() == sent + 2
+    assert ended_at + 2 * 82_000 < memory.clock() <= ended_at + 2 * DAY
+    memory.provider.disarm()
+
+    memory.make_due(one)
+    memory.run_schedule()
+
+    row = memory.row(one)
+    assert (row.status, row.reason, row.keep_until) == (Status.ACTIVE, None, None)
+    assert memory.is_alive(row)
+    assert memory.hand_out(one).generation == 2
+    assert [told["reason"] for told in memory.recorded("connection_healed")] == ["grant_dead"]
+
+
+def test_a_daily_try_that_is_refused_counts_nowhere(memory: World) -> None:
+    one = ended(memory)
+    seen = len(memory.events)
+    before = memory.row(one)
+
+    memory.make_due(one)
+    memory.run_schedule()
+
+    row = memory.row(one)
+    assert (row.status, row.reason, row.suspect) == (before.status, before.reason, before.suspect)
+    told = {name for name, _ in memory.events[seen:]}
+    assert not told & {"grant_refused", "connections_refused", "request_refused", "rotation_lost"}
+    assert memory.on.control.refusal_met(connector="mikomo", earlier_at=None) == 1
+
+
+def test_a_daily_try_goes_on_until_the_set_is_erased_and_no_longer(memory: World) -> None:
+    one = ended(memory)
+    sent = memory.sends()
+    keep_until = memory.row(one).keep_until or 0
+
+    for _ in range(9):
+        memory.make_due(one)
+        memory.run_schedule()
+
+    assert memory.sends() - sent == 7
+    assert memory.row(one).sealed is None
+    assert memory.clock() > keep_until
+
+
+@pytest.mark.parametrize("status", [429, 503])
+def test_a_daily_try_that_goes_unanswered_is_repeated_in_a_day(memory: World, status: int) -> None:
+    one = ended(memory)
+    memory.make_due(one)
+    memory.http.before = lambda _: http_response(status)
+    memory.run_schedule()
+
+    assert (memory.row(one).due_at or 0) - memory.clock() > DAY - 3_600
+
+
+def test_a_daily_try_looks_into_escrow_first(memory: World) -> None:
+    from tests.between import table_away  # noqa: PLC0415
+
+    one = ended(memory)
+    memory.provider.disarm()
+    memory.make_due(one)
+    with table_away(memory):
+        memory.run_schedule()
+    sent = memory.sends()
+    assert memory.row(one).status is Status.REAUTH_REQUIRED
+    rows = memory.on.connections.rows  # type: ignore[attr-defined]
+    rows[one] = replace(rows[one], unsettled=0, lease=None, due_at=memory.clock())
+
+    memory.run_schedule()
+
+    assert memory.row(one).status is Status.ACTIVE
+    assert memory.is_alive(memory.row(one))
+    assert memory.sends() == sent
+
+
+def test_only_whose_login_is_nobody_elses_is_tried(memory: World) -> None:
+    one = ended(memory)
+    login = memory.row(one).login
+    owners = memory.on.connections.owners  # type: ignore[attr-defined]
+    owners[login] = "of another"
+    memory.provider.disarm()
+    sent = memory.sends()
+
+    memory.make_due(one)
+    memory.run_schedule()
+    assert memory.sends() == sent
+    assert memory.row(one).due_at == memory.row(one).keep_until
+
+    del owners[login]
+    make_ended_due(memory, one)
+    memory.run_schedule()
+    assert memory.row(one).status is Status.ACTIVE
+    assert owners[login] == one
+
+
+@pytest.mark.parametrize("reason", [Reason.EXPORTED, Reason.LOGIN_CHANGED, Reason.CONSENT_REVOKED])
+def test_what_ended_otherwise_is_never_tried(memory: World, reason: Reason) -> None:
+    one = ended(memory)
+    rows = memory.on.connections.rows  # type: ignore[attr-defined]
+    rows[one] = replace(rows[one], reason=reason)
+    memory.provider.disarm()
+    sent = memory.sends()
+
+    memory.make_due(one)
+    memory.run_schedule()
+
+    assert memory.sends() == sent
+    assert memory.row(one).reason is reason
+
+
+def make_ended_due(world: World, connection_id: str) -> None:
+    rows = world.on.connections.rows  # type: ignore[attr-defined]
+    rows[connection_id] = replace(rows[connection_id], due_at=world.clock())
+
+
+def test_an_ended_connection_is_renewed_as_before(world: World) -> None:
+    one = world.connect()
+    world.provider.expire("refresh_token")
+    world.pass_refusals(one.id)
+    world.make_due(one.id)
+    world.run_schedule()
+
+    assert world.link(connection_id=one.id).result.status == "active"
+    assert connections.show(world.on.connections, connection_id=one.id).reason is None
