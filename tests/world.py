@@ -10,6 +10,7 @@ import io
 import itertools
 import json
 import math
+import threading
 from collections.abc import Callable, Iterator
 from concurrent.futures import Executor, Future
 from contextlib import contextmanager, suppress
@@ -22,6 +23,7 @@ import requests
 import urllib3
 from moto import mock_aws
 
+from local.akoya_sandbox.answer import Answer
 from local.akoya_sandbox.id_tokens import shared_signing_key
 from local.akoya_sandbox.ledger import fingerprint
 from local.akoya_sandbox.provider import AkoyaProvider
@@ -86,7 +88,8 @@ class FixedClock:
 class Loopback(requests.adapters.BaseAdapter):
     """HTTP to the sandbox's logic without a socket; `before` may answer or fail in its place.
 
-    Who has waited for longer than its read timeout hears nothing of what happened.
+    Who has waited for longer than its read timeout has hung up, and hears nothing of what happens
+    then. With a connect timeout beside it, both together are the deadline of the whole answer.
     """
 
     def __init__(
@@ -103,25 +106,49 @@ class Loopback(requests.adapters.BaseAdapter):
         self.sent.append(request)
         if self.before and (answered := self.before(request)) is not None:
             return answered
-        asked_at, timeout = self._clock(), how.get("timeout") or math.inf
-        response = self._answer(request)
-        if self._clock() - asked_at > (timeout[1] if isinstance(timeout, tuple) else timeout):
+        timeout = how.get("timeout") or math.inf
+        patience = timeout[1] if isinstance(timeout, tuple) else timeout
+        hangs_up_at = self._clock() + patience
+        deadline = self._clock() + sum(timeout) if isinstance(timeout, tuple) else math.inf
+        answer = self._answer(request, lambda: self._clock() > hangs_up_at)
+        if self._clock() > hangs_up_at:
             raise requests.ReadTimeout("no answer in time")
+        response = self._received(answer, deadline)
         response.request, response.url = request, str(request.url)
         return self.after(response) if self.after else response
 
-    def _answer(self, request: requests.PreparedRequest) -> requests.Response:
+    def _answer(self, request: requests.PreparedRequest, has_hung_up: Callable[[], bool]) -> Answer:
         path = urlsplit(str(request.url)).path
         if path == "/.well-known/openid-configuration":
-            return http_response(200, as_json(self.provider.discovery()))
+            return Answer(200, {}, as_json(self.provider.discovery()))
         if request.method == "GET":
-            return http_response(200, as_json(self.provider.jwks()))
-        answer = {"/token": self.provider.token, "/revoke": self.provider.revoke}[path](
-            authorization=request.headers.get("Authorization"), body=str(request.body)
+            return Answer(200, {}, as_json(self.provider.jwks()))
+        return {"/token": self.provider.token, "/revoke": self.provider.revoke}[path](
+            authorization=request.headers.get("Authorization"),
+            body=str(request.body),
+            has_hung_up=has_hung_up,
         )
+
+    def _received(self, answer: Answer, deadline: float) -> requests.Response:
+        """Return what comes of an answer until its reader gives up."""
         if answer.lost:
             raise requests.ConnectionError("connection cut")
-        return http_response(answer.status, answer.body, dict(answer.headers))
+        if answer.drips == "headers":
+            head = self._dripped(answer, answer.head, deadline)
+            if isinstance(head, Silenced):
+                raise requests.ReadTimeout("no headers in time")
+        body = io.BytesIO(answer.body[: answer.cut_at])
+        if answer.drips == "body":
+            body = self._dripped(answer, answer.body, deadline)
+        return http_response(answer.status, body, dict(answer.headers), length=len(answer.body))
+
+    def _dripped(self, answer: Answer, part: bytes, deadline: float) -> io.BytesIO:
+        """Let a part come byte by byte; return what has come of it by the deadline."""
+        for came in range(len(part)):
+            answer.pause()
+            if self._clock() > deadline:
+                return Silenced(part[:came])
+        return io.BytesIO(part)
 
     def close(self) -> None:
         pass
@@ -132,15 +159,40 @@ def as_json(content: Any) -> bytes:
     return json.dumps(content).encode()
 
 
+class Silenced(io.BytesIO):
+    """A body of which no more comes than this."""
+
+    def read1(self, size: int | None = -1, /) -> bytes:
+        if read := super().read1(size):
+            return read
+        raise TimeoutError
+
+
 def http_response(
-    status: int, body: bytes = b"", headers: dict[str, str] | None = None
+    status: int,
+    body: bytes | io.BytesIO = b"",
+    headers: dict[str, str] | None = None,
+    *,
+    length: int | None = None,
 ) -> requests.Response:
-    """Return an HTTP answer as `requests` would."""
+    """Return an HTTP answer as `requests` would; `length` is what its headers promise."""
     response = requests.Response()
     response.status_code = status
     response.headers.update(headers or {})
-    response.raw = urllib3.HTTPResponse(body=io.BytesIO(body), status=status, preload_content=False)
+    response.raw = urllib3.HTTPResponse(
+        body=io.BytesIO(body) if isinstance(body, bytes) else body,
+        headers={} if length is None else {"Content-Length": str(length)},
+        status=status,
+        preload_content=False,
+    )
     return response
+
+
+class NoTimer(threading.Timer):
+    """A deadline that never comes by itself: `Loopback` keeps it, by the world's clock."""
+
+    def start(self) -> None:
+        pass
 
 
 class Inline(Executor):
@@ -434,7 +486,7 @@ def _create(
             session,
             token_endpoint=f"{IDP}/token",
             revocation_endpoint=f"{IDP}/revoke",
-            monotonic=lambda: clock.now,
+            timer=NoTimer,
         ),
         id_tokens=OpenIdTokens(
             SigningKeys(

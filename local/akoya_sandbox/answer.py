@@ -3,20 +3,39 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from http import HTTPStatus
-from typing import Any
+from typing import Any, Literal
 
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """An HTTP answer; `lost` means the connection is cut instead of sending it."""
+    """An HTTP answer, and what becomes of it on its way.
+
+    `lost`: the connection is cut instead of sending it. `cut_at`: it is cut after so many bytes of
+    the body. `drips`: that part comes byte by byte, each after a `pause`.
+    """
 
     status: int
     headers: Mapping[str, str]
     body: bytes = b""
     lost: bool = False
+    cut_at: int | None = None
+    drips: Literal["headers", "body"] | None = None
+    pause: Callable[[], None] = lambda: None
+
+    @property
+    def is_whole(self) -> bool:
+        """Whether the answer reaches its client at once and as it is."""
+        return not self.lost and self.cut_at is None and self.drips is None
+
+    @property
+    def head(self) -> bytes:
+        """Status line and headers as on the wire (RFC 9112)."""
+        fields = {**self.headers, "Content-Length": len(self.body), "Connection": "close"}
+        lines = "".join(f"{name}: {value}\r\n" for name, value in fields.items())
+        return f"HTTP/1.1 {self.status} {HTTPStatus(self.status).phrase}\r\n{lines}\r\n".encode()
 
     def json(self) -> Any:
         """Return the parsed body; raises ValueError if it is not JSON."""

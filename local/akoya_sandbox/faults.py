@@ -43,9 +43,11 @@ class Fault:
     """One way to misbehave; the first of `on` is where it is armed unless told otherwise.
 
     A request with `takes_effect` False changes nothing at the provider. One that `waits` is held
-    back before or after what it does, and only then answered. `refusals` refuse it as if it were at
-    fault. `refresh_token` says what a token answer does about that token; `claims` and
-    `kid` change the id_token before it is signed; `answer` has the last word.
+    back before or after what it does, and only then answered; with `heeds_hanging_up` it changes
+    nothing either if its client has gone by then. `seconds` are to wait unless told otherwise.
+    `refusals` refuse it as if it were at fault. `refresh_token` says what a token answer does about
+    that token; `claims` and `kid` change the id_token before it is signed; `answer` has the last
+    word.
     """
 
     name: str
@@ -53,6 +55,8 @@ class Fault:
     on: tuple[Operation, ...]
     takes_effect: bool = True
     waits: Literal["before", "after"] | None = None
+    heeds_hanging_up: bool = False
+    seconds: float = 60.0
     refusals: Mapping[Operation, Situation] = field(default_factory=dict)
     refresh_token: Literal["rotated", "unchanged", "missing"] = "rotated"
     claims: Callable[[Claims], Claims] = _same_claims
@@ -107,6 +111,31 @@ def _with(**members: object) -> Callable[[Answer, Parameters], Answer]:
     return change
 
 
+def _cut_behind_refresh_token(answer: Answer, _parameters: Parameters) -> Answer:
+    """Cut right behind the closing quote; whatever stood after it is lost."""
+    if answer.status != 200 or "refresh_token" not in answer.json():  # noqa: PLR2004
+        return answer
+    token = json.dumps(answer.json()["refresh_token"]).encode()
+    return replace(answer, cut_at=answer.body.index(token) + len(token))
+
+
+def _cut_before_id_token(answer: Answer, parameters: Parameters) -> Answer:
+    """As a server answers that puts the refresh_token first."""
+    if answer.status != 200 or "refresh_token" not in answer.json():  # noqa: PLR2004
+        return answer
+    members = answer.json()
+    first = {"refresh_token": members.pop("refresh_token"), **members}
+    return _cut_behind_refresh_token(replace(answer, body=json.dumps(first).encode()), parameters)
+
+
+def _dripping(part: Literal["headers", "body"]) -> Callable[[Answer, Parameters], Answer]:
+    return lambda answer, _parameters: replace(answer, drips=part)
+
+
+def _json_error(_answer: Answer, _parameters: Parameters) -> Answer:
+    return json_answer(200, {"error": "server_error"}, {})
+
+
 def _html_page(status: int, title: str) -> Answer:
     page = f"<!doctype html><html><head><title>{title}</title></head><body>{title}</body></html>"
     return Answer(status, {"Content-Type": "text/html; charset=utf-8"}, page.encode())
@@ -151,6 +180,40 @@ FAULTS: Mapping[str, Fault] = {
             waits="after",
         ),
         Fault(
+            "slow_unless_hung_up",
+            "Nothing happens for `seconds`; then it happens and is answered, unless the client has"
+            " hung up: then nothing happened.",
+            _ALL,
+            waits="before",
+            heeds_hanging_up=True,
+        ),
+        Fault(
+            "dripping_headers",
+            "It happens, and the headers come a byte every `seconds`.",
+            _OAUTH,
+            seconds=1.0,
+            answer=_dripping("headers"),
+        ),
+        Fault(
+            "dripping_body",
+            "It happens, and the body comes a byte every `seconds`.",
+            _OAUTH,
+            seconds=1.0,
+            answer=_dripping("body"),
+        ),
+        Fault(
+            "cut_behind_refresh_token",
+            "It happened, and the answer is cut behind the refresh_token, its last member.",
+            _TOKENS,
+            answer=_cut_behind_refresh_token,
+        ),
+        Fault(
+            "cut_before_id_token",
+            "It happened, and the answer is cut behind the refresh_token, its first member.",
+            _TOKENS,
+            answer=_cut_before_id_token,
+        ),
+        Fault(
             "error_before_commit",
             "A 5xx (`status`) and nothing happened.",
             _ALL,
@@ -191,6 +254,26 @@ FAULTS: Mapping[str, Fault] = {
             "The refresh token is refused although it lives.",
             ("refresh",),
             refusals={"refresh": Situation.REFRESH_TOKEN_DEAD},
+        ),
+        Fault(
+            "revoke_refused",
+            "The revoke is refused although the refresh token lives.",
+            ("revoke",),
+            refusals={"revoke": Situation.REVOCATION_INVALID},
+        ),
+        Fault(
+            "revoke_html",
+            "A 200 with a page to a revoke, and nothing happened.",
+            ("revoke",),
+            takes_effect=False,
+            answer=_html,
+        ),
+        Fault(
+            "revoke_error",
+            "A 200 with a JSON error to a revoke, and nothing happened.",
+            ("revoke",),
+            takes_effect=False,
+            answer=_json_error,
         ),
         Fault(
             "code_dead",
@@ -364,7 +447,7 @@ def read_armed(body: Mapping[str, Any]) -> Armed:
         times=None if times is None else int(_number(body, "times", 1, least=1)),
         parameters=Parameters(
             status=int(status),
-            seconds=_number(body, "seconds", 60.0, least=0, most=3600),
+            seconds=_number(body, "seconds", fault.seconds, least=0, most=3600),
             retry_after=None
             if retry_after is None
             else int(_number(body, "retry_after", 0, least=0)),

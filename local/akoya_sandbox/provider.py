@@ -55,6 +55,14 @@ Expiry = Literal["id_tokens", "refresh_token", "consent", "data_access"]
 EXPIRIES: tuple[Expiry, ...] = get_args(Expiry)
 
 
+HasHungUp = Callable[[], bool]
+"""Whether the client has closed its side of the connection."""
+
+
+def _stays() -> bool:
+    return False
+
+
 class AccountMissingError(ValueError):
     """Consent was given to no account of the person's."""
 
@@ -76,7 +84,7 @@ class AkoyaProvider:
         signing_key: SigningKey | None = None,
         clock: Callable[[], float] = time.time,
         random: Callable[[int], bytes] = secrets.token_bytes,
-        wait: Callable[[float], None] | None = None,
+        wait: Callable[[float], object] | None = None,
     ) -> None:
         self.issuer = issuer
         self.connectors = connectors
@@ -173,7 +181,9 @@ class AkoyaProvider:
 
     # -- the token endpoint ------------------------------------------------------------------------
 
-    def token(self, *, authorization: str | None, body: str) -> Answer:
+    def token(
+        self, *, authorization: str | None, body: str, has_hung_up: HasHungUp = _stays
+    ) -> Answer:
         """Answer `POST /token`; `authorization` is that header, `body` the form as sent."""
         form = read_form(body)
         grant_type = form.get("grant_type")
@@ -188,7 +198,8 @@ class AkoyaProvider:
             operation,
             presented,
             lambda armed: self._grant(authorization, form, armed),
-            grant_type,
+            has_hung_up=has_hung_up,
+            grant_type=grant_type,
         )
 
     def _grant(self, authorization: str | None, form: Form, armed: Armed) -> Answer:
@@ -298,7 +309,9 @@ class AkoyaProvider:
 
     # -- the revoke endpoint -----------------------------------------------------------------------
 
-    def revoke(self, *, authorization: str | None, body: str) -> Answer:
+    def revoke(
+        self, *, authorization: str | None, body: str, has_hung_up: HasHungUp = _stays
+    ) -> Answer:
         """Answer `POST /revoke`; all four fields are required, an Authorization header refused."""
         form = read_form(body)
         return self._answer(
@@ -306,6 +319,7 @@ class AkoyaProvider:
             "revoke",
             form.get("token"),
             lambda _armed: self._revoke(authorization, form),
+            has_hung_up=has_hung_up,
         )
 
     def _revoke(self, authorization: str | None, form: Form) -> Answer:
@@ -339,6 +353,7 @@ class AkoyaProvider:
         connector: str,
         authorization: str | None,
         interaction_id: str | None = None,
+        has_hung_up: HasHungUp = _stays,
     ) -> Answer:
         """Answer `GET /{product}/v3/{connector}` for products accounts-info and balances."""
         scheme, _, bearer = (authorization or "").partition(" ")
@@ -348,6 +363,7 @@ class AkoyaProvider:
             "data",
             id_token or None,
             lambda _armed: self._data(product, connector, id_token, interaction_id),
+            has_hung_up=has_hung_up,
         )
 
     def _data(
@@ -494,6 +510,8 @@ class AkoyaProvider:
         operation: Operation | None,
         presented: str | None,
         decide: Callable[[Armed], Answer],
+        *,
+        has_hung_up: HasHungUp,
         grant_type: str | None = None,
     ) -> Answer:
         """Open the request in the ledger, let a fault strike, decide, close it."""
@@ -511,12 +529,16 @@ class AkoyaProvider:
         with self._mutex:
             ledger.deciding = request
             try:
-                answer = self._decided(operation, decide, armed)
+                if armed.fault.heeds_hanging_up and has_hung_up():
+                    answer = Answer(200, {}, lost=True)
+                else:
+                    answer = self._decided(operation, decide, armed)
             except Refused as refused:
                 answer = self._refusal(refused, request)
             finally:
                 ledger.deciding = None
             answer = armed.fault.answer(answer, armed.parameters)
+            answer = replace(answer, pause=lambda: self._hold_back(armed))
             request.fault = None if armed.fault is NO_FAULT else armed.fault.name
         if armed.fault.waits == "after":
             self._hold_back(armed)

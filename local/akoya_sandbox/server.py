@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import select
 import socket
+from contextlib import suppress
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -16,7 +18,7 @@ from local.akoya_sandbox.answer import Answer
 from local.akoya_sandbox.authorization import SentBack, ShownAsPage
 from local.akoya_sandbox.dialects import DIALECTS
 from local.akoya_sandbox.people import DATA_ERROR_NUMBERS
-from local.akoya_sandbox.provider import AccountMissingError, AkoyaProvider
+from local.akoya_sandbox.provider import AccountMissingError, AkoyaProvider, HasHungUp
 
 LOOPBACK = "127.0.0.1"
 LARGEST_BODY = 64 * 1024
@@ -163,13 +165,21 @@ def _add_protocol(app: Flask, provider: AkoyaProvider) -> None:
     @app.post("/token")
     def token() -> ResponseReturnValue:
         return _response(
-            provider.token(authorization=request.headers.get("Authorization"), body=_form_text())
+            provider.token(
+                authorization=request.headers.get("Authorization"),
+                body=_form_text(),
+                has_hung_up=_client_watch(),
+            )
         )
 
     @app.post("/revoke")
     def revoke() -> ResponseReturnValue:
         return _response(
-            provider.revoke(authorization=request.headers.get("Authorization"), body=_form_text())
+            provider.revoke(
+                authorization=request.headers.get("Authorization"),
+                body=_form_text(),
+                has_hung_up=_client_watch(),
+            )
         )
 
     @app.get("/<product>/v3/<connector>")
@@ -180,6 +190,7 @@ def _add_protocol(app: Flask, provider: AkoyaProvider) -> None:
                 connector=connector,
                 authorization=request.headers.get("Authorization"),
                 interaction_id=request.headers.get("x-akoya-interaction-id"),
+                has_hung_up=_client_watch(),
             )
         )
 
@@ -202,15 +213,42 @@ def _page(template: str, **values: Any) -> Response:
 
 
 def _response(answer: Answer) -> ResponseReturnValue:
-    if answer.lost:
-        _cut_connection()
+    if not answer.is_whole:
+        _send_in_part(answer)
     return Response(answer.body, answer.status, dict(answer.headers))
 
 
-def _cut_connection() -> None:
-    """Close the socket under the client, so that it sees the answer lost on the way."""
+def _send_in_part(answer: Answer) -> None:
+    """Send what reaches the client, past the web framework, and close the socket under it."""
     connection: socket.socket = request.environ["werkzeug.socket"]
-    connection.shutdown(socket.SHUT_RDWR)
+    with suppress(OSError):  # the client has hung up, or does so meanwhile
+        if not answer.lost:
+            _send(connection, answer.head, answer, drips=answer.drips == "headers")
+            body = answer.body[: answer.cut_at]
+            _send(connection, body, answer, drips=answer.drips == "body")
+        connection.shutdown(socket.SHUT_RDWR)
+
+
+def _send(connection: socket.socket, part: bytes, answer: Answer, *, drips: bool) -> None:
+    for at in range(len(part)) if drips else ():
+        answer.pause()
+        connection.sendall(part[at : at + 1])
+    if not drips:
+        connection.sendall(part)
+
+
+def _client_watch() -> HasHungUp:
+    """Return how to ask whether the client of this request has closed its side."""
+    connection: socket.socket = request.environ["werkzeug.socket"]
+
+    def has_hung_up() -> bool:
+        is_readable = bool(select.select([connection], [], [], 0)[0])
+        try:
+            return is_readable and not connection.recv(1, socket.MSG_PEEK)
+        except OSError:
+            return True
+
+    return has_hung_up
 
 
 def _form_text() -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import socket
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
@@ -124,6 +125,27 @@ class App:
             allow_redirects=False,
             timeout=10,
         )
+
+    def streamed(self, path: str, form: str) -> requests.Response:
+        """Send a form; returns with the headers, the body unread."""
+        return self.session.post(
+            self.issuer + path,
+            data=form,
+            headers={"Content-Type": "application/x-www-form-urlencoded"},
+            stream=True,
+            timeout=10,
+        )
+
+    def begun(self, path: str, form: str) -> socket.socket:
+        """Send a form and return the connection at once; to close it is to hang up."""
+        where = urlsplit(self.issuer)
+        connection = socket.create_connection((str(where.hostname), int(where.port or 80)), 10)
+        head = (
+            f"POST /{path} HTTP/1.1\r\nHost: {where.netloc}\r\nContent-Length: {len(form)}\r\n"
+            "Content-Type: application/x-www-form-urlencoded\r\n\r\n"
+        )
+        connection.sendall(head.encode() + form.encode())
+        return connection
 
     def refresh(self, refresh_token: str | None, **changes: str | None) -> requests.Response:
         return self.post("token", refresh_form(refresh_token, **changes))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 
 import pytest
 
@@ -48,7 +49,7 @@ class MakeProvider:
         *,
         issuer: str = "http://localhost/",
         algorithm: str = "ES256",
-        wait: Callable[[float], None] | None = None,
+        wait: Callable[[float], object] | None = None,
     ) -> AkoyaProvider:
         return AkoyaProvider(
             issuer=issuer,
@@ -66,9 +67,19 @@ def provider(make_provider: MakeProvider) -> AkoyaProvider:
 
 @pytest.fixture
 def app(make_provider: MakeProvider) -> Iterator[App]:
+    with serving(make_provider) as app:
+        yield app
+
+
+@contextmanager
+def serving(
+    make_provider: MakeProvider, wait: Callable[[float], object] | None = None
+) -> Iterator[App]:
+    """Serve a sandbox over loopback HTTP, with an app that drives it."""
     listener = listen()
     issuer = f"http://localhost:{listener.getsockname()[1]}/"
-    with listener, serve(make_provider(issuer=issuer, algorithm="RS256"), listener) as server:
+    provider = make_provider(issuer=issuer, algorithm="RS256", wait=wait)
+    with listener, serve(provider, listener) as server:
         thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
         thread.start()
         app = App(issuer)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+import threading
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
@@ -9,13 +11,14 @@ from typing import Any
 import jwt
 import pytest
 import requests
+import urllib3
 
 from local.akoya_sandbox.answer import Answer
 from local.akoya_sandbox.faults import FAULTS
 from local.akoya_sandbox.provider import AkoyaProvider
 from local.akoya_sandbox.settings import InvalidSettingError
-from tests.akoya_sandbox.app import CLIENT_ID, App, code_form
-from tests.akoya_sandbox.conftest import Clock, MakeProvider
+from tests.akoya_sandbox.app import CLIENT_ID, App, code_form, refresh_form
+from tests.akoya_sandbox.conftest import Clock, MakeProvider, serving
 from tests.akoya_sandbox.in_process import (
     LOGIN,
     claims_of,
@@ -49,6 +52,17 @@ ON_REFRESH: dict[str, tuple[int, Check]] = {
     "slow": (2, lambda answer: answer.status == 200),
     "slow_then_lost": (1, lambda answer: answer.lost),
     "slow_after_commit": (2, lambda answer: answer.status == 200),
+    "slow_unless_hung_up": (2, lambda answer: answer.status == 200 and not answer.lost),
+    "dripping_headers": (2, lambda answer: answer.drips == "headers"),
+    "dripping_body": (2, lambda answer: answer.drips == "body"),
+    "cut_behind_refresh_token": (2, lambda answer: answer.body[answer.cut_at :] == b"}"),
+    "cut_before_id_token": (
+        2,
+        lambda answer: (
+            answer.body[: answer.cut_at].startswith(b'{"refresh_token": "')
+            and b"id_token" in answer.body[answer.cut_at :]
+        ),
+    ),
     "error_before_commit": (1, error(500, "server_error")),
     "error_after_commit": (2, error(500, "server_error")),
     "empty": (2, lambda answer: (answer.status, answer.body) == (200, b"")),
@@ -171,6 +185,42 @@ def test_a_slow_request_commits_after_its_wait_or_before_and_is_answered_at_the_
     assert request["answered_at"] == before + 45
 
 
+@pytest.mark.parametrize("has_gone", [False, True])
+def test_hanging_up_cancels_the_work_where_the_server_heeds_it(
+    provider: AkoyaProvider, clock: Clock, *, has_gone: bool
+) -> None:
+    token = connect(provider)["refresh_token"]
+    provider.arm({"fault": "slow_unless_hung_up", "times": 1, "seconds": 45})
+    hangs_up_at = clock() + 40 if has_gone else clock() + 46
+
+    answer = provider.token(
+        authorization=None, body=refresh_form(token), has_hung_up=lambda: clock() > hangs_up_at
+    )
+
+    assert answer.lost == has_gone
+    assert number_of_live_token(provider) == (1 if has_gone else 2)
+    assert provider.ledger(LOGIN)["requests"][-1]["lost"] == has_gone
+
+
+def test_hanging_up_on_any_other_slow_request_changes_nothing(provider: AkoyaProvider) -> None:
+    token = connect(provider)["refresh_token"]
+    provider.arm({"fault": "slow", "times": 1})
+
+    provider.token(authorization=None, body=refresh_form(token), has_hung_up=lambda: True)
+
+    assert number_of_live_token(provider) == 2
+
+
+def test_a_cut_or_dripping_fault_leaves_a_refusal_whole(provider: AkoyaProvider) -> None:
+    token = connect(provider)["refresh_token"]
+    refresh(provider, token)
+    provider.arm({"fault": "cut_behind_refresh_token"})
+
+    answer = refresh(provider, token)
+
+    assert (answer.status, answer.cut_at) == (400, None)
+
+
 def test_a_slow_request_holds_no_other_up_and_their_overlap_is_in_the_ledger(
     make_provider: MakeProvider,
 ) -> None:
@@ -224,6 +274,10 @@ def test_an_exchange_may_be_answered_without_the_nonce(provider: AkoyaProvider) 
         ("lost_after_commit", 200, True),
         ("error_after_commit", 500, True),
         ("wrong_secret", 401, False),
+        ("slow_unless_hung_up", 200, True),
+        ("revoke_refused", 400, False),
+        ("revoke_html", 200, False),
+        ("revoke_error", 200, False),
     ],
 )
 def test_a_fault_on_revoke_revokes_or_not(
@@ -344,6 +398,81 @@ def test_a_lost_answer_is_a_connection_cut_without_a_byte(
         app.refresh(first["refresh_token"])
 
     assert app.refresh(first["refresh_token"]).status_code == status
+
+
+@pytest.mark.parametrize("fault", ["cut_behind_refresh_token", "cut_before_id_token"])
+def test_a_cut_answer_promises_more_than_comes_and_its_refresh_token_has_come(
+    app: App, fault: str
+) -> None:
+    first = app.connect()
+    app.admin("PUT", "faults", {"faults": [{"fault": fault, "times": 1}]})
+
+    read: list[bytes] = []
+    with (
+        app.streamed("token", refresh_form(first["refresh_token"])) as response,
+        pytest.raises(urllib3.exceptions.ProtocolError, match="IncompleteRead"),
+    ):
+        read.extend(iter(lambda: response.raw.read1(1024), b""))
+
+    came = b"".join(read)
+    token = re.search(rb'"refresh_token": ?"([^"]+)"', came)
+    assert token
+    assert came.endswith(token[0])
+    assert app.refresh(token[1].decode()).status_code == 200
+
+
+@pytest.mark.parametrize("part", ["headers", "body"])
+def test_a_dripping_answer_comes_whole_to_who_waits(app: App, part: str) -> None:
+    first = app.connect()
+    app.admin("PUT", "faults", {"faults": [{"fault": f"dripping_{part}", "times": 1}]})
+
+    answer = app.refresh(first["refresh_token"])
+
+    assert answer.status_code == 200
+    assert app.refresh(answer.json()["refresh_token"]).status_code == 200
+
+
+def test_a_dripping_answer_ends_with_its_client(make_provider: MakeProvider) -> None:
+    """Each byte comes when the test says so; the server goes no further than its client."""
+    pauses = threading.Semaphore(0)
+    with serving(make_provider, wait=lambda _: pauses.acquire(timeout=60)) as app:
+        first = app.connect()
+        app.admin("PUT", "faults", {"faults": [{"fault": "dripping_body", "times": 1}]})
+        with app.streamed("token", refresh_form(first["refresh_token"])) as response:
+            pauses.release()
+            assert response.raw.read1(1) == b"{"
+        pauses.release(100_000)
+        assert app.refresh(first["refresh_token"]).status_code == 400  # it was rotated
+
+
+@pytest.mark.parametrize("has_gone", [False, True])
+def test_the_server_notices_that_its_client_has_hung_up(
+    make_provider: MakeProvider, *, has_gone: bool
+) -> None:
+    struck, goes_on = threading.Event(), threading.Event()
+
+    def wait(_seconds: float) -> None:
+        struck.set()
+        goes_on.wait(60)
+
+    with serving(make_provider, wait=wait) as app:
+        first = app.connect()
+        app.admin("PUT", "faults", {"faults": [{"fault": "slow_unless_hung_up", "times": 1}]})
+        client = app.begun("token", refresh_form(first["refresh_token"]))
+        assert struck.wait(60)
+        if has_gone:
+            client.close()
+        goes_on.set()
+        request = next(
+            request
+            for _ in range(10_000)
+            if "answered" in (request := app.admin("GET", "ledger")["requests"][-1])
+        )
+        client.close()
+
+        assert request["lost"] == has_gone
+        again = app.refresh(first["refresh_token"])
+        assert again.status_code == (200 if has_gone else 400)
 
 
 def test_faults_are_listed_armed_and_disarmed_over_the_admin_route(app: App) -> None:

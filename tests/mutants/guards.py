@@ -14,6 +14,9 @@ LOGIN = f"{CORE}/use_cases/login.py"
 CODE_BINDING = f"{CORE}/use_cases/code_binding.py"
 AUTHORIZE = f"{CORE}/use_cases/authorize.py"
 HTTP_API = f"{CORE}/runtime/http_api.py"
+AKOYA = f"{CORE}/adapters/akoya.py"
+DEADLINE = f"{CORE}/adapters/deadline.py"
+CUT_ANSWER = f"{CORE}/adapters/cut_answer.py"
 SEAL = f"{CORE}/adapters/seal.py"
 TOKEN = f"{CORE}/use_cases/token.py"
 
@@ -374,5 +377,77 @@ GUARDS = (
         SEAL,
         "parts = (self.environment, self.connection_id, generation, self.subject, self.connector)",
         "parts = (self.environment, self.connection_id, generation)",
+    ),
+    Guard(
+        "deadline: the connection is shut at it, whatever of the answer has come",
+        DEADLINE,
+        "self._handle.shutdown(socket.SHUT_RD)",
+        "self._handle.getpeername()",
+    ),
+    Guard(
+        "deadline: nothing is sent after it",
+        DEADLINE,
+        "            if self.expired:\n                raise TimeoutError",
+        "            if self._handle:\n                raise TimeoutError",
+    ),
+    Guard(
+        "cut answer: what its end cost is no answer",
+        AKOYA,
+        "return body, Outcome.TIMEOUT if deadline.expired else None",
+        "return body, None",
+    ),
+    Guard(
+        "cut answer: what had come of it is kept",
+        AKOYA,
+        "        content = whole_members(wire.body)\n",
+        "        content = {}\n",
+    ),
+    Guard(
+        "cut answer: a whole one that is no JSON is none",
+        AKOYA,
+        "    if content is None and wire.cut:\n",
+        "    if content is None:\n",
+    ),
+    Guard(
+        "cut answer: a refresh token that did not come is not the old one",
+        AKOYA,
+        '        if _secret(content, "refresh_token") is None:\n',
+        "        if not content:\n",
+    ),
+    Guard(
+        "cut answer: top-level members alone",
+        CUT_ANSWER,
+        "            members[name] = value\n",
+        "            members |= {name: value} | (value if isinstance(value, dict) else {})\n",
+    ),
+    Guard(
+        "cut answer: a value is read to its end",
+        CUT_ANSWER,
+        'if text[at : at + 1] in (",", "}") or (closes_itself and not text[at:]):',
+        "if closes_itself or True:",
+    ),
+    Guard(
+        "cut answer: the living bearer stays",
+        REFRESH,
+        "            landing = _with_living_bearer(landing, held)\n",
+        "            pass\n",
+    ),
+    Guard(
+        "cut answer: a rejected bearer does not stay",
+        REFRESH,
+        "serves = held.remaining(on.clock()) > 0 and held.rejected != held.generation",
+        "serves = held.remaining(on.clock()) > 0",
+    ),
+    Guard(
+        "revoke: a page is not Akoya's word",
+        AKOYA,
+        "is_done = not wire.body if content is None else",
+        "is_done = True if content is None else",
+    ),
+    Guard(
+        "revoke: an error is not done",
+        AKOYA,
+        'else "error" not in content',
+        "else True",
     ),
 )

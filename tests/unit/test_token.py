@@ -88,7 +88,7 @@ def test_a_bearer_whose_successor_came_without_one_is_served_with_its_true_expir
 
     bearer = world.hand_out(connection.id)
 
-    assert (bearer.generation, bearer.expires_at - world.clock()) == (1, 30)
+    assert (bearer.generation, bearer.expires_at - world.clock()) == (2, 30)
     assert world.row(connection.id).generation == 2
 
 

@@ -1,18 +1,21 @@
 """What goes over the wire to Akoya's token and revocation endpoints, and what an answer means.
 
 build → send → classify. Sent once: no redirects followed, no library retries, one deadline for
-the whole exchange, a bounded body. Akoya: token-akoya, revoke-akoya, token-errors.
+the whole exchange, a bounded body. A rotation is read even out of an answer that was cut behind its
+refresh token. Akoya: token-akoya, revoke-akoya, token-errors.
 """
 
 from __future__ import annotations
 
 import json
 import ssl
-import time
-from collections.abc import Callable
+import threading
 from dataclasses import dataclass
 from http import HTTPStatus
-from typing import TYPE_CHECKING, Any
+from typing import Any
+
+import requests
+import urllib3
 
 from token_broker.adapters.client_authentication import (
     ClientAuthentication,
@@ -21,13 +24,12 @@ from token_broker.adapters.client_authentication import (
     client_secret_basic,
     client_secret_post,
 )
+from token_broker.adapters.cut_answer import whole_members
+from token_broker.adapters.deadline import Deadline, StartTimer
 from token_broker.domain.outcome import Answer, Dialect, Grant, Outcome
 from token_broker.domain.ports import ClientCredentials
 from token_broker.domain.refresh_policy import CONNECT_TIMEOUT, READ_TIMEOUT
 from token_broker.domain.secret_text import SecretText
-
-if TYPE_CHECKING:
-    import requests
 
 LARGEST_BODY = 1_048_576
 LONGEST_SECONDS = 999_999_999
@@ -95,6 +97,7 @@ class Wire:
     status: int
     body: bytes
     retry_after: str | None = None
+    cut: Outcome | None = None  # the body did not come whole: what that is, if it says nothing
 
 
 class AkoyaTokenEndpoint:
@@ -106,12 +109,12 @@ class AkoyaTokenEndpoint:
         *,
         token_endpoint: str,
         revocation_endpoint: str,
-        monotonic: Callable[[], float] = time.monotonic,
+        timer: StartTimer = threading.Timer,
     ) -> None:
         self._session = session
         self._token_endpoint = token_endpoint
         self._revocation_endpoint = revocation_endpoint
-        self._monotonic = monotonic
+        self._timer = timer
 
     def exchange(
         self,
@@ -162,39 +165,52 @@ class AkoyaTokenEndpoint:
         return sent if isinstance(sent, Answer) else classify(grant, sent)
 
     def _send(self, url: str, headers: Headers, form: Form, read_timeout: int) -> Wire | Answer:
-        """Post once and read the answer within the deadline."""
-        import requests  # noqa: PLC0415 - only the functions that send pay for it
-        import urllib3  # noqa: PLC0415
-
-        deadline = self._monotonic() + CONNECT_TIMEOUT + read_timeout
+        """Post once and read the answer within the deadline; what came by then is kept."""
         request = requests.Request("POST", url, headers=headers, data=form).prepare()
-        try:
-            # The adapter itself: no redirects, cookies, proxies or .netrc, which a session adds.
-            with self._session.get_adapter(url).send(
-                request, stream=True, timeout=(CONNECT_TIMEOUT, read_timeout), verify=True
-            ) as response:
-                body = b""
-                for chunk in response.raw.stream(16_384, decode_content=True):
-                    body += chunk
-                    if len(body) > LARGEST_BODY or self._monotonic() > deadline:
-                        break  # what has come may be whole; if it is not, it does not parse
-                return Wire(response.status_code, body, response.headers.get("Retry-After"))
-        except requests.ConnectTimeout:
-            return Answer(outcome=Outcome.UNREACHABLE, detail="connect timeout")
-        except (requests.Timeout, urllib3.exceptions.ReadTimeoutError):
-            return Answer(outcome=Outcome.TIMEOUT, detail="read timeout")
-        except requests.ConnectionError as exc:
-            if _never_sent(exc):
-                return Answer(outcome=Outcome.UNREACHABLE, detail="no connection")
-            return Answer(outcome=Outcome.UPSTREAM, detail="connection cut")
-        except (requests.RequestException, urllib3.exceptions.HTTPError, OSError) as exc:
-            return Answer(outcome=Outcome.UPSTREAM, detail=type(exc).__name__)
+        seconds = CONNECT_TIMEOUT + read_timeout
+        with Deadline(seconds, timer=self._timer) as deadline:
+            try:
+                # The adapter itself: no redirects, cookies, proxies or .netrc of a session.
+                with self._session.get_adapter(url).send(
+                    request, stream=True, timeout=(CONNECT_TIMEOUT, read_timeout), verify=True
+                ) as response:
+                    body, cut = _read(response, deadline)
+                    return Wire(
+                        response.status_code, body, response.headers.get("Retry-After"), cut
+                    )
+            except requests.ConnectTimeout:
+                return Answer(outcome=Outcome.UNREACHABLE, detail="connect timeout")
+            except requests.Timeout:
+                return Answer(outcome=Outcome.TIMEOUT, detail="read timeout")
+            except (requests.RequestException, urllib3.exceptions.HTTPError, OSError) as exc:
+                if deadline.expired:
+                    return Answer(outcome=Outcome.TIMEOUT, detail="deadline")
+                if isinstance(exc, requests.ConnectionError) and _never_sent(exc):
+                    return Answer(outcome=Outcome.UNREACHABLE, detail="no connection")
+                return Answer(outcome=Outcome.UPSTREAM, detail=type(exc).__name__)
+
+
+def _read(response: requests.Response, deadline: Deadline) -> tuple[bytes, Outcome | None]:
+    """Return the body, and if it did not come whole, what cut it: time, the other side, its size.
+
+    Each read takes what is there: one that waits for more would lose it where the rest never comes.
+    """
+    body = b""
+    try:
+        while len(body) <= LARGEST_BODY:
+            read = response.raw.read1(16_384, decode_content=True)
+            body += read
+            if not read:  # its end; or ours
+                return body, Outcome.TIMEOUT if deadline.expired else None
+    except urllib3.exceptions.ReadTimeoutError:
+        return body, Outcome.TIMEOUT
+    except (urllib3.exceptions.HTTPError, OSError):
+        return body, Outcome.TIMEOUT if deadline.expired else Outcome.UPSTREAM
+    return body, Outcome.GARBLED
 
 
 def _never_sent(exc: requests.ConnectionError) -> bool:
     """Tell whether the failure came before any byte left: no name, no connection, no trust."""
-    import urllib3  # noqa: PLC0415
-
     cause = exc.args[0] if exc.args else None
     reason = getattr(cause, "reason", cause)
     if isinstance(reason, urllib3.exceptions.SSLError):
@@ -211,7 +227,7 @@ def classify(grant: Grant, wire: Wire) -> Answer:
     error = said if isinstance(said, str) else None
     detail = f"{wire.status} {error if error in LOGGABLE_ERRORS else '-'}"
     if wire.status // 100 == HTTPStatus.OK // 100:
-        return _success(grant, content, detail)
+        return _success(grant, content, wire, detail)
     if wire.status == HTTPStatus.TOO_MANY_REQUESTS:
         return Answer(
             outcome=Outcome.THROTTLED, detail=detail, retry_after=_seconds(wire.retry_after)
@@ -220,6 +236,8 @@ def classify(grant: Grant, wire: Wire) -> Answer:
         return Answer(
             outcome=Outcome.UPSTREAM, detail=detail, retry_after=_seconds(wire.retry_after)
         )
+    if content is None and wire.cut in (Outcome.TIMEOUT, Outcome.UPSTREAM):
+        return Answer(outcome=wire.cut, detail=f"{detail} cut")
     if error is not None:
         hints = str((content or {}).get("error_description", "")).lower()
         # Without a description it is documented as "missing or wrong grant_type" (token-errors).
@@ -236,10 +254,18 @@ def classify(grant: Grant, wire: Wire) -> Answer:
     return Answer(outcome=Outcome.EDGE, detail=detail)
 
 
-def _success(grant: Grant, content: dict[str, Any] | None, detail: str) -> Answer:
-    """A 2xx: a rotation if a refresh token can be read, or at least a new bearer."""
+def _success(grant: Grant, content: dict[str, Any] | None, wire: Wire, detail: str) -> Answer:
+    """A 2xx: a rotation if a refresh token can be read, or at least a new bearer.
+
+    Of a body that was cut the refresh token must have come: where it is missing, it may be what is
+    lost. Every other body counts only whole.
+    """
     if grant is Grant.REVOKE:
-        return Answer(outcome=Outcome.SUCCESS, detail=detail)
+        return _revoked(content, wire, detail)
+    if content is None and wire.cut:
+        content = whole_members(wire.body)
+        if _secret(content, "refresh_token") is None:
+            return Answer(outcome=wire.cut, detail=f"{detail} cut")
     refresh_token = _secret(content, "refresh_token")
     id_token = _secret(content, "id_token")
     if refresh_token is None and id_token is None:
@@ -251,6 +277,14 @@ def _success(grant: Grant, content: dict[str, Any] | None, detail: str) -> Answe
         id_token=id_token,
         expires_in=_seconds((content or {}).get("expires_in")),
     )
+
+
+def _revoked(content: dict[str, Any] | None, wire: Wire, detail: str) -> Answer:
+    """A 2xx to a revoke: done if it says nothing (RFC 7009 2.2), or no error in JSON."""
+    if wire.cut and content is None:
+        return Answer(outcome=wire.cut, detail=f"{detail} cut")
+    is_done = not wire.body if content is None else "error" not in content
+    return Answer(outcome=Outcome.SUCCESS if is_done else Outcome.GARBLED, detail=detail)
 
 
 def _json_object(body: bytes) -> dict[str, Any] | None:

@@ -31,7 +31,7 @@ class Outcome(StrEnum):
     """What an answer, or its absence, tells."""
 
     SUCCESS = "success"
-    GARBLED = "garbled"  # 2xx with nothing readable in it
+    GARBLED = "garbled"  # 2xx with nothing in it that was asked for
     GRANT_DEAD = "grant_dead"  # the refresh token is refused
     CODE_DEAD = "code_dead"  # the authorization code is refused
     CLIENT_AUTH = "client_auth"  # our credentials are refused
@@ -67,6 +67,7 @@ REACTIONS: Mapping[tuple[Outcome, Grant], Reaction] = {
     (Outcome.SUCCESS, _REVOKE): Reaction.ERASE,
     (Outcome.GARBLED, _CODE): Reaction.ABANDON,
     (Outcome.GARBLED, _REFRESH): Reaction.REPEAT,
+    (Outcome.GARBLED, _REVOKE): Reaction.BACK_OFF,
     (Outcome.GRANT_DEAD, _REFRESH): Reaction.SUSPECT,
     (Outcome.GRANT_DEAD, _REVOKE): Reaction.ERASE,
     (Outcome.CODE_DEAD, _CODE): Reaction.ABANDON,
@@ -93,13 +94,12 @@ REACTIONS: Mapping[tuple[Outcome, Grant], Reaction] = {
     (Outcome.EDGE, _REVOKE): Reaction.BREAK,
 }
 
-# What cannot come of a grant: a code is not a refresh token, and any 2xx to a revoke is a success.
+# What cannot come of a grant: a code is not a refresh token.
 IMPOSSIBLE = frozenset(
     {
         (Outcome.GRANT_DEAD, _CODE),
         (Outcome.CODE_DEAD, _REFRESH),
         (Outcome.CODE_DEAD, _REVOKE),
-        (Outcome.GARBLED, _REVOKE),
     }
 )
 

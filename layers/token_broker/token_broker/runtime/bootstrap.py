@@ -117,6 +117,7 @@ def sending(environ: Mapping[str, str] = os.environ) -> Sending:
         SecretsManagerClientSecret,
     )
     from token_broker.adapters.control_table import DynamoControl  # noqa: PLC0415
+    from token_broker.adapters.deadline import DeadlineAdapter  # noqa: PLC0415
     from token_broker.adapters.escrow import S3Escrow  # noqa: PLC0415
     from token_broker.adapters.id_token import OpenIdTokens, SigningKeys  # noqa: PLC0415
     from token_broker.adapters.seal import KmsSeal  # noqa: PLC0415
@@ -125,6 +126,8 @@ def sending(environ: Mapping[str, str] = os.environ) -> Sending:
     vault = settings.Vault.from_env(environ)
     session = requests.Session()
     session.trust_env = False  # no proxy, no .netrc credentials beside our own
+    session.mount("https://", DeadlineAdapter())
+    session.mount("http://", DeadlineAdapter())
     dynamodb = boto3.client("dynamodb", config=PATIENT)
     impatient = boto3.client("dynamodb", config=IMPATIENT)
     mode = provider.verification

@@ -168,6 +168,8 @@ def refresh_held(
             login=held.login,
             iat=held.iat,
         )
+        if answer.id_token is None and tokens.id_token is not None:
+            landing = _with_living_bearer(landing, held)
         landed = persist(
             on,
             landing,
@@ -284,11 +286,27 @@ def newer_secret(on: Sending, refused: ClientCredentials) -> ClientCredentials |
 
 
 def _issued(on: Sending, held: Connection, ready: _Ready, answer: Answer) -> TokenSet:
-    """Return the new set; where no refresh token came, the old one stays (RFC 6749 section 6)."""
+    """Return the new set; where no refresh token came, the old one stays (RFC 6749 section 6).
+
+    So does a bearer that lives, unless the data API has rejected it.
+    """
     if answer.refresh_token is None:
         on.record("refresh_token_missing", connection_id=held.id)
+    if answer.id_token is None:
+        on.record("id_token_missing", connection_id=held.id)
+    serves = held.remaining(on.clock()) > 0 and held.rejected != held.generation
     return TokenSet(
-        refresh_token=answer.refresh_token or ready.tokens.refresh_token, id_token=answer.id_token
+        refresh_token=answer.refresh_token or ready.tokens.refresh_token,
+        id_token=answer.id_token or (ready.tokens.id_token if serves else None),
+    )
+
+
+def _with_living_bearer(landing: Landing, held: Connection) -> Landing:
+    """Give the new generation the times and verdict of the bearer it takes over."""
+    if held.issued_at is None or held.expires_at is None:
+        return landing
+    return replace(
+        landing, issued_at=held.issued_at, expires_at=held.expires_at, verdict=held.verdict
     )
 
 
@@ -418,9 +436,8 @@ def _put_into_escrow(on: Sending, landing: Landing, remaining: Remaining) -> Non
 def _verify(on: Sending, landed: Connection, tokens: TokenSet) -> Connection:
     on.record("token_refreshed", connection_id=landed.id, generation=landed.generation)
     if landed.verdict is Verdict.BAD:
-        on.record(
-            "subject_changed" if landed.suspected else "id_token_missing", connection_id=landed.id
-        )
+        if landed.suspected:
+            on.record("subject_changed", connection_id=landed.id)
         return landed
     return judged(on, landed, tokens, nonce=None)
 
