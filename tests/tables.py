@@ -86,6 +86,7 @@ def create_tables(dynamodb: Any, prefix: str) -> None:
                         "status",
                         "reason",
                         "suspect",
+                        "refused",
                         "connector",
                         "generation",
                         "expires_at",

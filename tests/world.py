@@ -227,6 +227,12 @@ class World:
         assert self._aws is not None
         return self._aws
 
+    @property
+    def memory(self) -> MemoryConnectionTable:
+        """The connections table of a world in memory."""
+        assert isinstance(self.on.connections, MemoryConnectionTable)
+        return self.on.connections
+
     @classmethod
     @contextmanager
     def created(cls) -> Iterator[World]:

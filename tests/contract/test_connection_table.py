@@ -139,7 +139,7 @@ def test_a_claim_takes_the_lease_and_counts_an_unsettled_attempt(table: Connecti
 
     assert held == table.get(ID)
     assert (held.lease, held.unsettled, held.due_at) == (
-        Lease(id="second", until=NOW + 695),
+        Lease(id="second", until=NOW + 695, since=NOW + 600),
         1,
         NOW + 755,
     )
@@ -203,11 +203,11 @@ def test_a_claim_for_a_new_consent_forgets_a_rejection_of_the_old_one(
     table: ConnectionTable,
 ) -> None:
     active(table)
-    claim(table, generation=1, rejected=True)
+    table.note_proof(claim(table, generation=1, rejected=True), now=NOW + 601)
 
     renewal = claim(table, "renewal", now=NOW + 695, generation=1, even_resting=True)
 
-    assert renewal.rejected is None
+    assert (renewal.rejected, renewal.refused, renewal.proved_at) == (None, None, None)
 
 
 def test_nobody_claims_an_unknown_row_into_being(table: ConnectionTable) -> None:
@@ -261,7 +261,10 @@ def test_a_set_lands_without_its_lease_and_leaves_the_new_holders_alone(
 
     landed = table.land(landing(2), lease_id="second", status=Status.ACTIVE, due_at=NOW + 900)
 
-    assert (landed.generation, landed.lease) == (2, Lease(id="third", until=NOW + 850))
+    assert (landed.generation, landed.lease) == (
+        2,
+        Lease(id="third", until=NOW + 850, since=NOW + 755),
+    )
 
 
 def test_a_link_waits_for_its_confirmation_however_late_its_set_lands(
@@ -276,7 +279,7 @@ def test_a_link_waits_for_its_confirmation_however_late_its_set_lands(
 
     assert (landed.status, landed.due_at) == (Status.PENDING_CONFIRMATION, NOW + 910)
     assert landed.keep_until == NOW + 910 + CONFIRM_WITHIN
-    assert landed.lease == Lease(id="schedule", until=NOW + 995)
+    assert landed.lease == Lease(id="schedule", until=NOW + 995, since=NOW + 900)
 
 
 def test_a_set_that_lands_after_a_disconnect_is_kept_to_be_revoked(table: ConnectionTable) -> None:
@@ -383,23 +386,43 @@ def test_a_suspicion_is_of_one_generation(table: ConnectionTable) -> None:
     assert (table.get(ID).suspected, table.get(ID).degraded) == (None, None)
 
 
-def test_a_verdict_and_a_suspicion_are_noted_for_the_generation_seen_alone(
+def test_a_verdict_and_a_refused_bearer_are_noted_for_the_generation_seen_alone(
     table: ConnectionTable,
 ) -> None:
     seen = active(table)
     table.judge(seen, Verdict.OK)
-    table.suspect(seen, reason=Reason.CONSENT_REVOKED, now=NOW + 5)
+    table.note_refused(seen)
     row = table.get(ID)
-    assert (row.verdict, row.due_at) == (Verdict.OK, NOW + 5)
-    assert row.suspected == Suspect(
-        generation=1, reason=Reason.CONSENT_REVOKED, since=NOW + 5, streak_since=NOW + 5
-    )
+    assert (row.verdict, row.refused, row.proved_at) == (Verdict.OK, 1, None)
 
     claim(table)
     landed = table.land(landing(2), lease_id="second", status=Status.ACTIVE, due_at=NOW + 900)
     table.judge(seen, Verdict.BAD)
-    table.suspect(seen, reason=Reason.CONSENT_REVOKED, now=NOW)
+    table.note_refused(seen)
+    table.note_proof(seen, now=NOW)
     assert table.get(ID) == landed
+
+
+def test_data_access_is_refused_until_a_generation_passes_that_nobody_refuses(
+    table: ConnectionTable,
+) -> None:
+    table.note_proof(next_generation(table, active(table)), now=NOW + 7)
+    row = table.get(ID)
+    assert (row.refused, row.proved_at) == (1, NOW + 7)
+    assert row.degraded is Degraded.DATA_ACCESS_REFUSED
+    assert table.of_subject("ada")[0].degraded is Degraded.DATA_ACCESS_REFUSED
+
+    assert next_generation(table, row).degraded is None
+
+
+def next_generation(table: ConnectionTable, row: Connection) -> Connection:
+    claim(table, f"lease-{row.generation}", generation=row.generation)
+    return table.land(
+        landing(row.generation + 1),
+        lease_id=f"lease-{row.generation}",
+        status=Status.ACTIVE,
+        due_at=NOW + 900,
+    )
 
 
 def test_being_asked_for_brings_the_due_time_forward_never_back(table: ConnectionTable) -> None:

@@ -118,13 +118,15 @@ class MemoryConnectionTable:
                 raise UpstreamUnavailable(retry_after=(row.hold_until or 0) - now)
             if generation is not None and not rested:
                 raise UpstreamUnavailable(retry_after=max(1, (row.due_at or now) - now))
-            before = None if even_resting else row.rejected
+            forgotten = {"rejected": None, "refused": None, "proved_at": None}
+            noted = {"rejected": generation} if rejected else {}
             return self._put(
                 row,
-                lease=lease,
+                lease=replace(lease, since=now),
                 due_at=due_at,
                 unsettled=row.unsettled + 1,
-                rejected=generation if rejected else before,
+                **(forgotten if even_resting else {}),
+                **noted,
             )
 
     def land(self, landing: Landing, *, lease_id: str, status: Status, due_at: int) -> Connection:
@@ -195,18 +197,11 @@ class MemoryConnectionTable:
     def judge(self, landed: Connection, verdict: Verdict) -> None:
         self._if_generation(landed, lambda _: {"verdict": verdict})
 
-    def suspect(self, seen: Connection, *, reason: Reason, now: int) -> None:
-        self._if_generation(
-            seen,
-            lambda row: {
-                "suspect": Suspect(
-                    generation=row.generation, reason=reason, since=now, streak_since=now
-                ),
-                "due_at": now,
-                "last_event": "consent_suspected",
-                "updated_at": now,
-            },
-        )
+    def note_refused(self, seen: Connection) -> None:
+        self._if_generation(seen, lambda row: {"refused": row.generation})
+
+    def note_proof(self, landed: Connection, *, now: int) -> None:
+        self._if_generation(landed, lambda row: {"refused": row.generation - 1, "proved_at": now})
 
     def note_asked(self, seen: Connection, *, now: int, due_at: int) -> None:
         def change(row: Connection) -> dict[str, Any]:
@@ -393,6 +388,8 @@ class MemoryConnectionTable:
             lease=None,
             suspect=None,
             rejected=None,
+            refused=None,
+            proved_at=None,
             due_at=now,
             keep_until=now + FORGET_AFTER,
             last_event="superseded",

@@ -17,6 +17,7 @@ HTTP_API = f"{CORE}/runtime/http_api.py"
 AKOYA = f"{CORE}/adapters/akoya.py"
 DEADLINE = f"{CORE}/adapters/deadline.py"
 CUT_ANSWER = f"{CORE}/adapters/cut_answer.py"
+REJECTION = f"{CORE}/use_cases/rejection.py"
 SEAL = f"{CORE}/adapters/seal.py"
 TOKEN = f"{CORE}/use_cases/token.py"
 
@@ -449,5 +450,66 @@ GUARDS = (
         AKOYA,
         'else "error" not in content',
         "else True",
+    ),
+    Guard(
+        "rejection: a second one counts only right after the issue",
+        REJECTION,
+        "    return now - seen.issued_at <= soon\n",
+        "    return now - seen.issued_at <= soon * 1_000\n",
+    ),
+    Guard(
+        "rejection: right after is a quarter of a short life",
+        REJECTION,
+        "(seen.expires_at - seen.issued_at) // 4",
+        "(seen.expires_at - seen.issued_at)",
+    ),
+    Guard(
+        "rejection: one proof an hour",
+        REJECTION,
+        "    if wait > 0:\n",
+        "    if wait > PROOF_INTERVAL:\n",
+    ),
+    Guard(
+        "rejection: who rejects the proof too is told apart, however late it comes back",
+        REJECTION,
+        "            on.connections.note_refused(seen)\n",
+        "            pass\n",
+    ),
+    Guard(
+        "rejection: it ends no connection",
+        TOKEN,
+        "        ensure_proof_is_due(on, seen)\n",
+        "        raise ReauthorizationRequired\n",
+    ),
+    Guard(
+        "rejection: the generation after an unsettled row's may be known",
+        TOKEN,
+        "newest = seen.generation + (1 if seen.unsettled else 0)",
+        "newest = seen.generation",
+    ),
+    Guard(
+        "rejection: what was handed out of escrow is not handed out to the one who rejects it",
+        TOKEN,
+        "    if kept is None or landed.attempt_id != kept.attempt_id:\n",
+        "    if kept is None or landed.attempt_id:\n",
+    ),
+    Guard(
+        "waiting: only for a young lease",
+        f"{CORE}/use_cases/wait.py",
+        "        if not _is_young(row, now):\n",
+        "        if row.lease is None:\n",
+    ),
+    Guard(
+        "waiting: three seconds at the most",
+        f"{CORE}/use_cases/wait.py",
+        "PAUSES = (0.25, 0.5, 1.0, 1.0)",
+        "PAUSES = (0.25, 0.5, 1.0, 1.0) * 2",
+    ),
+    Guard(
+        "waiting: nobody who can be served",
+        TOKEN,
+        "        if not refused and seen.remaining(on.clock()) and "
+        "on.id_tokens.acceptable(seen.verdict):\n",
+        "        if on.clock() < 0:\n",
     ),
 )

@@ -463,7 +463,7 @@ def test_only_whose_login_is_nobody_elses_is_tried(memory: World) -> None:
     assert owners[login] == one
 
 
-@pytest.mark.parametrize("reason", [Reason.EXPORTED, Reason.LOGIN_CHANGED, Reason.CONSENT_REVOKED])
+@pytest.mark.parametrize("reason", [Reason.EXPORTED, Reason.LOGIN_CHANGED])
 def test_what_ended_otherwise_is_never_tried(memory: World, reason: Reason) -> None:
     one = ended(memory)
     rows = memory.on.connections.rows  # type: ignore[attr-defined]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 
 import jwt
 import pytest
@@ -17,7 +18,6 @@ from token_broker.domain.errors import (
     NotConfirmed,
     ReauthorizationRequired,
     RefreshInProgress,
-    RequestRejected,
     TokenBrokerError,
     UpstreamUnavailable,
 )
@@ -158,86 +158,6 @@ def test_while_another_attempt_holds_the_lease_the_caller_is_told_to_come_again(
     assert world.sends() == 0
 
 
-# ── rejected ─────────────────────────────────────────────────────────────────────────────────────
-
-
-def test_a_rejected_bearer_is_replaced_once_and_never_served_again(
-    world: World, connection: Connection
-) -> None:
-    assert world.hand_out(connection.id, rejected=1).generation == 2
-    assert world.hand_out(connection.id, rejected=1).generation == 2
-    assert world.sends() == 1
-
-    world.http.before = away
-    with pytest.raises(UpstreamUnavailable):
-        world.hand_out(connection.id, rejected=2)
-
-
-def test_two_rejected_in_a_row_end_the_connection_without_another_refresh(
-    world: World, connection: Connection
-) -> None:
-    world.hand_out(connection.id, rejected=1)
-    with pytest.raises(UpstreamUnavailable):
-        world.hand_out(connection.id, rejected=2)
-    assert world.sends() == 1
-
-    world.run_schedule()
-
-    row = world.row(connection.id)
-    assert (row.status, row.reason) == (Status.REAUTH_REQUIRED, Reason.CONSENT_REVOKED)
-    assert world.sends() == 1
-    with pytest.raises(ReauthorizationRequired):
-        world.hand_out(connection.id)
-
-
-def test_a_rejection_long_after_another_is_not_in_a_row(
-    world: World, connection: Connection
-) -> None:
-    world.hand_out(connection.id, rejected=1)
-    world.clock.advance(LIFE)
-    assert world.hand_out(connection.id).generation == 3
-
-    assert world.hand_out(connection.id, rejected=3).generation == 4
-
-
-def test_a_rejection_before_a_new_consent_does_not_count_against_it(
-    world: World, connection: Connection
-) -> None:
-    world.http.before = away
-    with pytest.raises(UpstreamUnavailable):
-        world.hand_out(connection.id, rejected=1)
-    world.http.before = None
-    world.link(connection_id=connection.id)
-
-    assert world.hand_out(connection.id, rejected=2).generation == 3
-
-
-def test_an_outage_does_not_make_a_revoked_consent_of_an_expired_bearer() -> None:
-    """What has expired is rejected whatever the consent: only the first rejection tells of it."""
-    world = World.in_memory()
-    one = world.connect()
-    assert world.hand_out(one.id, rejected=1).generation == 2
-    world.provider.arm({"fault": "error_before_commit", "on": ["refresh"]})
-    world.clock.now = float(world.row(one.id).expires_at or 0) + 60
-    world.run_schedule()
-
-    with pytest.raises(TokenBrokerError):
-        world.hand_out(one.id, rejected=2)
-    world.provider.disarm()
-    world.pass_minutes(20)
-
-    row = world.row(one.id)
-    assert (row.status, row.reason) == (Status.ACTIVE, None)
-
-
-def test_a_generation_that_never_was_cannot_be_rejected(
-    world: World, connection: Connection
-) -> None:
-    with pytest.raises(RequestRejected):
-        world.hand_out(connection.id, rejected=2)
-    assert world.sends() == 0
-
-
 # ── states ───────────────────────────────────────────────────────────────────────────────────────
 
 
@@ -270,6 +190,16 @@ def test_nothing_is_handed_out_if_a_disconnect_is_asked_for_while_akoya_takes_it
 
     with pytest.raises(ConnectionGone):
         world.hand_out(connection.id)
+
+
+@pytest.mark.parametrize("status", [Status.REAUTH_REQUIRED, Status.SUPERSEDED])
+def test_nothing_is_handed_out_where_only_a_new_consent_helps(status: Status) -> None:
+    world = World.in_memory()
+    one = world.connect()
+    world.memory.rows[one.id] = replace(world.row(one.id), status=status)
+
+    with pytest.raises(ReauthorizationRequired):
+        world.hand_out(one.id)
 
 
 def test_an_unknown_connection_is_not_found(world: World) -> None:

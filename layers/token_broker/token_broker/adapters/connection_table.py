@@ -78,12 +78,15 @@ PUBLIC = (
     "updated_at",
     "lease_id",
     "lease_until",
+    "lease_since",
     "attempt_id",
     "consent",
     "unsettled",
     "failures",
     "suspect",
     "rejected",
+    "refused",
+    "proved_at",
     "login",
     "hold_until",
     "keep_until",
@@ -110,7 +113,15 @@ def _only(*attributes: str) -> Any:
 
 
 _PUBLICLY = _only(*PUBLIC)
-OF_AN_ATTEMPT = ("lease_id", "lease_until", "suspect", "rejected")
+OF_AN_ATTEMPT = (
+    "lease_id",
+    "lease_until",
+    "lease_since",
+    "suspect",
+    "rejected",
+    "refused",
+    "proved_at",
+)
 
 
 IS_FREE = "attribute_not_exists(lease_until) OR lease_until <= :now"
@@ -281,10 +292,10 @@ class DynamoConnectionTable:
         try:
             return self._update(
                 connection_id,
-                "SET lease_id = :lease, lease_until = :until, due_at = :due, "
+                "SET lease_id = :lease, lease_until = :until, lease_since = :now, due_at = :due, "
                 "unsettled = if_not_exists(unsettled, :zero) + :one"
                 + (", rejected = :generation" if rejected else "")
-                + (" REMOVE rejected" if even_resting else ""),
+                + (" REMOVE rejected, refused, proved_at" if even_resting else ""),
                 condition=f"{is_live} AND {is_free} AND {is_due}",
                 values=values,
             )
@@ -413,19 +424,13 @@ class DynamoConnectionTable:
         """Note what checking the bearer came to, if that generation is still held."""
         self._if_generation(landed, {"verdict": verdict.value})
 
-    def suspect(self, seen: Connection, *, reason: Reason, now: int) -> None:
-        """Suspect the set that was seen and make the row due, if it is still held."""
-        self._if_generation(
-            seen,
-            {
-                "suspect": _suspect_to_row(
-                    Suspect(generation=seen.generation, reason=reason, since=now, streak_since=now)
-                ),
-                "due_at": now,
-                "last_event": "consent_suspected",
-                "updated_at": now,
-            },
-        )
+    def note_refused(self, seen: Connection) -> None:
+        """Note that the bearer seen was refused upon another, if that generation is still held."""
+        self._if_generation(seen, {"refused": seen.generation})
+
+    def note_proof(self, landed: Connection, *, now: int) -> None:
+        """Note that the predecessor was refused upon another, and that the consent lives."""
+        self._if_generation(landed, {"refused": landed.generation - 1, "proved_at": now})
 
     def note_asked(self, seen: Connection, *, now: int, due_at: int) -> None:
         """Note that the bearer was asked for, and make the row due no later than `due_at`."""
@@ -1018,12 +1023,15 @@ def _row(connection: Connection) -> Row:
         "asked_at": connection.asked_at,
         "lease_id": lease.id if lease else None,
         "lease_until": lease.until if lease else None,
+        "lease_since": lease.since if lease else None,
         "attempt_id": connection.attempt_id,
         "consent": connection.consent,
         "unsettled": connection.unsettled,
         "failures": connection.failures,
         "suspect": _suspect_to_row(connection.suspect),
         "rejected": connection.rejected,
+        "refused": connection.refused,
+        "proved_at": connection.proved_at,
         "hold_until": connection.hold_until,
         "keep_until": connection.keep_until,
         "confirmation_hash": connection.confirmation_hash,
@@ -1055,7 +1063,11 @@ def _connection(row: Row) -> Connection:
             updated_at=int(row["updated_at"]),
             due_at=_whole(row, "due_at"),
             asked_at=_whole(row, "asked_at"),
-            lease=Lease(id=row["lease_id"], until=int(row["lease_until"]))
+            lease=Lease(
+                id=row["lease_id"],
+                until=int(row["lease_until"]),
+                since=_whole(row, "lease_since"),
+            )
             if "lease_id" in row
             else None,
             attempt_id=row.get("attempt_id"),
@@ -1064,6 +1076,8 @@ def _connection(row: Row) -> Connection:
             failures=int(row.get("failures", 0)),
             suspect=_suspect_of_row(row["suspect"]) if "suspect" in row else None,
             rejected=_whole(row, "rejected"),
+            refused=_whole(row, "refused"),
+            proved_at=_whole(row, "proved_at"),
             confirmation_hash=row.get("confirmation_hash"),
             last_event=row.get("last_event"),
         )

@@ -27,7 +27,6 @@ class Reason(StrEnum):
 
     GRANT_DEAD = "grant_dead"  # Akoya refuses the refresh token, twice
     ROTATION_LOST = "rotation_lost"  # the same, after an attempt whose answer never came
-    CONSENT_REVOKED = "consent_revoked"  # fresh bearers are refused by the data API
     LOGIN_CHANGED = "login_changed"  # a refresh brought the tokens of another bank login
     EXPORTED = "exported"  # its tokens were taken out and are somebody else's to use
     SUPERSEDED = "superseded"  # the same login was linked again; its own set is erased, never sent
@@ -37,6 +36,7 @@ class Degraded(StrEnum):
     """Why an ACTIVE connection does not do as it should, though it may recover by itself."""
 
     SUSPECT = "suspect"  # its refresh token was refused; it is looked at until it heals or ends
+    DATA_ACCESS_REFUSED = "data_access_refused"  # its refresh token is taken, its bearers are not
 
 
 # Which status may follow which; `connection_table` guards each of these writes.
@@ -57,6 +57,7 @@ class Lease:
 
     id: str
     until: int
+    since: int | None = None  # as the row has it; None: not known
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -97,6 +98,8 @@ class Connection:
     failures: int = 0  # attempts in a row that brought no new set
     suspect: Suspect | None = None
     rejected: int | None = None  # the generation whose rejection forced the latest refresh
+    refused: int | None = None  # the latest generation refused right upon the one before it
+    proved_at: int | None = None  # when the consent was last refreshed for such a refusal
     confirmation_hash: str | None = None
     hold_until: int | None = None  # the same login is being linked again: no send until then
     keep_until: int | None = None  # what an ended or unconfirmed connection holds goes then
@@ -114,6 +117,9 @@ class Connection:
         """Return what a person should know of an ACTIVE connection; None: all is well."""
         if self.status is Status.ACTIVE and self.suspected:
             return Degraded.SUSPECT
+        refused = self.refused is not None and self.generation - self.refused <= 1
+        if self.status is Status.ACTIVE and refused:
+            return Degraded.DATA_ACCESS_REFUSED
         return None
 
     def leased(self, now: int) -> bool:

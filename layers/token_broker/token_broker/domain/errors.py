@@ -8,7 +8,8 @@ TokenBrokerError
 │  └ RowUnreadable          one row makes no sense: report, go on      500
 ├ UpstreamUnavailable       the weather: ask again later               503
 │  ├ OutcomeUnknown         sent, and nobody knows what became of it   503
-│  └ ConsentSuspect         refused, and it may be Akoya's own fault    503
+│  ├ ConsentSuspect         refused, and it may be Akoya's own fault    503
+│  └ DataAccessRefused      the consent lives, its fresh bearers do not 503
 ├ RefreshInProgress         another attempt holds the lease            503
 └ StaleGeneration           someone moved the row: read it again
 
@@ -185,6 +186,16 @@ class ConsentSuspect(UpstreamUnavailable):
     description = (
         "The bank's consent may have ended. It is tried again by itself: ask again after "
         "Retry-After seconds. You may offer the user a renewal with this connection_id."
+    )
+
+
+class DataAccessRefused(UpstreamUnavailable):
+    """The data API refuses fresh bearers of a consent that Akoya's token endpoint renews."""
+
+    error = "data_access_refused"
+    description = (
+        "The data API refuses fresh bearers of this connection, though its consent lives. A newer "
+        "one is fetched after Retry-After seconds; ask without rejected for the one that is held."
     )
 
 

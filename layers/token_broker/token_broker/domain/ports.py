@@ -152,8 +152,11 @@ class ConnectionTable(Protocol):
     def every(self) -> Iterator[Connection]:
         """Read all rows without their token sets, in no order; may lag."""
 
-    def suspect(self, seen: Connection, *, reason: Reason, now: int) -> None:
-        """Suspect the set that was seen and make the row due, if it is still held."""
+    def note_refused(self, seen: Connection) -> None:
+        """Note that the bearer seen was refused upon another, if that generation is still held."""
+
+    def note_proof(self, landed: Connection, *, now: int) -> None:
+        """Note that the predecessor was refused upon another, and that the consent lives."""
 
     def make_due(self, seen: Connection, *, due_at: int) -> None:
         """Make an ACTIVE row that nobody claims due by then, if it still holds what was seen."""

@@ -52,7 +52,7 @@ MOST_ODD = 3  # so many met something else than Akoya, and nobody met Akoya: not
 END_POSTPONED = 900  # where the same login is being linked again
 WRAP_UP = 5  # seconds kept back for the end of the run
 NOT_OURS_TO_END = frozenset({Reason.EXPORTED, Reason.SUPERSEDED})  # another needs that consent
-SURE_SIGNS = frozenset({Reason.CONSENT_REVOKED, Reason.LOGIN_CHANGED})  # no second send needed
+SURE_SIGNS = frozenset({Reason.LOGIN_CHANGED})  # no second send needed
 
 
 @dataclass(slots=True)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 
-from token_broker.domain.connection import Connection, Reason, Status
+from token_broker.domain.connection import Connection, Status
 from token_broker.domain.errors import (
     BrokerMisconfigured,
     ConnectionGone,
@@ -17,10 +17,12 @@ from token_broker.domain.errors import (
     UpstreamUnavailable,
 )
 from token_broker.domain.ports import Remaining, Sending
-from token_broker.domain.refresh_policy import ASKED_AT_PRECISION, UNSETTLED_DELAY
+from token_broker.domain.refresh_policy import ASKED_AT_PRECISION
 from token_broker.domain.secret_text import SecretText
 from token_broker.domain.token_set import Verdict
 from token_broker.use_cases.refresh import ensure_fresh, judged
+from token_broker.use_cases.rejection import ensure_proof_is_due, is_second, note_proof
+from token_broker.use_cases.wait import await_successor
 
 SHORTEST_VALIDITY = 60  # seconds a bearer should still live where the caller names no wish
 LOOK_IS_DUE = 30  # seconds, in the mean, until a run of the schedule begins
@@ -52,29 +54,48 @@ def hand_out(
     """
     seen = on.connections.get(connection_id)
     _ensure_active(seen)
-    if rejected is not None and rejected > seen.generation:
-        raise RequestRejected("rejected names a generation this connection has never had.")
+    _ensure_known(seen, rejected)
     seen = _note_asked(on, seen)
     if seen.remaining(on.clock()):
         seen = _checked(on, seen)
-    refused = rejected == seen.generation
+    refused = rejected is not None and rejected >= seen.generation
     if not refused and _fresh(on, seen, min_validity):
         return _bearer(on, seen)
     try:
-        renewed = _renewed(on, seen, refused=refused, remaining=remaining)
+        renewed = _renewed(on, seen, rejected=rejected, remaining=remaining)
         _ensure_active(renewed)  # Akoya took its time; a disconnect may have been asked for
         return _bearer(on, renewed)
     except StaleGeneration:
-        moved = on.connections.get(connection_id)  # somebody else was faster
-        _ensure_active(moved)
-        if moved.generation > seen.generation and moved.remaining(on.clock()):
-            return _bearer(on, moved)
-        raise RefreshInProgress(retry_after=1) from None
-    except (RefreshInProgress, UpstreamUnavailable, BrokerMisconfigured):
+        faster = on.connections.get(connection_id)
+        return _landed_elsewhere(on, faster, above=seen, rejected=rejected)
+    except (RefreshInProgress, UpstreamUnavailable, BrokerMisconfigured) as exc:
         if not refused and seen.remaining(on.clock()) and on.id_tokens.acceptable(seen.verdict):
             _ensure_active(on.connections.look(connection_id))
             return _bearer(on, seen)
+        if isinstance(exc, RefreshInProgress) and (moved := await_successor(on, seen)):
+            return _landed_elsewhere(on, moved, above=seen, rejected=rejected)
         raise
+
+
+def _ensure_known(seen: Connection, rejected: int | None) -> None:
+    """Raise RequestRejected unless this connection may have issued that generation.
+
+    The next one may have been handed out of escrow while the row is unsettled.
+    """
+    newest = seen.generation + (1 if seen.unsettled else 0)
+    if rejected is not None and rejected > newest:
+        raise RequestRejected("rejected names a generation this connection has never had.")
+
+
+def _landed_elsewhere(
+    on: Sending, moved: Connection, *, above: Connection, rejected: int | None
+) -> Bearer:
+    """Hand out what another attempt has landed meanwhile, unless it is what the caller rejects."""
+    _ensure_active(moved)
+    is_newer = moved.generation > above.generation and moved.generation != rejected
+    if is_newer and moved.remaining(on.clock()):
+        return _bearer(on, _checked(on, moved))
+    raise RefreshInProgress(retry_after=1)
 
 
 def _ensure_active(connection: Connection) -> None:
@@ -119,21 +140,22 @@ def _fresh(on: Sending, seen: Connection, min_validity: int | None) -> bool:
     return seen.remaining(on.clock()) > wanted and on.id_tokens.acceptable(seen.verdict)
 
 
-def _renewed(on: Sending, seen: Connection, *, refused: bool, remaining: Remaining) -> Connection:
-    now = on.clock()
+def _renewed(
+    on: Sending, seen: Connection, *, rejected: int | None, remaining: Remaining
+) -> Connection:
+    now, refused = on.clock(), rejected == seen.generation
     resting = max(1, (seen.due_at or now) - now)
     if seen.suspected:
         look_in = (seen.due_at or now) - now
         raise ConsentSuspect(
             detail="the grant is suspect", retry_after=look_in if look_in > 0 else LOOK_IS_DUE
         )
+    if rejected == seen.generation + 1:
+        return _renewed_ahead(on, seen, remaining=remaining)
     lives = seen.remaining(now) > 0  # an expired bearer is refused whatever the consent
-    if refused and lives and seen.rejected is not None and seen.rejected == seen.generation - 1:
-        on.connections.suspect(seen, reason=Reason.CONSENT_REVOKED, now=now)
-        on.record("consent_suspected", connection_id=seen.id)
-        raise UpstreamUnavailable(
-            detail="two fresh bearers in a row were refused", retry_after=UNSETTLED_DELAY
-        )
+    is_proof = refused and lives and is_second(seen, now)
+    if is_proof:
+        ensure_proof_is_due(on, seen)
     if seen.verdict is Verdict.BAD:
         raise UpstreamUnavailable(detail="the bearer did not verify", retry_after=resting)
     if lives and not refused and not on.id_tokens.acceptable(seen.verdict):
@@ -146,7 +168,24 @@ def _renewed(on: Sending, seen: Connection, *, refused: bool, remaining: Remaini
         rejected=refused and lives,
         remaining=remaining,
     )
+    if is_proof:
+        note_proof(on, landed)
     return _checked(on, landed)
+
+
+def _renewed_ahead(on: Sending, seen: Connection, *, remaining: Remaining) -> Connection:
+    """Refresh where the rejected bearer came out of escrow; its set is landed first."""
+    kept = on.escrow.find(seen.id, seen.generation + 1)
+    landed = ensure_fresh(
+        on,
+        connection_id=seen.id,
+        generation=seen.generation,
+        rejected=False,
+        remaining=remaining,
+    )
+    if kept is None or landed.attempt_id != kept.attempt_id:
+        return _checked(on, landed)  # of a send just now: another bearer than the rejected one
+    return _renewed(on, landed, rejected=landed.generation, remaining=remaining)
 
 
 def _checked(on: Sending, connection: Connection) -> Connection:
