@@ -13,17 +13,17 @@ from pathlib import Path
 
 from botocore.exceptions import BotoCoreError
 
-from operations import move_in, move_out
+from operations import bring_back, move_in, move_out
 from operations.deployed_stack import NotFoundError, settings_of
 from operations.many import Entry
+from token_broker.domain.connection import Reason
 from token_broker.domain.errors import TokenBrokerError
 from token_broker.domain.ports import Sending
 from token_broker.runtime import bootstrap, settings
 from token_broker.runtime.observability import ALARMING
-from token_broker.use_cases import connections
 from token_broker.use_cases.refresh import adopt
 
-GOOD = frozenset({"imported", "present", "would_be_imported", "exported"})
+GOOD = frozenset({"imported", "present", "would_be_imported", "exported", "brought_back", "active"})
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -60,8 +60,12 @@ def _parser() -> argparse.ArgumentParser:
     out.add_argument("--subject", action="append", default=[], help="only this one's; repeatable")
     out.add_argument("--report", type=Path, help="where to write a line each; default: stdout")
 
-    back = commands.add_parser("bring-back", help="undo an end within the quarantine")
-    back.add_argument("connection_id")
+    back = commands.add_parser("bring-back", help="undo ends within the quarantine")
+    back.add_argument("connection_id", nargs="*", help="or choose by the options")
+    back.add_argument("--file", type=argparse.FileType("r"), help="ids, one a line; - reads stdin")
+    back.add_argument("--subject", action="append", default=[], help="all of this one; repeatable")
+    back.add_argument("--reason", action="append", default=[], choices=[*Reason], help="repeatable")
+    back.add_argument("--report", type=Path, help="where to write a line each; default: stdout")
 
     commands.add_parser("adopt", help="let the broker send from a restored table")
     return parser
@@ -89,9 +93,19 @@ def _export(on: Sending, environ: Mapping[str, str], options: argparse.Namespace
 
 
 def _bring_back(on: Sending, _: Mapping[str, str], options: argparse.Namespace) -> int:
-    connections.bring_back(on.connections, on.clock, on.record, connection_id=options.connection_id)
-    print("ACTIVE again; the next run shows whether its tokens live")
-    return 0
+    ids = list(options.connection_id)
+    if options.file:
+        with options.file as text:
+            ids += bring_back.ids_of(text)
+    if options.subject or options.reason:
+        ids += bring_back.chosen(on, subjects=options.subject, reasons=options.reason)
+    if not ids:
+        print("operations: nothing to bring back", file=sys.stderr)
+        return 1
+    with _report(options.report) as add:
+        counts = bring_back.bring_back(on, ids, report=add)
+    print("the next run shows whether their tokens live", file=sys.stderr)
+    return _status(counts)
 
 
 def _adopt(on: Sending, *_: object) -> int:

@@ -36,6 +36,12 @@ class Bank:
             fault=fault, login=self._login, on=[operation], times=1, seconds=HELD
         )
 
+    def answers_after(self, seconds: float) -> None:
+        """Take so long for the next refresh."""
+        self._journey.misbehave(
+            fault="slow", login=self._login, on=["refresh"], times=1, seconds=seconds
+        )
+
     def lets_go(self) -> None:
         """Go on with what is held back, and misbehave no more."""
         self._journey.behave()

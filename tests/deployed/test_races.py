@@ -43,6 +43,19 @@ def test_fifty_callers_and_two_runs_of_the_schedule_send_a_stale_refresh_token_o
     scene.lives_with_the_newest_set()
 
 
+def test_twenty_callers_at_once_are_all_served_by_one_refresh(scene: Scene) -> None:
+    with ThreadPoolExecutor(AT_ONCE) as processes:
+        list(processes.map(lambda _: scene.asks_for_what_never_was(), range(AT_ONCE)))
+        scene.connects("gen2-strict")
+        scene.bank.answers_after(1.5)
+        answers = list(processes.map(lambda _: scene.hand_out(), range(AT_ONCE)))
+
+    assert [one.status for one in answers] == [200] * AT_ONCE
+    assert {one.content["generation"] for one in answers} == {2}
+    assert scene.bank.statuses() == [200]
+    scene.lives_with_the_newest_set()
+
+
 # ── refresh against re-consent ───────────────────────────────────────────────────────────────────
 
 
