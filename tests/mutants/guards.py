@@ -92,7 +92,7 @@ GUARDS = (
     Guard(
         "escrow: whoever claims a row looks there first",
         REFRESH,
-        "    if held.unsettled <= 1:\n",
+        "    if held.unsettled <= 1 and status is None:\n",
         "    if held.unsettled >= 0:\n",
     ),
     Guard(
@@ -100,32 +100,6 @@ GUARDS = (
         CALLBACK,
         "kept = on.escrow.find(connection_id, found.generation + 1)",
         "kept = None",
-    ),
-    Guard(
-        "suspect before dead",
-        REFRESH,
-        "    earlier = held.suspected\n",
-        "    earlier = held.suspected or Suspect(\n"
-        "        generation=held.generation, reason=Reason.GRANT_DEAD\n"
-        "    )\n",
-    ),
-    Guard(
-        "mass guard",
-        f"{CORE}/domain/refresh_policy.py",
-        "return dead > GUARD_COUNT and dead > attempts * GUARD_SHARE",
-        "return dead > attempts > GUARD_COUNT * GUARD_SHARE * 1_000_000",
-    ),
-    Guard(
-        "mass guard: a run is judged, too",
-        f"{CORE}/adapters/control_table.py",
-        " or mass_failure(attempts=attempts, dead=refused):",
-        ":",
-    ),
-    Guard(
-        "mass guard: what callers were refused first counts",
-        SCHEDULE,
-        "        refused=len(refused),\n        ending=len(ending),\n",
-        "        refused=len(run.suspected),\n        ending=0,\n",
     ),
     Guard(
         "breaker: callers wait",
@@ -370,8 +344,8 @@ GUARDS = (
     Guard(
         "quarantine: an ended set is kept for its time",
         SCHEDULE,
-        "    elif (held.keep_until or 0) > now:  # a renewal that died made it due",
-        "    elif held.keep_until == 0:  # a renewal that died made it due",
+        "    elif (held.keep_until or 0) > now:\n",
+        "    elif held.keep_until == 0:\n",
     ),
     Guard(
         "seal: a set opens for its own person and connector alone",
