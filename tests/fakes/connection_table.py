@@ -166,7 +166,11 @@ class MemoryConnectionTable:
             if row.status is Status.SUPERSEDED:
                 the_set |= {"due_at": landing.issued_at}
             if row.status is Status.REVOKED:
-                the_set |= {"status": Status.REVOKE_PENDING, "due_at": landing.issued_at}
+                the_set |= {
+                    "status": Status.REVOKE_PENDING,
+                    "due_at": landing.issued_at,
+                    "keep_until": landing.issued_at,
+                }
             return self._put(row, **the_set)
 
     def settle(
@@ -404,12 +408,13 @@ class MemoryConnectionTable:
                     row,
                     status=Status.REVOKE_PENDING,
                     due_at=now,
+                    keep_until=now,
                     last_event="disconnect_asked",
                     updated_at=now,
                 )
             return self.look(connection_id)
 
-    def entomb(self, held: Connection, *, now: int) -> None:
+    def entomb(self, held: Connection, *, now: int, event: str = "revoked") -> None:
         with self._mutex:
             row = self._held(held)
             self.rows[held.id] = Connection(
@@ -420,7 +425,7 @@ class MemoryConnectionTable:
                 generation=row.generation,
                 linked_at=row.linked_at,
                 updated_at=now,
-                last_event="revoked",
+                last_event=event,
             )
 
     def erase_token_set(self, held: Connection, *, due_at: int, now: int) -> None:

@@ -375,6 +375,7 @@ class DynamoConnectionTable:
             moved = {
                 "status": Status.REVOKE_PENDING.value,
                 "due_at": landing.issued_at,
+                "keep_until": landing.issued_at,
                 "shard": shard_of(row.id),
             }
         try:
@@ -712,8 +713,8 @@ class DynamoConnectionTable:
             self._client.update_item(
                 TableName=self._table,
                 Key=key(connection_id),
-                UpdateExpression="SET #status = :pending, due_at = :now, updated_at = :now, "
-                "last_event = :event",
+                UpdateExpression="SET #status = :pending, due_at = :now, keep_until = :now, "
+                "updated_at = :now, last_event = :event",
                 ConditionExpression="attribute_exists(id) AND NOT #status IN (:pending, :revoked)",
                 ExpressionAttributeNames={"#status": "status"},
                 ExpressionAttributeValues=to_wire(
@@ -731,7 +732,7 @@ class DynamoConnectionTable:
                 raise unavailable(exc) from None
         return self.look(connection_id)
 
-    def entomb(self, held: Connection, *, now: int) -> None:
+    def entomb(self, held: Connection, *, now: int, event: str = "revoked") -> None:
         """Erase all but the fact that the connection was: REVOKED; under its lease."""
         gone = dict.fromkeys(
             (
@@ -753,7 +754,7 @@ class DynamoConnectionTable:
                 "status": Status.REVOKED.value,
                 "unsettled": 0,
                 "failures": 0,
-                "last_event": "revoked",
+                "last_event": event,
                 "updated_at": now,
             },
         )

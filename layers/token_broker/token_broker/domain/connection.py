@@ -102,7 +102,8 @@ class Connection:
     proved_at: int | None = None  # when the consent was last refreshed for such a refusal
     confirmation_hash: str | None = None
     hold_until: int | None = None  # the same login is being linked again: no send until then
-    keep_until: int | None = None  # what an ended or unconfirmed connection holds goes then
+    # What an ended or unconfirmed connection holds goes then; a revoke was asked for then.
+    keep_until: int | None = None
     last_event: str | None = None
 
     @property

@@ -47,7 +47,7 @@ class Reaction(StrEnum):
     """What the broker does about it."""
 
     LAND = "land"  # persist the new set first, then everything else
-    ERASE = "erase"  # the grant is gone at Akoya: erase ours
+    ERASE = "erase"  # Akoya has revoked the consent: erase ours
     ABANDON = "abandon"  # this link attempt has failed; its person starts again
     REOPEN = "reopen"  # nothing was used up: the same redirect may be delivered again
     REPEAT = "repeat"  # same token, same holder, promptly, twice at the most; then back off
@@ -69,7 +69,7 @@ REACTIONS: Mapping[tuple[Outcome, Grant], Reaction] = {
     (Outcome.GARBLED, _REFRESH): Reaction.REPEAT,
     (Outcome.GARBLED, _REVOKE): Reaction.BACK_OFF,
     (Outcome.GRANT_DEAD, _REFRESH): Reaction.SUSPECT,
-    (Outcome.GRANT_DEAD, _REVOKE): Reaction.ERASE,
+    (Outcome.GRANT_DEAD, _REVOKE): Reaction.SUSPECT,  # a wrong secret is answered so, too
     (Outcome.CODE_DEAD, _CODE): Reaction.ABANDON,
     (Outcome.CLIENT_AUTH, _CODE): Reaction.REREAD_SECRET,
     (Outcome.CLIENT_AUTH, _REFRESH): Reaction.REREAD_SECRET,

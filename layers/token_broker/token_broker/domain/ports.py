@@ -207,8 +207,8 @@ class ConnectionTable(Protocol):
         A tombstone stays one.
         """
 
-    def entomb(self, held: Connection, *, now: int) -> None:
-        """Erase all but the fact that the connection was: REVOKED; under its lease."""
+    def entomb(self, held: Connection, *, now: int, event: str = "revoked") -> None:
+        """Erase all but the fact that the connection was: REVOKED by `event`; under its lease."""
 
     def erase_token_set(self, held: Connection, *, due_at: int, now: int) -> None:
         """Erase the token set and keep the row; under its lease."""

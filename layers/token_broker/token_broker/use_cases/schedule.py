@@ -15,17 +15,13 @@ from token_broker.domain.connection import Connection, Reason, Status
 from token_broker.domain.errors import (
     BrokerMisconfigured,
     ConnectionNotFound,
-    OutcomeUnknown,
     RefreshInProgress,
     RowUnreadable,
     StaleGeneration,
     TokenBrokerError,
-    UpstreamUnavailable,
 )
-from token_broker.domain.outcome import REACTIONS, Grant, Reaction
 from token_broker.domain.ports import Remaining, Sending
 from token_broker.domain.refresh_policy import (
-    BREAKER_PAUSE,
     ESCROW_PATIENCE,
     FORGET_AFTER,
     LOGIN_LOOKED_AT,
@@ -40,12 +36,10 @@ from token_broker.use_cases.refresh import (
     claim,
     ensure_home,
     escrowed_successor,
-    newer_secret,
     refresh_held,
-    release,
-    trip_breaker,
 )
 from token_broker.use_cases.refusal import GrantRefused, end, end_or_suspect
+from token_broker.use_cases.revoke import REVOKED, revoke
 
 TENDED = frozenset(Status) - {Status.REVOKED}
 MOST_ODD = 3  # so many met something else than Akoya, and nobody met Akoya: not this minute
@@ -199,12 +193,13 @@ def _revoke(
     on: Sending, tending: Tending, run: Run, held: Connection, remaining: Remaining
 ) -> None:
     """Revoke the current refresh token at Akoya, then erase ours (RFC 7009)."""
-    del tending
     is_ours = held.sealed is not None and held.reason not in NOT_OURS_TO_END
-    if not is_ours or _gone_at_akoya(on, run, held, remaining):
+    ended_as = _ended_at_akoya(on, tending, run, held, remaining) if is_ours else REVOKED
+    if ended_as is not None:
         on.connections.forget_login(held)
-        on.connections.entomb(held, now=on.clock())
-        on.record("connection_revoked", connection_id=held.id)
+        on.connections.entomb(held, now=on.clock(), event=ended_as)
+        if ended_as == REVOKED:
+            on.record("connection_revoked", connection_id=held.id)
 
 
 def _expire(
@@ -215,7 +210,6 @@ def _expire(
     Until then every run settles the login: whoever linked may have died before, and an older link
     may have been confirmed since.
     """
-    del tending
     now = on.clock()
     if (held.keep_until or 0) > now:
         settle_login(on, held)
@@ -228,52 +222,22 @@ def _expire(
             now=now,
         )
         return
-    if held.sealed is None or _gone_at_akoya(on, run, held, remaining):
+    if held.sealed is None or _ended_at_akoya(on, tending, run, held, remaining):
         on.connections.delete(held)
         on.record("connection_unconfirmed", connection_id=held.id)
 
 
-def _gone_at_akoya(on: Sending, run: Run, held: Connection, remaining: Remaining) -> bool:
-    """Tell whether the consent is revoked at Akoya; if not, the row is set back."""
+def _ended_at_akoya(
+    on: Sending, tending: Tending, run: Run, held: Connection, remaining: Remaining
+) -> str | None:
+    """Return what the end of the consent is called; None: not yet, the row is postponed."""
     if heir := other_owner(on, held):
         hand_over(on, held, heir)
-        return True
-    try:
-        refresh_token = on.seal.open(held).refresh_token
-        credentials = on.client_secret.read()
-        if remaining() < SEND_BUDGET:
-            raise UpstreamUnavailable(detail="too little time left to revoke")
-    except TokenBrokerError:
-        release(on, held, event="revoke_deferred")
-        raise
-    answer = on.token_endpoint.revoke(refresh_token, credentials=credentials)
-    reaction = REACTIONS[answer.outcome, Grant.REVOKE]
-    is_time_left = remaining() >= SEND_BUDGET
-    if (
-        reaction is Reaction.REREAD_SECRET
-        and is_time_left
-        and (newer := newer_secret(on, credentials))
-    ):
-        answer = on.token_endpoint.revoke(refresh_token, credentials=newer)
-        reaction = REACTIONS[answer.outcome, Grant.REVOKE]
-    if reaction is Reaction.ERASE:
+        return REVOKED
+    ended_as = revoke(on, held, quarantine=tending.quarantine, remaining=remaining)
+    if ended_as in (REVOKED, None):
         run.answered.append(held.id)
-        return True
-    error: TokenBrokerError = OutcomeUnknown(detail=answer.detail)
-    wait, failures = back_off(held.id, held.failures), held.failures + 1
-    stops = {Reaction.BREAK, Reaction.REREAD_SECRET}
-    if reaction in stops and (stopped := trip_breaker(on, answer, by=held.id)):
-        error, wait, failures = stopped, BREAKER_PAUSE, held.failures
-    now = on.clock()
-    on.connections.settle(
-        held,
-        due_at=now + max(wait, answer.retry_after or 0),
-        settled=True,
-        failures=failures,
-        event="revoke_deferred",
-        now=now,
-    )
-    raise error
+    return ended_as
 
 
 def _forget(
