@@ -6,6 +6,7 @@ import html
 import re
 import time
 from collections.abc import Mapping
+from datetime import UTC, datetime
 from typing import Any
 from urllib.parse import parse_qs, urljoin, urlsplit
 
@@ -126,6 +127,7 @@ class Journey:
             headers={
                 "Authorization": f"Bearer {bearer['id_token']}",
                 "x-akoya-interaction-type": "USER",
+                "x-akoya-last-access": datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ"),
             },
             timeout=10,
         )

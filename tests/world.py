@@ -372,6 +372,8 @@ class World:
             product="accounts-info",
             connector=bearer.connector,
             authorization=f"Bearer {bearer.id_token.reveal()}",
+            interaction_type="BATCH",
+            last_access="2027-01-15T08:00:00Z",
         )
         return answer.status == HTTPStatus.OK
 

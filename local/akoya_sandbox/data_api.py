@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from local.akoya_sandbox.people import Account
@@ -38,6 +38,22 @@ DATA_ERRORS: Mapping[int, DataError] = {
         DataError(429, 1207, "Too many requests"),
     )
 }
+
+# What v3 wants to know of each call (Akoya: headers, coming-soon); a v2 call does without.
+INTERACTION_TYPES = ("user", "batch")
+HEADERS_MISSING = DataError(400, 400, "Bad request")
+
+
+def is_described(interaction_type: str | None, last_access: str | None) -> bool:
+    """Return whether a call says who is waiting, and when the person was last active, in UTC."""
+    if (interaction_type or "").lower() not in INTERACTION_TYPES:
+        return False
+    try:
+        moment = datetime.fromisoformat(last_access or "")
+    except ValueError:
+        return False
+    return moment.utcoffset() == timedelta(0)
+
 
 # A path that names another connector than the token's, or an unknown product: not a token problem.
 NO_SUCH_ROUTE = DataError(403, 403, "Forbidden")

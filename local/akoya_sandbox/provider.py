@@ -352,24 +352,41 @@ class AkoyaProvider:
         product: str,
         connector: str,
         authorization: str | None,
+        interaction_type: str | None,
+        last_access: str | None,
         interaction_id: str | None = None,
         has_hung_up: HasHungUp = _stays,
     ) -> Answer:
-        """Answer `GET /{product}/v3/{connector}` for products accounts-info and balances."""
+        """Answer `GET /{product}/v3/{connector}` for products accounts-info and balances.
+
+        `interaction_type` and `last_access` are the headers that v3 requires of each call.
+        """
+        is_described = data_api.is_described(interaction_type, last_access)
         scheme, _, bearer = (authorization or "").partition(" ")
         id_token = bearer.strip() if scheme.lower() == "bearer" else ""
         return self._answer(
             "data",
             "data",
             id_token or None,
-            lambda _armed: self._data(product, connector, id_token, interaction_id),
+            lambda _armed: self._data(
+                product, connector, id_token, interaction_id, is_described=is_described
+            ),
             has_hung_up=has_hung_up,
         )
 
     def _data(
-        self, product: str, connector: str, id_token: str, interaction_id: str | None
+        self,
+        product: str,
+        connector: str,
+        id_token: str,
+        interaction_id: str | None,
+        *,
+        is_described: bool,
     ) -> Answer:
         headers = self._interaction(interaction_id)
+        if not is_described:
+            missing = data_api.HEADERS_MISSING
+            return json_answer(missing.status, missing.body(), headers)
         shared = self._shared(product, connector, id_token)
         if isinstance(shared, data_api.DataError):
             return json_answer(shared.status, shared.body(), headers)

@@ -189,6 +189,8 @@ def _add_protocol(app: Flask, provider: AkoyaProvider) -> None:
                 product=product,
                 connector=connector,
                 authorization=request.headers.get("Authorization"),
+                interaction_type=request.headers.get("x-akoya-interaction-type"),
+                last_access=request.headers.get("x-akoya-last-access"),
                 interaction_id=request.headers.get("x-akoya-interaction-id"),
                 has_hung_up=_client_watch(),
             )

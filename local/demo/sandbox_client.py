@@ -7,6 +7,7 @@ import threading
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from typing import Any
 
 import requests
@@ -45,7 +46,12 @@ class SandboxClient:
         """Read the accounts a bearer gives access to."""
         answer = requests.get(
             f"{self._url}/accounts-info/v3/{connector}",
-            headers={"Authorization": f"Bearer {id_token}", "x-akoya-interaction-type": "USER"},
+            headers={
+                "Authorization": f"Bearer {id_token}",
+                "x-akoya-interaction-type": "USER",
+                # The person is at the demo now; a batch sends when they last were.
+                "x-akoya-last-access": datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ"),
+            },
             timeout=TIMEOUT,
         )
         content = answer.json()

@@ -14,6 +14,7 @@ import requests
 CLIENT_ID = "an-app"
 CLIENT_SECRET = "its-secret"
 REDIRECT_URI = "http://localhost:9/callback"
+LAST_ACCESS = "2026-11-24T00:00:00Z"
 STATE = "a-state-of-enough-characters"
 
 
@@ -153,10 +154,17 @@ class App:
     def revoke(self, refresh_token: str | None, **changes: str | None) -> requests.Response:
         return self.post("revoke", revoke_form(refresh_token, **changes))
 
-    def accounts(self, id_token: str, connector: str = "mikomo") -> requests.Response:
+    def accounts(
+        self, id_token: str, connector: str = "mikomo", **headers: str | None
+    ) -> requests.Response:
         return self.session.get(
             f"{self.issuer}accounts-info/v3/{connector}",
-            headers={"Authorization": f"Bearer {id_token}"},
+            headers={
+                "Authorization": f"Bearer {id_token}",
+                "x-akoya-interaction-type": "USER",
+                "x-akoya-last-access": LAST_ACCESS,
+                **headers,
+            },
             timeout=10,
         )
 

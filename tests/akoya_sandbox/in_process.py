@@ -12,6 +12,7 @@ from local.akoya_sandbox.provider import AkoyaProvider
 from tests.akoya_sandbox.app import (
     CLIENT_ID,
     CLIENT_SECRET,
+    LAST_ACCESS,
     authorization_query,
     code_form,
     query_of,
@@ -59,8 +60,28 @@ def refresh(provider: AkoyaProvider, refresh_token: str) -> Answer:
 def data_code(
     provider: AkoyaProvider, id_token: str, product: str = "accounts-info"
 ) -> tuple[int, int | None]:
-    answer = provider.data(product=product, connector="mikomo", authorization=f"Bearer {id_token}")
+    answer = data(provider, f"Bearer {id_token}", product=product)
     return answer.status, answer.json().get("code")
+
+
+def data(
+    provider: AkoyaProvider,
+    authorization: str | None,
+    *,
+    product: str = "accounts-info",
+    connector: str = "mikomo",
+    interaction_type: str | None = "USER",
+    last_access: str | None = LAST_ACCESS,
+    interaction_id: str | None = None,
+) -> Answer:
+    return provider.data(
+        product=product,
+        connector=connector,
+        authorization=authorization,
+        interaction_type=interaction_type,
+        last_access=last_access,
+        interaction_id=interaction_id,
+    )
 
 
 def claims_of(token_set: dict[str, Any]) -> dict[str, Any]:

@@ -17,7 +17,9 @@ from local.akoya_sandbox.settings import InvalidSettingError
 from tests.akoya_sandbox.app import (
     CLIENT_ID,
     CLIENT_SECRET,
+    LAST_ACCESS,
     STATE,
+    App,
     authorization_query,
     code_form,
     query_of,
@@ -32,6 +34,7 @@ from tests.akoya_sandbox.in_process import (
     claims_of,
     connect,
     consent,
+    data,
     data_code,
     events,
     obtain,
@@ -355,10 +358,10 @@ def test_error_users_get_their_error_on_every_data_call(provider: AkoyaProvider,
 def test_balances_come_with_their_amounts(provider: AkoyaProvider) -> None:
     token_set = connect(provider)
 
-    answer = provider.data(
+    answer = data(
+        provider,
+        f"bearer {token_set['id_token']}",
         product="balances",
-        connector="mikomo",
-        authorization=f"bearer {token_set['id_token']}",
         interaction_id="an-interaction",
     )
 
@@ -372,7 +375,7 @@ def test_balances_come_with_their_amounts(provider: AkoyaProvider) -> None:
 def test_a_data_call_without_a_known_id_token_gets_602(
     provider: AkoyaProvider, authorization: str | None
 ) -> None:
-    answer = provider.data(product="accounts-info", connector="mikomo", authorization=authorization)
+    answer = data(provider, authorization)
 
     assert (answer.status, answer.json()["code"]) == (401, 602)
 
@@ -383,8 +386,58 @@ def test_a_data_call_to_another_connector_or_product_is_forbidden(
     bearer = f"Bearer {connect(provider)['id_token']}"
 
     for product, connector in (("accounts-info", "summit"), ("no-such-product", "mikomo")):
-        answer = provider.data(product=product, connector=connector, authorization=bearer)
+        answer = data(provider, bearer, product=product, connector=connector)
         assert answer.status == 403
+
+
+@pytest.mark.parametrize("interaction_type", ["USER", "BATCH", "user", "batch"])
+@pytest.mark.parametrize("last_access", [LAST_ACCESS, "2026-11-24T00:00:00.5+00:00"])
+def test_a_data_call_says_who_waits_and_when_the_person_was_last_active(
+    provider: AkoyaProvider, interaction_type: str, last_access: str
+) -> None:
+    bearer = f"Bearer {connect(provider)['id_token']}"
+
+    answer = data(provider, bearer, interaction_type=interaction_type, last_access=last_access)
+
+    assert answer.status == 200
+
+
+@pytest.mark.parametrize(
+    ("interaction_type", "last_access"),
+    [
+        (None, LAST_ACCESS),
+        ("", LAST_ACCESS),
+        ("PERSON", LAST_ACCESS),
+        ("USER", None),
+        ("USER", ""),
+        ("USER", "yesterday"),
+        ("USER", "1800000000"),
+        ("USER", "2026-11-24"),
+        ("USER", "2026-11-24T00:00:00"),
+        ("USER", "2026-11-24T00:00:00+01:00"),
+        (None, None),
+    ],
+)
+def test_a_data_call_that_does_not_say_so_is_refused_in_akoyas_form(
+    provider: AkoyaProvider, interaction_type: str | None, last_access: str | None
+) -> None:
+    """Akoya: headers, coming-soon; both are mandatory in version 3."""
+    bearer = f"Bearer {connect(provider)['id_token']}"
+
+    answer = data(provider, bearer, interaction_type=interaction_type, last_access=last_access)
+
+    assert answer.status == 400
+    assert set(answer.json()) == {"code", "message", "debugMessage"}
+    assert answer.headers["x-akoya-interaction-id"]
+
+
+@pytest.mark.parametrize("header", ["x-akoya-interaction-type", "x-akoya-last-access"])
+def test_over_http_a_data_call_without_a_header_is_refused_as_well(app: App, header: str) -> None:
+    id_token = app.connect()["id_token"]
+
+    assert app.accounts(id_token).status_code == 200
+    without: dict[str, Any] = {header: None}
+    assert app.accounts(id_token, **without).status_code == 400
 
 
 # -- the ledger ------------------------------------------------------------------------------------

@@ -506,10 +506,12 @@ def test_a_disconnect_may_be_asked_for_again_and_a_tombstone_stays_one(
     active(table)
     first = table.ask_revoke(ID, now=NOW + 1)
     assert (first.status, first.due_at) == (Status.REVOKE_PENDING, NOW + 1)
+    assert first.keep_until == NOW + 1
     assert table.ask_revoke(ID, now=NOW + 2) == first
 
-    table.entomb(claim(table), now=NOW + 600)
-    assert table.ask_revoke(ID, now=NOW + 700).status is Status.REVOKED
+    table.entomb(claim(table), now=NOW + 600, event="revoke_unproven")
+    tombstone = table.ask_revoke(ID, now=NOW + 700)
+    assert (tombstone.status, tombstone.last_event) == (Status.REVOKED, "revoke_unproven")
 
 
 def test_a_tombstone_holds_nothing_but_the_fact(table: ConnectionTable) -> None:

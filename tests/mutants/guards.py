@@ -15,6 +15,7 @@ CODE_BINDING = f"{CORE}/use_cases/code_binding.py"
 AUTHORIZE = f"{CORE}/use_cases/authorize.py"
 HTTP_API = f"{CORE}/runtime/http_api.py"
 AKOYA = f"{CORE}/adapters/akoya.py"
+REVOKE = f"{CORE}/use_cases/revoke.py"
 DEADLINE = f"{CORE}/adapters/deadline.py"
 CUT_ANSWER = f"{CORE}/adapters/cut_answer.py"
 REJECTION = f"{CORE}/use_cases/rejection.py"
@@ -412,6 +413,24 @@ GUARDS = (
         REFRESH,
         "serves = held.remaining(on.clock()) > 0 and held.rejected != held.generation",
         "serves = held.remaining(on.clock()) > 0",
+    ),
+    Guard(
+        "revoke: a refusal is no proof",
+        f"{CORE}/domain/outcome.py",
+        "(Outcome.GRANT_DEAD, _REVOKE): Reaction.SUSPECT,",
+        "(Outcome.GRANT_DEAD, _REVOKE): Reaction.ERASE,",
+    ),
+    Guard(
+        "revoke: without proof a set is kept for the quarantine",
+        REVOKE,
+        "return on.clock() >= since + quarantine and",
+        "return",
+    ),
+    Guard(
+        "revoke: a set is not given up over a look or two",
+        REVOKE,
+        " and held.failures >= len(LOOKS_AFTER)",
+        "",
     ),
     Guard(
         "revoke: a page is not Akoya's word",
