@@ -106,23 +106,25 @@ def test_who_is_answered_is_noted_while_a_suspect_of_the_connector_stands(either
         control.rotation_met(connector=connector, by="early")
         assert control.witness(connector) is None
 
-    control.refusal_met(connector="mikomo", earlier_at=None)
     either.clock.advance(5)
+    control.refusal_met(connector="mikomo", earlier_at=None)
+    assert control.witness("mikomo") == Witness(connection_id="early", answered_at=NOW)
+    either.clock.advance(300)
     control.rotation_met(connector="mikomo", by="a")
     control.rotation_met(connector="capital", by="b")
-    assert control.witness("mikomo") == Witness(connection_id="a", answered_at=NOW + 5)
+    assert control.witness("mikomo") == Witness(connection_id="a", answered_at=NOW + 305)
     assert control.witness("capital") is None
 
-    either.clock.advance(30)
+    either.clock.advance(299)
     control.rotation_met(connector="mikomo", by="c")
-    assert control.witness("mikomo") == Witness(connection_id="a", answered_at=NOW + 5)
-    either.clock.advance(30)
+    assert control.witness("mikomo") == Witness(connection_id="a", answered_at=NOW + 305)
+    either.clock.advance(1)
     control.rotation_met(connector="mikomo", by="d")
-    assert control.witness("mikomo") == Witness(connection_id="d", answered_at=NOW + 65)
+    assert control.witness("mikomo") == Witness(connection_id="d", answered_at=NOW + 605)
 
     either.clock.advance(7_200)
     control.rotation_met(connector="mikomo", by="e")
-    assert control.witness("mikomo") == Witness(connection_id="d", answered_at=NOW + 65)
+    assert control.witness("mikomo") == Witness(connection_id="d", answered_at=NOW + 605)
 
 
 def test_whom_this_process_saw_answered_before_a_refusal_is_known_from_then_on(

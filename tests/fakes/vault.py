@@ -50,7 +50,6 @@ class MemoryControl:
         self._refused_at: dict[str, int] = {}
         self._answered: dict[str, Witness] = {}  # as a process knows it
         self._noted: dict[str, Witness] = {}
-        self._noted_at: dict[str, int] = {}
 
     def breaker(self) -> int | None:
         return self.open_until
@@ -67,8 +66,7 @@ class MemoryControl:
 
     def refusal_met(self, *, connector: str, earlier_at: int | None) -> int:
         now = self._clock()
-        if connector in self._answered:
-            self._noted[connector] = self._answered[connector]
+        self._note(connector)
         self._refused_at[connector] = now
         hour = now // 3_600
         again = earlier_at is not None and earlier_at // 3_600 == hour
@@ -78,10 +76,13 @@ class MemoryControl:
     def rotation_met(self, *, connector: str, by: str) -> None:
         now = self._clock()
         self._answered[connector] = Witness(connection_id=by, answered_at=now)
-        stands = now - self._refused_at.get(connector, 0) < SUSPECT_STANDS
-        if stands and now - self._noted_at.get(connector, 0) >= NOTED_EVERY:
-            self._noted[connector] = self._answered[connector]
-            self._noted_at[connector] = now
+        if now - self._refused_at.get(connector, 0) < SUSPECT_STANDS:
+            self._note(connector)
+
+    def _note(self, connector: str) -> None:
+        found, known = self._answered.get(connector), self._noted.get(connector)
+        if found and (known is None or found.answered_at - known.answered_at >= NOTED_EVERY):
+            self._noted[connector] = found
 
     def witness(self, connector: str) -> Witness | None:
         return self._noted.get(connector)

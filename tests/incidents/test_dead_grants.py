@@ -200,6 +200,20 @@ def test_a_real_end_is_final_within_half_an_hour_where_a_witness_exists(
     assert fleet.alarms.pages == []
 
 
+def test_a_real_end_at_a_busy_bank_is_final_within_half_an_hour_as_well() -> None:
+    """Somebody is answered in every minute: the last one always a moment ago."""
+    fleet = fleet_due_at(START + 20 * n for n in range(300))
+    dead = fleet.ids[30]
+    fleet.world.provider.expire("consent", "mikomo/mikomo_31")
+    fleet.pass_minutes(11)
+    assert fleet.table.rows[dead].degraded is Degraded.SUSPECT
+
+    fleet.pass_minutes(30)
+
+    assert ended(fleet) == [dead]
+    assert fleet.world.recorded("witness_asked") == []
+
+
 def test_a_bank_that_wrongly_refuses_a_part_of_its_people_ends_them_and_the_daily_try_heals() -> (
     None
 ):

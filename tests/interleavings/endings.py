@@ -224,6 +224,8 @@ def _complaints(world: World, verdict: Verdict, fault: Fault) -> Iterator[str]:
         ended = row.status is Status.REAUTH_REQUIRED and row.reason is not Reason.EXPORTED
         if ended and not is_lost:
             yield f"asked to consent again ({row.reason}) though nothing was lost"
+        if row.degraded and not is_lost:
+            yield f"degraded ({row.degraded}) though nothing was lost"
     sent = [one for one in world.provider.ledger()["requests"] if one.get("presented")]
     for place, one in enumerate(sent):
         for other in sent[place + 1 :]:

@@ -51,6 +51,7 @@ CHANGES = (
     "redirect",
     "html",
     "too_many_requests",
+    "grant_dead",
     "Akoya behaves",
     "Akoya behaves",
     "a secret, at Akoya first",

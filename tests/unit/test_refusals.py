@@ -202,6 +202,21 @@ def test_an_end_by_the_way_of_a_witness_needs_no_asking_where_there_is_one(memor
     assert memory.recorded("witness_asked") == []
 
 
+def test_a_quarter_of_an_hour_of_refusals_is_the_least(memory: World) -> None:
+    """A look in between, for a caller asked for it, must not end it sooner."""
+    one = suspect_of(memory, of=2)
+    (other,) = (row.id for row in memory.active() if row.id != one)
+    pass_minutes(memory, 10)
+    make_due(memory, other)
+    pass_minutes(memory, 3)
+    looked = len(memory.refused())
+    make_due(memory, one)
+    pass_minutes(memory, 1)
+
+    assert len(memory.refused()) == looked + 1
+    assert memory.row(one).status is Status.ACTIVE
+
+
 @pytest.mark.parametrize("minute", [0, 2, 9])
 def test_who_was_answered_sooner_than_ten_minutes_after_is_no_witness(
     memory: World, minute: int

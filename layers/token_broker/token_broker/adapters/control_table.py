@@ -48,7 +48,6 @@ class DynamoControl:
         self._known: Row | None = None  # what every sender reads, as this process knows it
         self._read_at = 0
         self._answered: dict[str, Row] = {}  # by connector, in this process
-        self._noted_at: dict[str, int] = {}
 
     def breaker(self) -> int | None:
         """Return until when all sends pause, or None; up to 10 s old."""
@@ -79,7 +78,7 @@ class DynamoControl:
                 for name, at in known.items()
                 if name.startswith("refused#") and now - int(at) >= 2 * SUSPECT_STANDS
             }
-            self._set(stale | {f"refused#{connector}": now} | self._answered_of(connector))
+            self._set(stale | {f"refused#{connector}": now} | self._to_be_noted(connector))
         return self._count(connector, now, again=_same_hour(earlier_at, now))
 
     def rotation_met(self, *, connector: str, by: str) -> None:
@@ -87,10 +86,8 @@ class DynamoControl:
         now = self._clock()
         self._answered[connector] = {"id": by, "at": now}
         refused_at = int((self._known or {}).get(f"refused#{connector}", 0))
-        stands = now - refused_at < SUSPECT_STANDS
-        if stands and now - self._noted_at.get(connector, 0) >= NOTED_EVERY:
-            self._set(self._answered_of(connector))
-            self._noted_at[connector] = now
+        if now - refused_at < SUSPECT_STANDS and (changes := self._to_be_noted(connector)):
+            self._set(changes)
 
     def witness(self, connector: str) -> Witness | None:
         """Return which connection of a connector was answered last, as far as it was noted."""
@@ -101,12 +98,12 @@ class DynamoControl:
         """Return whether a witness may be asked for: once in WITNESS_ASKED_EVERY seconds."""
         return self._once(f"witness#{connector}", WITNESS_ASKED_EVERY)
 
-    def _answered_of(self, connector: str) -> Row:
-        """Return what this process knows of who was answered: nothing it was not told itself."""
+    def _to_be_noted(self, connector: str) -> Row:
+        """Return whom this process saw answered last, if that is due to be noted."""
         found = self._answered.get(connector)
         known = (self._known or {}).get(f"answered#{connector}")
-        is_newer = found and (known is None or found["at"] > known["at"])
-        return {f"answered#{connector}": found} if is_newer else {}
+        is_due = found and (known is None or found["at"] - known["at"] >= NOTED_EVERY)
+        return {f"answered#{connector}": found} if is_due else {}
 
     def _count(self, connector: str, now: int, *, again: bool) -> int:
         """Count in a row of the clock hour, which goes by itself."""

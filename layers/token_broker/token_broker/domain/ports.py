@@ -422,7 +422,7 @@ class Control(Protocol):
     def rotation_met(self, *, connector: str, by: str) -> None:
         """Note which connection was answered with a rotation, where a suspect of its connector is.
 
-        At most once in NOTED_EVERY seconds and process; elsewhere it makes no call.
+        At most once in NOTED_EVERY seconds; elsewhere it makes no call.
         """
 
     def witness(self, connector: str) -> Witness | None:

@@ -17,11 +17,11 @@ LOOK_EVERY = 3_300  # from then on, less a spread: so that each hour sees one
 LOOK_SPREAD = 600
 UNBROKEN_FOR = 900  # for so long at least every look was refused before a connection may end
 WITNESS_AFTER = 600  # a fault that is over by then has answered nobody later than that
-WITNESS_RIPE = 120  # a bank that comes back answers some before it answers others
+WITNESS_RIPE = 90  # a bank that comes back answers some before it answers others
 WITNESS_ASKED_EVERY = 900  # by connector
-WITNESS_AWAITED = 240  # until the next look where one is on its way
+WITNESS_AWAITED = 180  # until the next look where one is on its way
 SUSPECT_STANDS = 7_200  # after the last refusal of a connector, who is answered is noted
-NOTED_EVERY = 60
+NOTED_EVERY = 300  # of a busy bank too, so that what was noted has time to ripen
 
 ENDED_BY_REFUSAL = frozenset({Reason.GRANT_DEAD, Reason.ROTATION_LOST})
 TRIED_EVERY = 86_400  # an ended connection that still has its set
