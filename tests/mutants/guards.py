@@ -9,6 +9,9 @@ TABLE = f"{CORE}/adapters/connection_table.py"
 AUTHORIZATIONS = f"{CORE}/adapters/authorization_table.py"
 REFRESH = f"{CORE}/use_cases/refresh.py"
 SCHEDULE = f"{CORE}/use_cases/schedule.py"
+SUSPICION = f"{CORE}/domain/suspicion.py"
+REFUSAL = f"{CORE}/use_cases/refusal.py"
+DAILY_TRY = f"{CORE}/use_cases/daily_try.py"
 CALLBACK = f"{CORE}/use_cases/callback.py"
 LOGIN = f"{CORE}/use_cases/login.py"
 CODE_BINDING = f"{CORE}/use_cases/code_binding.py"
@@ -101,6 +104,90 @@ GUARDS = (
         CALLBACK,
         "kept = on.escrow.find(connection_id, found.generation + 1)",
         "kept = None",
+    ),
+    Guard(
+        "refusals: none ends before a quarter of an hour of them",
+        SUSPICION,
+        "sent_at - suspect.streak_since >= UNBROKEN_FOR",
+        "sent_at - suspect.streak_since >= 0",
+    ),
+    Guard(
+        "refusals: a look that went unanswered breaks their streak",
+        REFRESH,
+        "        suspect=unanswered(held.suspected),\n",
+        "        suspect=held.suspected,\n",
+    ),
+    Guard(
+        "refusals: without a witness the hours of the parameter must have passed",
+        REFUSAL,
+        "is_over = refused.sent_at - found.since >= end_after",
+        "is_over = refused.sent_at - found.since >= 0",
+    ),
+    Guard(
+        "refusals: only the schedule ends a connection",
+        REFRESH,
+        "raise record_suspicion(on, refused) from None",
+        "on.connections.end(  # type: ignore\n"
+        "            held, reason=refused.suspect.reason, due_at=0, keep_until=0, now=on.clock()\n"
+        "        )\n"
+        "        raise",
+    ),
+    Guard(
+        "witness: answered at least ten minutes after the first refusal",
+        SUSPICION,
+        "earliest = suspect.streak_since + WITNESS_AFTER",
+        "earliest = suspect.streak_since",
+    ),
+    Guard(
+        "witness: answered some time before the look",
+        SUSPICION,
+        "witness.answered_at <= sent_at - WITNESS_RIPE",
+        "witness.answered_at <= sent_at",
+    ),
+    Guard(
+        "witness: of the same connector",
+        f"{CORE}/adapters/control_table.py",
+        'found = self._read_known().get(f"answered#{connector}")',
+        "known = self._read_known()\n"
+        '        found = next((known[one] for one in known if one.startswith("answered#")), None)',
+    ),
+    Guard(
+        "witness: nobody to its own end",
+        SUSPICION,
+        " or witness.connection_id == connection_id:",
+        ":",
+    ),
+    Guard(
+        "witness: whoever is refused itself is not asked",
+        REFUSAL,
+        " or row.status is not Status.ACTIVE or row.suspected:",
+        " or row.status is not Status.ACTIVE:",
+    ),
+    Guard(
+        "daily try: only where the login is nobody else's",
+        DAILY_TRY,
+        "return owner is None or owner.id == held.id",
+        "return owner is None or owner.id is not None",
+    ),
+    Guard(
+        "daily try: only of what ended by refusal",
+        DAILY_TRY,
+        "held.reason in ENDED_BY_REFUSAL",
+        "held.reason is not None",
+    ),
+    Guard(
+        "daily try: looks into escrow first",
+        DAILY_TRY,
+        "escrowed_successor(on, held, status=Status.ACTIVE) or refresh_held(",
+        "refresh_held(",
+    ),
+    Guard(
+        "daily try: counts nowhere",
+        DAILY_TRY,
+        "    except GrantRefused:\n",
+        "    except GrantRefused as found:\n"
+        "        on.control.refusal_met(connector=held.connector, earlier_at=None)\n"
+        '        on.record("grant_refused", connection_id=found.held.id)\n',
     ),
     Guard(
         "breaker: callers wait",
