@@ -32,7 +32,7 @@ def cut_at(port: object, method: str, by: type[BaseException] = KilledError) -> 
 
 @contextmanager
 def table_away(world: World, *, bucket_too: bool = False) -> Iterator[None]:
-    """Let the table take no set until the function's time is up."""
+    """Let the table take nothing of what an attempt came to until the function's time is up."""
 
     def refuse(*_: Any, **__: Any) -> None:
         world.time_left -= 30
@@ -40,6 +40,7 @@ def table_away(world: World, *, bucket_too: bool = False) -> Iterator[None]:
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(world.on.connections, "land", refuse)
+        patch.setattr(world.on.connections, "settle", refuse)
         if bucket_too:
             patch.setattr(world.on.escrow, "put", refuse)
         yield

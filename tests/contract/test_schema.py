@@ -122,7 +122,7 @@ def leave_in_escrow(world: World, connection_id: str) -> None:
     sealed = sealer.seal(tokens, generation=5)
     world.aws.s3.put_object(
         Bucket=f"{world.prefix}-escrow",
-        Key=f"{connection_id}/5",
+        Key=f"{connection_id}/5/{'d' * 32}",
         Body=json.dumps(
             {
                 "connection_id": connection_id,
@@ -134,6 +134,7 @@ def leave_in_escrow(world: World, connection_id: str) -> None:
                 "expires_at": START + 900,
                 "verdict": "unverified",
                 "iat": START,
+                "consent": "d" * 32,
                 "suspected": None,
             }
         ).encode(),

@@ -60,13 +60,33 @@ def test_escrow_gives_back_what_it_was_given_for_that_generation_alone(on: Sendi
     assert on.escrow.find(LANDING.connection_id, 8) is None
     assert on.escrow.find("d" * 32, 7) is None
 
-    assert on.escrow.put_before(1) == []
-    assert on.escrow.put_before(4_000_000_000) == [(LANDING.connection_id, 7)]
+    assert list(on.escrow.put_before(1)) == []
+    assert list(on.escrow.put_before(4_000_000_000)) == [(LANDING.connection_id, 7, "attempt")]
 
-    on.escrow.discard(LANDING.connection_id, 7)
-    assert on.escrow.put_before(4_000_000_000) == []
+    on.escrow.discard(LANDING.connection_id, 7, "attempt")
+    assert list(on.escrow.put_before(4_000_000_000)) == []
     assert on.escrow.find(LANDING.connection_id, 7) is None
-    on.escrow.discard(LANDING.connection_id, 7)
+    on.escrow.discard(LANDING.connection_id, 7, "attempt")
+
+
+def test_no_attempt_overwrites_or_discards_what_another_left_in_escrow(on: Sending) -> None:
+    consented = dataclasses.replace(LANDING, attempt_id="consent", consent="consent")
+    late = dataclasses.replace(LANDING, attempt_id="late", issued_at=NOW + 5, suspect=None)
+    for one in (LANDING, consented, late):
+        on.escrow.put(one)
+
+    assert on.escrow.find(LANDING.connection_id, 7) == consented
+    on.escrow.discard(LANDING.connection_id, 7, "consent")
+    assert on.escrow.find(LANDING.connection_id, 7) == late
+    on.escrow.discard(LANDING.connection_id, 7, "late")
+    assert on.escrow.find(LANDING.connection_id, 7) == LANDING
+
+
+def test_escrow_lists_more_sets_than_one_page_holds(on: Sending) -> None:
+    for number in range(1_001):
+        on.escrow.put(dataclasses.replace(LANDING, attempt_id=f"{number:04}"))
+
+    assert len(list(on.escrow.put_before(4_000_000_000))) == 1_001
 
 
 def test_the_breaker_is_closed_until_it_opens_and_after_it_closes(on: Sending) -> None:

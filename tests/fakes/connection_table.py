@@ -148,6 +148,7 @@ class MemoryConnectionTable:
                 "generation": landing.generation,
                 "updated_at": landing.issued_at,
                 "unsettled": 0,
+                "predecessor_resent": landing.predecessor_resent,
                 "failures": 0,
                 "suspect": landing.suspect,
                 "last_event": "token_refreshed" if landing.generation > 1 else "token_received",

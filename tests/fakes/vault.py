@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections import Counter
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 from token_broker.domain.connection import Connection, Landing
@@ -21,22 +22,25 @@ from token_broker.domain.token_set import TokenSet
 
 
 class MemoryEscrow:
-    """Sets by connection and generation."""
+    """Sets by connection, generation and attempt."""
 
     def __init__(self) -> None:
-        self.kept: dict[tuple[str, int], Landing] = {}
+        self.kept: dict[tuple[str, int, str], Landing] = {}
 
     def put(self, landing: Landing) -> None:
-        self.kept[landing.connection_id, landing.generation] = landing
+        self.kept[landing.connection_id, landing.generation, landing.attempt_id] = landing
 
     def find(self, connection_id: str, generation: int) -> Landing | None:
-        return self.kept.get((connection_id, generation))
+        wanted = (connection_id, generation)
+        found = [landing for name, landing in self.kept.items() if name[:2] == wanted]
+        return max(found, key=lambda one: (one.consent is not None, one.issued_at), default=None)
 
-    def discard(self, connection_id: str, generation: int) -> None:
-        self.kept.pop((connection_id, generation), None)
+    def discard(self, connection_id: str, generation: int, attempt_id: str) -> None:
+        self.kept.pop((connection_id, generation, attempt_id), None)
 
-    def put_before(self, moment: int) -> list[tuple[str, int]]:
-        return [name for name, landing in self.kept.items() if landing.issued_at < moment]
+    def put_before(self, moment: int) -> Iterator[tuple[str, int, str]]:
+        before = [name for name, landing in self.kept.items() if landing.issued_at < moment]
+        yield from before
 
 
 class MemoryControl:

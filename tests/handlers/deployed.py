@@ -36,7 +36,7 @@ class Context:
     invoked_function_arn = "arn:aws:lambda:us-east-1:123456789012:function:function"
 
     def get_remaining_time_in_millis(self) -> int:
-        return 60_000
+        return 105_000
 
 
 @dataclass

@@ -18,16 +18,16 @@ from tests.incidents.alarms import Alarms
 from tests.world import CLIENT_ID, END_AFTER, FUNCTION_TIMEOUT, START, Inline, World
 from token_broker.domain.connection import Connection, Status, login_of
 from token_broker.domain.errors import Reported, TokenBrokerError
+from token_broker.domain.refresh_policy import SENDING_WINDOW
 from token_broker.domain.secret_text import SecretText
 from token_broker.domain.token_set import TokenSet, Verdict
-from token_broker.runtime.bootstrap import RUN_SECONDS
 from token_broker.runtime.http_api import status_code
 from token_broker.use_cases import schedule
 
 MINUTE, HOUR, DAY = 60, 3_600, 86_400
 SIZES = (3, 300, 30_000)
 RATE = 2  # RateLimitPerSecond's default
-A_RUN = RATE * RUN_SECONDS
+A_RUN = RATE * SENDING_WINDOW
 QUARANTINE = 7 * DAY
 SOON = 5 * MINUTE
 OLD_BEARER = SecretText("a bearer of the past")

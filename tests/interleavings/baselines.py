@@ -16,7 +16,15 @@ from oauthlib.oauth2 import InvalidClientError, MissingTokenError, OAuth2Error
 from requests_oauthlib import OAuth2Session
 
 from local.akoya_sandbox.ledger import fingerprint
-from tests.interleavings.cuts import TIMEOUTS, Cutter, Fault, KilledError
+from tests.interleavings.cuts import (
+    OURS_TIMEOUT,
+    OUTAGES,
+    SLOWEST_ANSWER,
+    TIMEOUTS,
+    Cutter,
+    Fault,
+    KilledError,
+)
 from tests.interleavings.endings import BY_A_PERSON
 from tests.world import CLIENT_ID, CLIENT_SECRET, IDP, World, as_json
 
@@ -125,31 +133,29 @@ class LoopCutter(Cutter):
             self.only_copy = False
         return result
 
-    def _cut(self, name: str, act: Callable[[], Any]) -> Any:
-        is_send = name == "akoya.token"
-        if self.fault in {Fault.DUPLICATED, Fault.TIMED_OUT_AFTER, Fault.CUT_OFF_AFTER}:
+    def _cut(self, name: str, act: Callable[[], Any], fault: Fault) -> Any:
+        if fault in {Fault.DUPLICATED, Fault.TIMED_OUT_AFTER, Fault.CUT_OFF_AFTER}:
             with suppress(OAuth2Error, ConditionError):
                 act()
-            if self.fault is Fault.DUPLICATED:
+            if fault is Fault.DUPLICATED:
                 return self._seen(name, act())
-            return self._failure(name)
-        if self.fault is Fault.TIMED_OUT_LATE:
-            self.late = act
-            return self._failure(name)
-        if is_send and self.fault is Fault.DEADLINE:
-            self.clock.advance(35)
+            return self._failure(name, fault)
+        if name == "akoya.token" and fault is Fault.DEADLINE:
+            self.clock.advance(SLOWEST_ANSWER)
             return self._seen(name, act())
-        return super()._cut(name, act)
+        return super()._cut(name, act, fault)
 
-    def _failure(self, name: str) -> Any:
+    def _failure(self, name: str, fault: Fault) -> Any:
+        self._go_on()
         if name != "akoya.token":
+            self.clock.advance(OURS_TIMEOUT if fault in OUTAGES else 0)
             raise UnavailableError
-        match self.fault:
+        match fault:
             case Fault.REFUSED:
                 raise InvalidClientError
             case Fault.THROTTLED:
                 raise MissingTokenError  # what the library makes of a 429
-            case fault if fault in TIMEOUTS:
+            case _ if fault in TIMEOUTS:
                 self.clock.advance(30)
                 raise requests.ReadTimeout
             case _:

@@ -6,8 +6,9 @@ to the code is cut without anyone remembering; `cut` makes one step fail in one 
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
-from contextlib import suppress
+from contextlib import AbstractContextManager, nullcontext, suppress
 from dataclasses import dataclass, field, fields, replace
 from enum import StrEnum
 from typing import Any
@@ -19,8 +20,8 @@ from token_broker.domain.errors import (
     UpstreamUnavailable,
 )
 from token_broker.domain.outcome import Answer, Outcome
-from token_broker.domain.refresh_policy import CONNECT_TIMEOUT
-from token_broker.use_cases.refresh import LONGEST_WRITE
+from token_broker.domain.refresh_policy import CONNECT_TIMEOUT, READ_TIMEOUT
+from token_broker.use_cases.persist import ESCROW_TRY, TABLE_TRY
 
 PORTS = ("connections", "escrow", "control", "seal", "client_secret", "token_endpoint")
 Flow = Callable[[World], object]
@@ -44,9 +45,11 @@ class Fault(StrEnum):
     RENEWED = "renewed"  # its person renews the consent in between
     DEADLINE = "deadline"  # so slow that the function's time is nearly up
     AWAY = "away from now on"  # for longer than the process lives
+    AWAY_KILLED = "away, then killed"  # 30 s into an outage
 
 
 TIMEOUTS = frozenset({Fault.TIMED_OUT_BEFORE, Fault.TIMED_OUT_AFTER, Fault.TIMED_OUT_LATE})
+OUTAGES = frozenset({Fault.AWAY, Fault.AWAY_KILLED})
 
 
 class KilledError(BaseException):
@@ -54,48 +57,66 @@ class KilledError(BaseException):
 
 
 OURS_TIMEOUT = 5  # of a call to AWS
-AKOYAS_TIMEOUT = 30
+ONE_TRY = {"connections.land": TABLE_TRY, "escrow.put": ESCROW_TRY}
 LAST_SECONDS = 5
-SLOWEST_ANSWER = 35  # the send's own deadline
+SLOWEST_ANSWER = CONNECT_TIMEOUT + READ_TIMEOUT  # the send's own deadline
+OUTAGE = 30  # seconds until who meets it is killed
+HELD_LONG = 5  # seconds in which whoever holds a set must have made it durable
+DURABLE = frozenset({"connections", "escrow"})
 
 
 @dataclass
 class Cutter:
-    """Counts the steps of one process and makes one of them fail."""
+    """Counts the steps of one process and makes one of them fail, or two."""
 
     clock: FixedClock
     ends_at: float  # when Lambda ends the process
     at: int | None = None
     fault: Fault | None = None
+    then: tuple[int, Fault] | None = None  # so many steps later another fault
     rival: Callable[[], object] = lambda: None
     dead: bool = False
-    away: str = ""  # the port that does not answer any more
+    away: frozenset[str] = frozenset()  # the ports that do not answer any more
+    killed_at: float = math.inf
     late: Callable[[], object] = lambda: None  # what takes effect when nobody waits for it
     steps: list[str] = field(default_factory=list)
     answer_lost: bool = False  # a rotation took effect and its answer reached nobody
     only_copy: bool = False  # the process holds an answer that is not durable yet
+    held_since: float = 0  # when that answer came
+    died_at: float = 0
+    _waits: float = 0  # for how long the step under way is waited for
 
-    def call(self, name: str, act: Callable[[], Any], *_what: Any) -> Any:
-        if self.dead or self.clock.now >= self.ends_at:
-            self.dead = True
-            raise KilledError
+    @property
+    def could_have_kept(self) -> bool:
+        """Whether the process held a set for long while a durable place answered."""
+        held = self.died_at - self.held_since
+        return self.only_copy and held > HELD_LONG and not self.away >= DURABLE
+
+    def call(self, name: str, act: Callable[[], Any], *_what: Any, **how: Any) -> Any:
+        self._go_on()
         self.steps.append(name)
-        if len(self.steps) - 1 == self.at:
-            return self._cut(name, act)
-        if self.away and name.startswith(self.away):
-            return self._failure(name)
+        usual = how.get("read_timeout", READ_TIMEOUT) if is_send(name) else OURS_TIMEOUT
+        self._waits = ONE_TRY.get(name, usual)
+        if len(self.steps) - 1 == self.at and self.fault:
+            fault = self.fault
+            if self.then:
+                self.at, self.fault, self.then = self.at + self.then[0], self.then[1], None
+            return self._cut(name, act, fault)
+        if name.partition(".")[0] in self.away:
+            return self._failure(name, Fault.AWAY)
         return self._seen(name, act())
 
     def _seen(self, name: str, result: Any) -> Any:
         """Keep an eye on where the only copy of a token set is."""
         if name in {"token_endpoint.refresh", "token_endpoint.exchange"}:
             self.only_copy = result.outcome is Outcome.SUCCESS
+            self.held_since = self.clock.now
         elif name in {"connections.land", "escrow.put"}:
             self.only_copy = False
         return result
 
-    def _cut(self, name: str, act: Callable[[], Any]) -> Any:
-        match self.fault:
+    def _cut(self, name: str, act: Callable[[], Any], fault: Fault) -> Any:  # noqa: C901 - a list
+        match fault:
             case Fault.KILLED_BEFORE:
                 self._die()
             case Fault.KILLED_AFTER:
@@ -103,50 +124,61 @@ class Cutter:
                 self._die()
             case Fault.DUPLICATED:
                 first = act()
-                self.answer_lost = name.startswith("token_endpoint.") and bool(first.refresh_token)
+                self.answer_lost |= is_send(name) and bool(first.refresh_token)
                 return self._seen(name, act())
             case Fault.RACED | Fault.LINKED | Fault.RENEWED:
                 self.rival()
                 return self._seen(name, act())
             case Fault.DEADLINE:
-                slow = name.startswith("token_endpoint.")
                 self.clock.now = (
                     min(self.clock.now + SLOWEST_ANSWER, self.ends_at)
-                    if slow
+                    if is_send(name)
                     else max(self.clock.now, self.ends_at - LAST_SECONDS)
                 )
                 return self._seen(name, act())
-        if self.fault is Fault.AWAY:
-            self.away = name.partition(".")[0]
-        if self.fault is Fault.TIMED_OUT_LATE:
-            self.late = act
-        if self.fault in {Fault.TIMED_OUT_AFTER, Fault.CUT_OFF_AFTER}:
-            result = act()
-            if name.startswith("token_endpoint."):
-                self.answer_lost = bool(result.refresh_token)
-        return self._failure(name)
+            case Fault.AWAY | Fault.AWAY_KILLED:
+                self.away |= {name.partition(".")[0]}
+                if fault is Fault.AWAY_KILLED:
+                    self.killed_at = self.clock.now + OUTAGE
+            case Fault.TIMED_OUT_LATE:
+                self.late = act
+            case Fault.TIMED_OUT_AFTER | Fault.CUT_OFF_AFTER:
+                result = act()
+                if is_send(name):
+                    self.answer_lost |= bool(result.refresh_token)
+        return self._failure(name, fault)
+
+    def _go_on(self) -> None:
+        if self.dead or self.clock.now >= min(self.ends_at, self.killed_at):
+            self._die()
 
     def _die(self) -> None:
-        self.dead = True
+        if not self.dead:
+            self.dead, self.died_at = True, min(self.clock.now, self.killed_at, self.ends_at)
         raise KilledError
 
-    def _failure(self, name: str) -> Any:
-        ours = not name.startswith("token_endpoint.")
-        if self.fault in TIMEOUTS:
-            self.clock.advance(OURS_TIMEOUT if ours else AKOYAS_TIMEOUT)
-        if self.fault is Fault.AWAY:
-            self.clock.advance(LONGEST_WRITE if ours else CONNECT_TIMEOUT)
-        if ours and self.fault is Fault.REFUSED:
+    def _failure(self, name: str, fault: Fault) -> Any:
+        if fault in TIMEOUTS or (fault in OUTAGES and not is_send(name)):
+            self.clock.advance(self._waits)
+        elif fault in OUTAGES:
+            self.clock.advance(CONNECT_TIMEOUT)
+        self._go_on()
+        if not is_send(name) and fault is Fault.REFUSED:
             raise BrokerMisconfigured(detail="cut")
-        if ours:
+        if not is_send(name):
             raise UpstreamUnavailable(detail="cut")
         outcome = {
             Fault.REFUSED: Outcome.CLIENT_AUTH,
             Fault.THROTTLED: Outcome.THROTTLED,
-            Fault.AWAY: Outcome.UNREACHABLE,
+            **dict.fromkeys(OUTAGES, Outcome.UNREACHABLE),
             **dict.fromkeys(TIMEOUTS, Outcome.TIMEOUT),
-        }.get(self.fault or Fault.CUT_OFF_BEFORE, Outcome.UPSTREAM)
+        }.get(fault, Outcome.UPSTREAM)
         return Answer(outcome=outcome, detail="cut")
+
+
+def is_send(name: str) -> bool:
+    """Tell whether a step goes to Akoya."""
+    return name.startswith("token_endpoint.")
 
 
 class Stepped:
@@ -160,7 +192,7 @@ class Stepped:
 
         def call(*args: Any, **kwargs: Any) -> Any:
             step = f"{self._name}.{method}"
-            return self._cutter.call(step, lambda: target(*args, **kwargs), *args)
+            return self._cutter.call(step, lambda: target(*args, **kwargs), *args, **kwargs)
 
         return call
 
@@ -202,17 +234,24 @@ def cut(
     fault: Fault,
     *,
     timeout: float,
+    then: tuple[int, Fault] | None = None,
     rival: Callable[[], object] = lambda: None,
+    while_late: Callable[[], AbstractContextManager[None]] = nullcontext,
 ) -> tuple[Cutter, bool]:
-    """Run a flow with one step cut; tell too whether the flow came through all the same."""
+    """Run a flow with one step cut, or two; tell too whether the flow came through all the same."""
     cutter = Cutter(
-        clock=world.clock, ends_at=world.clock.now + timeout, at=at, fault=fault, rival=rival
+        clock=world.clock,
+        ends_at=world.clock.now + timeout,
+        at=at,
+        fault=fault,
+        then=then,
+        rival=rival,
     )
     came_through = False
     with suppress(KilledError, TokenBrokerError):
         flow(process_in(world, cutter))
         came_through = True
-    with suppress(TokenBrokerError):
-        answer = cutter.late()
-        cutter.answer_lost |= isinstance(answer, Answer) and bool(answer.refresh_token)
+    with suppress(TokenBrokerError), while_late():
+        # A late request either rotates, or is what a provider without grace ends the consent for.
+        cutter.answer_lost |= isinstance(cutter.late(), Answer)
     return cutter, came_through

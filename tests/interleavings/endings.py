@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
 from enum import StrEnum
 from typing import Any
@@ -88,7 +88,13 @@ def _cell(case: Case, dialect: str, at: int, step: str, fault: Fault) -> Cell:
         _callers(world)
 
     cutter, came_through = cut(
-        world, prepared.flow, at, fault, timeout=prepared.timeout, rival=rival
+        world,
+        prepared.flow,
+        at,
+        fault,
+        timeout=prepared.timeout,
+        rival=rival,
+        while_late=watch.nothing_leaves,
     )
     settle(world, prepared, others)
 
@@ -98,7 +104,7 @@ def _cell(case: Case, dialect: str, at: int, step: str, fault: Fault) -> Cell:
             verdict = Verdict.BY_ESCROW
     elif cutter.answer_lost or (step.startswith("token_endpoint.") and cutter.only_copy):
         verdict = Verdict.NEVER_ARRIVED
-    elif cutter.only_copy and cutter.dead:
+    elif cutter.only_copy and cutter.dead and not cutter.could_have_kept:
         verdict = Verdict.ONLY_COPY
     elif (step, fault) in UNTELLABLE:
         verdict = Verdict.NEVER_TWICE
@@ -113,17 +119,25 @@ class Watch:
 
     def __init__(self, world: World) -> None:
         self.complaints: list[str] = []
+        self.is_late = False  # what arrives now left long ago
         self._world = world
         self.durable: set[str] = set()
         self._instead_of(world.on.connections, "land", after=self._written)
         self._instead_of(world.on.escrow, "put", after=self._written)
         self._instead_of(world.on.token_endpoint, "refresh", before=self._sent)
 
+    @contextmanager
+    def nothing_leaves(self) -> Iterator[None]:
+        """Let something arrive that left long ago."""
+        self.is_late = True
+        yield
+        self.is_late = False
+
     def _instead_of(self, port: Any, name: str, *, before: Any = None, after: Any = None) -> None:
         act = getattr(port, name)
 
         def watched(*args: Any, **how: Any) -> Any:
-            if before:
+            if before and not self.is_late:
                 before(args[0])
             result = act(*args, **how)
             if after:

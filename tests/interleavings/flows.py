@@ -15,8 +15,8 @@ from token_broker.domain.authorization import Redirect
 from token_broker.domain.errors import TokenBrokerError
 from token_broker.use_cases import transfer
 
-CALLBACK_TIMEOUT = TOKEN_TIMEOUT = 60.0  # as the template sets them
-REFRESH_TIMEOUT = 90.0
+CALLBACK_TIMEOUT = TOKEN_TIMEOUT = 105.0  # as the template sets them
+REFRESH_TIMEOUT = 150.0
 QUARANTINE = 7 * 86_400
 
 
@@ -160,14 +160,14 @@ def in_escrow(world: World, send: Callable[[], object]) -> None:
 def _escrow(world: World) -> Prepared:
     world.make_due(world.connect().id)
     in_escrow(world, world.run_schedule)
-    world.clock.advance(170)
+    world.pass_a_lease()
     return Prepared(World.run_schedule)
 
 
 def _escrow_of_a_new_link(world: World) -> Prepared:
     person = sent_out(world)
     in_escrow(world, lambda: person.comes_back(world))
-    world.clock.advance(96)
+    world.pass_a_lease()
     return Prepared(person.comes_back, timeout=CALLBACK_TIMEOUT, goes_on=person.comes_back)
 
 
@@ -176,7 +176,7 @@ def _escrow_after_a_disconnect(world: World) -> Prepared:
     world.make_due(connection.id)
     in_escrow(world, world.run_schedule)
     world.on.connections.ask_revoke(connection.id, now=world.clock())
-    world.clock.advance(170)
+    world.pass_a_lease()
     return Prepared(World.run_schedule, End.LET_GO)
 
 

@@ -102,6 +102,7 @@ class RandomSchedule(RuleBasedStateMachine):
         self.world = World.in_memory(dialect)
         self.traffic = Traffic(self.world.clock)
         self.watch = Watch(self.world)
+        self.traffic.while_late = self.watch.nothing_leaves
         self.workers: list[Worker] = []
         self.people: list[Person] = []
         self.disconnected: set[str] = set()
@@ -254,16 +255,23 @@ class RandomSchedule(RuleBasedStateMachine):
     def _excused(self) -> set[str]:
         """Return the bank logins whose latest consent nobody could have kept.
 
-        The bank has ended it, or an answer that carried its tokens reached nobody able to keep it.
+        The bank has ended it, or an answer that carried its tokens reached nobody able to keep it,
+        or what its sender had given up came so late that the provider took it for a theft.
         """
         newest: dict[str, str] = {}
         over: set[str] = set()
+        came_late: set[str] = set()
         for entry in self.world.provider.ledger()["entries"]:
             kind, grant_id = entry["event"], entry.get("grant_id", "")
             if kind == "code.redeemed":
                 newest[entry["login"]] = grant_id
             unkept = entry.get("fingerprint") not in self.watch.durable
             if kind == "refresh_token.issued" and unkept:
+                over.add(grant_id)
+            if entry.get("fingerprint") in self.traffic.arrived_late:
+                came_late.add(grant_id)
+            reused = entry.get("reason") == "refresh_token_reused" and grant_id in came_late
+            if kind == "refresh_token.revoked" and reused:
                 over.add(grant_id)
             if kind == "refresh_token.revoked" and entry["reason"] == "consent":
                 over.add(grant_id)

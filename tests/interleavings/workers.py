@@ -7,7 +7,7 @@ it dies. Nothing is left to the operating system, so every schedule can be run a
 from __future__ import annotations
 
 from collections.abc import Callable
-from contextlib import suppress
+from contextlib import AbstractContextManager, nullcontext, suppress
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -15,18 +15,17 @@ from greenlet import getcurrent, greenlet
 
 from local.akoya_sandbox.ledger import fingerprint
 from tests.interleavings.cuts import (
-    AKOYAS_TIMEOUT,
-    OURS_TIMEOUT,
-    SLOWEST_ANSWER,
     Cutter,
     Fault,
     Flow,
     KilledError,
+    is_send,
     process_in,
 )
 from tests.world import FixedClock, World
-from token_broker.domain.errors import TokenBrokerError, UpstreamUnavailable
+from token_broker.domain.errors import TokenBrokerError
 from token_broker.domain.outcome import Answer, Outcome
+from token_broker.domain.refresh_policy import CONNECT_TIMEOUT
 
 # How long after a caller has given up what it asked for may still happen.
 AKOYAS_DELAY = 50
@@ -40,6 +39,7 @@ class Late:
     by: float
     act: Callable[[], object]
     token: str | None = None
+    sender: object = None
 
     def lands(self) -> None:
         with suppress(TokenBrokerError):
@@ -53,12 +53,14 @@ class Traffic:
     clock: FixedClock
     complaints: list[str] = field(default_factory=list)
     late: list[Late] = field(default_factory=list)
+    arrived_late: set[str] = field(default_factory=set)  # tokens that came unheard
+    while_late: Callable[[], AbstractContextManager[None]] = nullcontext
     _awaited: dict[str, float] = field(default_factory=dict)  # token: until when at the most
 
-    def begins(self, token: str, *, until: float) -> None:
-        """Note that a refresh token leaves for Akoya; it must not be under way already."""
+    def begins(self, token: str, *, until: float, sender: object) -> None:
+        """Note that a refresh token leaves for Akoya; only its own sender may have it there."""
         awaited = self._awaited.get(token, 0) > self.clock.now
-        if awaited or any(late.token == token for late in self.late):
+        if awaited or any(late.token == token and late.sender != sender for late in self.late):
             self.complaints.append("two sends of one refresh token overlapped")
         self._awaited[token] = until
 
@@ -74,7 +76,9 @@ class Traffic:
         """Let what is late by then take effect."""
         for late in [one for one in self.late if one.by <= before]:
             self.late.remove(late)
-            late.lands()
+            with self.while_late():
+                late.lands()
+            self.arrived_late |= {late.token} if late.token else set()
 
 
 @dataclass
@@ -84,7 +88,6 @@ class Worker(Cutter):
     traffic: Traffic = field(kw_only=True)
     does: str = field(kw_only=True)
     wants: str = ""  # the step it is about to make
-    is_late: bool = False  # what is cut times out and takes effect later
     received: list[str] = field(default_factory=list)  # refresh tokens whose answer arrived here
     failure: BaseException | None = None
     _body: greenlet | None = None
@@ -119,8 +122,8 @@ class Worker(Cutter):
         """Make the next step, which meets a fault if one is given."""
         if self.is_over or self._body is None:
             return
-        self.fault, self.is_late = fault, late
-        self.at = len(self.steps) if fault or late else None
+        self.fault = Fault.TIMED_OUT_LATE if late else fault
+        self.at = len(self.steps) if self.fault else None
         self._body.switch()
 
     def dies(self) -> None:
@@ -128,17 +131,18 @@ class Worker(Cutter):
         self.dead = True
         self.goes_on()
 
-    def call(self, name: str, act: Callable[[], Any], *what: Any) -> Any:
+    def call(self, name: str, act: Callable[[], Any], *what: Any, **how: Any) -> Any:
         self.wants = name
-        if not (self.away and name.startswith(self.away)):  # who knocks in vain need not be watched
+        if name.partition(".")[0] not in self.away:  # who knocks in vain need not be watched
             self._stands()
-        self._late = Late(by=0, act=act)
+        self._late = Late(by=0, act=act, sender=id(self))
         if name == "token_endpoint.refresh":
             token = self._late.token = fingerprint(what[0].reveal())
-            return super().call(name, lambda: self._sent(token, act))
+            waits = CONNECT_TIMEOUT + how["read_timeout"]
+            return super().call(name, lambda: self._sent(token, act, waits), **how)
         if name == "token_endpoint.exchange":
             self.clock.advance(1)  # no two consents of a person's are given in one second
-        return super().call(name, act)
+        return super().call(name, act, **how)
 
     def _run(self, flow: Callable[[], object]) -> None:
         try:
@@ -155,10 +159,11 @@ class Worker(Cutter):
         if self.dead:
             raise KilledError
 
-    def _sent(self, token: str, act: Callable[[], Answer]) -> Answer:
+    def _sent(self, token: str, act: Callable[[], Answer], waits: float) -> Answer:
         """Send; Akoya acts at once, and its answer takes as long as it is let."""
-        gives_up_at = self.clock.now + SLOWEST_ANSWER
-        self.traffic.begins(token, until=min(gives_up_at, self.ends_at))
+        gives_up_at = self.clock.now + waits
+        until = min(gives_up_at, self.ends_at)
+        self.traffic.begins(token, until=until, sender=id(self))
         try:
             answer = act()
             self._stands()
@@ -173,14 +178,9 @@ class Worker(Cutter):
             self.received.append(fingerprint(result.refresh_token.reveal()))
         return super()._seen(name, result)
 
-    def _cut(self, name: str, act: Callable[[], Any]) -> Any:
-        if not self.is_late:
-            return super()._cut(name, act)
-        is_send = name.startswith("token_endpoint.")
-        waits, delay = (AKOYAS_TIMEOUT, AKOYAS_DELAY) if is_send else (OURS_TIMEOUT, OURS_DELAY)
-        self._late.by = self.clock.now + waits + delay
-        self.traffic.is_late(self._late)
-        self.clock.advance(waits)
-        if is_send:
-            return Answer(outcome=Outcome.TIMEOUT, detail="cut")
-        raise UpstreamUnavailable(detail="cut")
+    def _cut(self, name: str, act: Callable[[], Any], fault: Fault) -> Any:
+        if fault is Fault.TIMED_OUT_LATE:
+            delay = AKOYAS_DELAY if is_send(name) else OURS_DELAY
+            self._late.by = self.clock.now + self._waits + delay
+            self.traffic.is_late(self._late)
+        return super()._cut(name, act, fault)

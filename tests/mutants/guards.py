@@ -7,6 +7,7 @@ from dataclasses import dataclass
 CORE = "layers/token_broker/token_broker"
 TABLE = f"{CORE}/adapters/connection_table.py"
 AUTHORIZATIONS = f"{CORE}/adapters/authorization_table.py"
+PERSIST = f"{CORE}/use_cases/persist.py"
 REFRESH = f"{CORE}/use_cases/refresh.py"
 SCHEDULE = f"{CORE}/use_cases/schedule.py"
 SUSPICION = f"{CORE}/domain/suspicion.py"
@@ -52,8 +53,14 @@ GUARDS = (
     Guard(
         "lease: only its holder repeats a send",
         REFRESH,
-        "if remaining() < SEND_BUDGET or not _still_leased(on, held):",
-        "if remaining() < SEND_BUDGET:",
+        "return remaining() >= budget and _still_leased(on, held, budget)",
+        "return remaining() >= budget",
+    ),
+    Guard(
+        "lease: it outlives its holder's function",
+        f"{CORE}/domain/refresh_policy.py",
+        "return now + math.ceil(ends_in) + CLOCK_SKEW",
+        "return now + math.ceil(ends_in) // 4",
     ),
     Guard(
         "generation: a set lands above its predecessor alone",
@@ -89,9 +96,71 @@ GUARDS = (
     ),
     Guard(
         "escrow: what the table does not take is kept there",
-        REFRESH,
+        PERSIST,
         "        on.escrow.put(landing)\n",
         "        pass\n",
+    ),
+    Guard(
+        "escrow: while the table does not take a set, not only in the end",
+        PERSIST,
+        "        if not escrowed:\n            attempted,",
+        "        if not escrowed and remaining() <= 2 * ESCROW_TRY:\n            attempted,",
+    ),
+    Guard(
+        "escrow: the table is not waited for once the set is there",
+        PERSIST,
+        "if escrowed and (not passing or began - remaining() >= PERSIST_BUDGET):",
+        "if escrowed and not passing:",
+    ),
+    Guard(
+        "escrow: a row whose set is there stays unsettled",
+        REFRESH,
+        "            settled=False,\n            failures=held.failures,\n"
+        '            event="token_set_escrowed",\n',
+        "            settled=True,\n            failures=held.failures,\n"
+        '            event="token_set_escrowed",\n',
+    ),
+    Guard(
+        "escrow: no attempt overwrites what another left",
+        f"{CORE}/adapters/escrow.py",
+        'return f"{connection_id}/{generation}/{attempt_id}"',
+        'return f"{connection_id}/{generation}/{attempt_id and 1}"',
+    ),
+    Guard(
+        "escrow: of two sets the consent's wins",
+        f"{CORE}/adapters/escrow.py",
+        "key=lambda one: (one.consent is not None, one.issued_at)",
+        "key=lambda one: one.issued_at",
+    ),
+    Guard(
+        "repeat: once after a timeout of our own",
+        REFRESH,
+        "Reaction.REPEAT_ONCE: 1}",
+        "Reaction.REPEAT_ONCE: 0}",
+    ),
+    Guard(
+        "repeat: while nothing has answered in a run, its canary alone",
+        f"{CORE}/use_cases/pace.py",
+        "return self._has_answered() or connection_id == self._canary",
+        "return True",
+    ),
+    Guard(
+        "repeat: a set remembers that its predecessor was sent twice",
+        f"{CORE}/use_cases/refusal.py",
+        " or held.predecessor_resent,",
+        ",",
+    ),
+    Guard(
+        "pace: a repeat goes before every first send",
+        f"{CORE}/use_cases/pace.py",
+        "lambda: not self._is_taken and not self._repeats_waiting",
+        "lambda: not self._is_taken",
+    ),
+    Guard(
+        "pre-flight: whatever happens, the lease is released",
+        REFRESH,
+        '    except Exception as exc:\n        event = "row_unreadable"',
+        '    except TokenBrokerError as exc:\n        event = "row_unreadable"',
     ),
     Guard(
         "escrow: whoever claims a row looks there first",
@@ -216,14 +285,14 @@ GUARDS = (
     Guard(
         "deadline: no refresh without time to persist its answer",
         REFRESH,
-        "        if remaining() < SEND_BUDGET:\n            raise",
-        "        if remaining() < 0:\n            raise",
+        "    if not _has_time(on, held, remaining, REFRESH_BUDGET):\n        raise",
+        "    if not _has_time(on, held, remaining, 0):\n        raise",
     ),
     Guard(
         "deadline: no exchange without time to persist its answer",
         CALLBACK,
-        "        if self.remaining() < SEND_BUDGET:\n",
-        "        if self.remaining() < 0:\n",
+        "if self.remaining() < SEND_BUDGET or holds_for < SEND_BUDGET:",
+        "if self.remaining() < 0:",
     ),
     Guard(
         "single-use state: one delivery exchanges the code",

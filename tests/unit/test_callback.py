@@ -232,7 +232,7 @@ def test_a_link_recovered_by_another_tab_can_still_be_confirmed() -> None:
     address, cancelled = two_tabs(world)
     with cut_at(world.finishing.authorizations, "finish"):
         world.come_back(address)
-    world.clock.advance(96)
+    world.pass_a_lease()
 
     tabs = [world.come_back(cancelled), world.come_back(address)]
 
@@ -537,7 +537,7 @@ def test_a_foreign_nonce_is_refused_also_if_the_process_died_before_it_said_so()
     address = injected(world)
     with cut_at(world.finishing.authorizations, "finish"):
         world.come_back(address)
-    world.clock.advance(96)
+    world.pass_a_lease()
 
     went = world.come_back(address)
 

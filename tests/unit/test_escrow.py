@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from contextlib import suppress
 from typing import Any
 
@@ -22,16 +22,13 @@ from token_broker.domain.errors import (
     TokenBrokerError,
     UpstreamUnavailable,
 )
+from token_broker.use_cases.persist import ESCROW_TRY, TABLE_TRY
 
 in_both_dialects = pytest.mark.parametrize("dialect", ["gen1", "gen2-strict"])
 
 
 def escrowed(world: World, connection_id: str, generation: int) -> bool:
     return world.on.escrow.find(connection_id, generation) is not None
-
-
-def pass_a_lease(world: World) -> None:
-    world.clock.advance(170)
 
 
 def left_in_escrow(world: World, subject: str = "ada", connection_id: str | None = None) -> Person:
@@ -48,7 +45,7 @@ def come_back(world: World, address: str) -> Redirect:
         world.come_back(address)
     with pytest.raises(ExchangeInProgress):
         world.come_back(address)
-    world.clock.advance(96)
+    world.pass_a_lease()
     return world.come_back(address)
 
 
@@ -65,7 +62,7 @@ def test_the_next_run_applies_the_set_before_it_sends_anything(world: World, dia
     assert world.row(one.id).generation == 1
     assert escrowed(world, one.id, 2)
 
-    pass_a_lease(world)
+    world.pass_a_lease()
     world.run_schedule()
 
     row = world.row(one.id)
@@ -75,17 +72,134 @@ def test_the_next_run_applies_the_set_before_it_sends_anything(world: World, dia
     assert world.hand_out(one.id).generation == 2
 
 
-def test_a_caller_applies_it_as_the_schedule_does(world: World) -> None:
+def test_a_caller_is_handed_the_bearer_that_was_put_into_escrow(world: World) -> None:
     one = world.connect()
     world.clock.now = float(one.expires_at or 0)
-    with table_away(world), pytest.raises(OutcomeUnknown):
-        world.hand_out(one.id)
-
-    pass_a_lease(world)
-    bearer = world.hand_out(one.id)
+    with table_away(world):
+        bearer = world.hand_out(one.id)
 
     assert bearer.generation == 2
+    assert world.is_accepted(bearer)
+
+    world.pass_a_lease()
+    assert world.hand_out(one.id) == bearer  # who comes next lands it, as the schedule does
+    assert world.row(one.id).generation == 2
     assert world.sends() == 1
+
+
+def table_takes_no_set(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(*_: Any, **__: Any) -> None:
+        world.clock.advance(2)
+        raise UpstreamUnavailable(detail="away")
+
+    ends_at = world.clock.now + FUNCTION_TIMEOUT
+    monkeypatch.setattr(world.on.connections, "land", refuse)
+    monkeypatch.setattr(world, "remaining", lambda: ends_at - world.clock.now)
+
+
+@pytest.mark.parametrize("by_schedule", [True, False])
+def test_a_row_whose_set_is_in_escrow_is_due_now_and_nothing_is_sent_before_it_is_looked_for(
+    monkeypatch: pytest.MonkeyPatch, *, by_schedule: bool
+) -> None:
+    world = World.in_memory("gen2-strict")
+    one = world.connect()
+    world.make_due(one.id)
+    with monkeypatch.context() as patch:
+        table_takes_no_set(world, patch)
+        world.run_schedule()
+    row = world.row(one.id)
+    assert (row.generation, row.lease, row.due_at) == (1, None, world.clock())
+
+    if by_schedule:
+        world.run_schedule()
+    assert world.hand_out(one.id, rejected=1).generation == 2
+    assert world.sends() == 1
+    assert world.is_alive(world.row(one.id))
+
+
+def test_a_run_goes_on_where_a_set_is_left_to_escrow(monkeypatch: pytest.MonkeyPatch) -> None:
+    world = World.in_memory()
+    for login in ("mikomo_1", "mikomo_2"):
+        world.make_due(world.connect(login, login).id)
+    with monkeypatch.context() as patch:
+        table_takes_no_set(world, patch)
+        run = world.run_schedule()
+
+    assert len(run.answered) == world.sends() == 2
+    assert run.failed == []
+
+
+def test_a_person_is_connected_by_the_run_that_follows_an_outage(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    world = World.in_memory()
+    person = sent_out(world)
+    with monkeypatch.context() as patch:
+        table_takes_no_set(world, patch)
+        with pytest.raises(OutcomeUnknown):
+            world.come_back(person.address)
+
+    world.run_schedule()
+
+    assert world.come_back(person.address).result.status == "pending_confirmation"
+    assert world.sends("authorization_code") == 1
+
+
+def test_a_set_is_in_escrow_two_seconds_after_its_answer_while_the_table_hangs(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    world = World.in_memory()
+    one = world.connect()
+    world.make_due(one.id)
+    put_at: list[float] = []
+    answered_at: list[float] = []
+    before(world.on.escrow, "put", lambda: put_at.append(world.clock.now))
+    before_akoya_is_heard(world, "refresh_token", lambda: answered_at.append(world.clock.now))
+    table_takes_no_set(world, monkeypatch)
+    world.run_schedule()
+
+    assert put_at[0] - answered_at[0] <= 2
+    assert escrowed(world, one.id, 2)
+
+
+def test_a_table_that_comes_back_takes_the_set_and_escrow_lets_go_of_it() -> None:
+    world = World.in_memory()
+    one = world.connect()
+    world.make_due(one.id)
+
+    def hiccup() -> None:
+        raise UpstreamUnavailable(detail="away")
+
+    before(world.on.connections, "land", hiccup)
+    world.run_schedule()
+
+    assert world.row(one.id).generation == 2
+    assert not escrowed(world, one.id, 2)
+    assert world.recorded("persist_retried")
+    assert world.recorded("escrow_used") == []
+
+
+def test_a_try_on_escrow_that_took_effect_unheard_is_removed_once_the_set_has_landed(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    world = World.in_memory()
+    one = world.connect()
+    world.make_due(one.id)
+    put = world.on.escrow.put
+
+    def unheard(landing: Any) -> None:
+        put(landing)
+        raise UpstreamUnavailable(detail="S3: ReadTimeoutError")
+
+    def hiccup() -> None:
+        raise UpstreamUnavailable(detail="away")
+
+    monkeypatch.setattr(world.on.escrow, "put", unheard)
+    before(world.on.connections, "land", hiccup)
+    world.run_schedule()
+
+    assert world.row(one.id).generation == 2
+    assert not escrowed(world, one.id, 2)
 
 
 def test_after_a_disconnect_the_set_in_escrow_is_the_one_that_is_revoked(world: World) -> None:
@@ -96,7 +210,7 @@ def test_after_a_disconnect_the_set_in_escrow_is_the_one_that_is_revoked(world: 
     world.on.connections.ask_revoke(one.id, now=world.clock())
 
     for _ in range(4):
-        pass_a_lease(world)
+        world.pass_a_lease()
         world.run_schedule()
 
     row = world.row(one.id)
@@ -148,11 +262,11 @@ def ends_in(
     return spend
 
 
-def hanging(spend: Callable[[float], None]) -> Callable[..., None]:
-    """Return a write that takes a second to connect and three to be given up."""
+def hanging(spend: Callable[[float], None], seconds: float) -> Callable[..., None]:
+    """Return a write that is given up after so many seconds."""
 
     def hang(*_: Any, **__: Any) -> None:
-        spend(4)
+        spend(seconds)
         raise UpstreamUnavailable(detail="ReadTimeoutError")
 
     return hang
@@ -161,7 +275,7 @@ def hanging(spend: Callable[[float], None]) -> Callable[..., None]:
 def test_a_table_that_hangs_leaves_escrow_its_seconds(monkeypatch: pytest.MonkeyPatch) -> None:
     world, connection_id = due_in_memory()
     spend = ends_in(world, monkeypatch, 12.5)
-    monkeypatch.setattr(world.on.connections, "land", hanging(spend))
+    monkeypatch.setattr(world.on.connections, "land", hanging(spend, TABLE_TRY))
     before(world.on.escrow, "put", lambda: spend(0.3))
     with suppress(KilledError):
         world.run_schedule()
@@ -175,9 +289,9 @@ def test_no_write_begins_that_cannot_end_before_the_process_does(
 ) -> None:
     """Table and bucket hang: whoever loses the set must still be able to say so."""
     world, _ = due_in_memory()
-    hang = hanging(ends_in(world, monkeypatch, seconds))
-    monkeypatch.setattr(world.on.connections, "land", hang)
-    monkeypatch.setattr(world.on.escrow, "put", hang)
+    spend = ends_in(world, monkeypatch, seconds)
+    monkeypatch.setattr(world.on.connections, "land", hanging(spend, TABLE_TRY))
+    monkeypatch.setattr(world.on.escrow, "put", hanging(spend, ESCROW_TRY))
     with suppress(KilledError):
         world.run_schedule()
 
@@ -232,7 +346,7 @@ def test_a_person_whose_set_is_in_escrow_is_connected_by_the_reloaded_page(world
 def test_a_page_reloaded_after_a_hiccup_of_the_table_need_not_wait_for_a_lease_to_end() -> None:
     world = World.in_memory()
     person = left_in_escrow(world)
-    world.clock.advance(96)
+    world.pass_a_lease()
     with cut_at(world.on.connections, "land", UpstreamUnavailable):
         world.come_back(person.address)
     world.clock.advance(5)
@@ -273,7 +387,7 @@ def test_a_renewed_consent_in_escrow_is_kept(world: World, *, ended: bool, reloa
         world.come_back(address)
     refused_so_far = len(world.refused())
 
-    pass_a_lease(world)
+    world.pass_a_lease()
     if reloads:
         assert world.come_back(address).result.status == "active"
     else:
@@ -296,7 +410,7 @@ def test_a_renewal_that_died_does_not_shorten_the_quarantine(world: World) -> No
     with table_away(world, bucket_too=True), pytest.raises(OutcomeUnknown):
         world.come_back(address)
 
-    pass_a_lease(world)
+    world.pass_a_lease()
     world.run_schedule()
 
     row = world.row(one.id)
@@ -314,7 +428,7 @@ def test_a_renewal_in_escrow_is_not_lost_to_the_hand_over_of_an_older_link() -> 
     left_in_escrow(world, "ada", first.id)
     assert escrowed(world, first.id, 2)
 
-    world.clock.advance(96)  # the attempt's lease is over; the unconfirmed link is due longer
+    world.pass_a_lease()  # the attempt's lease is over; the unconfirmed link is due longer
     world.pass_minutes(30)
 
     row = world.row(first.id)
@@ -378,7 +492,7 @@ def test_a_hand_over_is_not_overtaken_by_the_dead_tokens_of_an_older_renewal_in_
     first = world.connect("ada")
     world.clock.advance(600)
     left_in_escrow(world, "ada", first.id)
-    world.clock.advance(96)
+    world.pass_a_lease()
     world.link("grace")
     world.pass_minutes(60)
 
@@ -395,7 +509,7 @@ def superseded(world: World) -> Connection:
     world.make_due(first.id)
     with table_away(world):
         world.run_schedule()
-    world.clock.advance(96)  # until then the older one may be getting tokens
+    world.pass_a_lease()  # until then the older one may be getting tokens
     world.confirm(world.link("grace"), "grace")
     assert world.row(first.id).status is Status.SUPERSEDED
     return first
@@ -428,6 +542,53 @@ def test_a_set_in_escrow_of_a_superseded_connection_is_let_go_of() -> None:
 # ── what stays behind ────────────────────────────────────────────────────────────────────────────
 
 
+A_QUARTER = 900
+
+
+def sweep(world: World) -> None:
+    """Let the next run come that sweeps."""
+    world.clock.now += -world.clock.now % A_QUARTER
+    world.run_schedule()
+
+
+def sweep_after_an_hour(world: World) -> None:
+    world.clock.advance(3_600)
+    sweep(world)
+
+
+def test_escrow_is_swept_by_one_run_of_each_quarter_of_an_hour(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    world = World.in_memory()
+    looked: list[int] = []
+
+    def look(moment: int) -> Iterator[Any]:
+        looked.append(moment)
+        return iter(())
+
+    monkeypatch.setattr(world.on.escrow, "put_before", look)
+    for _ in range(60):
+        world.clock.advance(60)
+        world.run_schedule()
+
+    assert len(looked) == 4
+
+
+def test_a_set_whose_row_is_gone_is_reported_once_and_removed() -> None:
+    world = World.in_memory()
+    one = world.connect()
+    world.make_due(one.id)
+    with table_away(world):
+        world.run_schedule()
+    world.on.connections.rows.clear()  # type: ignore[attr-defined]
+
+    for _ in range(4):
+        sweep_after_an_hour(world)
+
+    assert len(world.recorded("escrow_stranded")) == 1
+    assert not escrowed(world, one.id, 2)
+
+
 def test_a_set_that_stayed_behind_after_landing_is_swept(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
@@ -436,7 +597,7 @@ def test_a_set_that_stayed_behind_after_landing_is_swept(
     world.make_due(one.id)
     with table_away(world):
         world.run_schedule()
-    pass_a_lease(world)
+    world.pass_a_lease()
 
     def refuse(*_: Any, **__: Any) -> None:
         raise UpstreamUnavailable(detail="away")
@@ -447,8 +608,7 @@ def test_a_set_that_stayed_behind_after_landing_is_swept(
     assert world.row(one.id).generation == 2
     assert escrowed(world, one.id, 2)
 
-    world.clock.advance(3_700)
-    world.run_schedule()
+    sweep_after_an_hour(world)
 
     assert not escrowed(world, one.id, 2)
     assert not world.recorded("escrow_stranded")
@@ -464,11 +624,10 @@ def test_a_set_nobody_came_for_within_an_hour_is_reported_by_connection(
         world.run_schedule()
     monkeypatch.setattr(world.on.connections, "due", lambda **_: [])
 
-    world.clock.advance(3_500)
-    world.run_schedule()
+    world.clock.advance(A_QUARTER)
+    sweep(world)
     assert not world.recorded("escrow_stranded")
-    world.clock.advance(200)
-    world.run_schedule()
+    sweep_after_an_hour(world)
 
     (said,) = world.recorded("escrow_stranded")
     assert (said["connection_id"], said["generation"]) == (one.id, 2)

@@ -108,7 +108,7 @@ def test_a_token_is_not_sent_once_a_reloaded_page_has_landed_its_successor() -> 
     renewal = sent_out(world, "ada", one.id)
     with table_away(world), pytest.raises(OutcomeUnknown):
         world.come_back(renewal.address)
-    world.clock.advance(96)
+    world.pass_a_lease()
 
     before(world.on.escrow, "find", attempted(world.come_back, renewal.address))
     world.run_schedule()

@@ -280,7 +280,7 @@ def test_where_that_set_is_lost_the_old_one_is_refreshed_once() -> None:
     world = World.in_memory("gen2-grace")
     one = world.connect()
     kept = escrowed(world, one)
-    world.on.escrow.discard(one.id, kept.generation)
+    world.on.escrow.discard(one.id, kept.generation, kept.attempt_id)
     sent = world.sends()
 
     bearer = world.hand_out(one.id, rejected=2)

@@ -50,7 +50,7 @@ def test_a_renewal_waits_for_the_refresh_that_holds_the_lease(world: World) -> N
     with pytest.raises(ExchangeInProgress):
         world.come_back(address)
     assert world.sends("authorization_code") == 1  # the one that connected
-    world.clock.advance(96)
+    world.pass_a_lease()
 
     assert world.come_back(address).result.status == "active"
     assert world.row(one.id).generation == 2
@@ -83,7 +83,7 @@ def test_a_renewal_whose_lease_ran_out_seals_its_set_above_the_newer_one(
     address = renewing(world, one.id)
 
     def a_refresh_gets_in_between() -> None:
-        world.clock.advance(96)
+        world.pass_a_lease()
         row = world.row(one.id)
         tokens = world.on.seal.open(row)
         held = world.on.connections.claim(
@@ -136,7 +136,7 @@ def test_a_renewal_with_another_login_that_is_recovered_still_names_the_old_conn
 
     with cut_at(world.on.connections, "settle"):
         world.come_back(address)
-    world.clock.advance(96)
+    world.pass_a_lease()
 
     went = world.come_back(address)
 

@@ -336,7 +336,7 @@ def test_a_redirect_delivered_again_after_a_take_over_does_not_put_the_winner_on
         world.come_back(renewal.address)
     world.clock.advance(5)
     second = world.confirm(world.link("grace"), "grace")
-    world.clock.advance(96)
+    world.pass_a_lease()
 
     with suppress(TokenBrokerError):
         world.come_back(renewal.address)  # the browser reloads

@@ -39,6 +39,7 @@ def under_way(world: World, one: Connection, *, for_seconds: int = 0) -> Connect
         world.on,
         one.id,
         statuses=frozenset({Status.ACTIVE}),
+        ends_in=world.remaining(),
         generation=world.row(one.id).generation,
     )
     world.clock.advance(for_seconds)

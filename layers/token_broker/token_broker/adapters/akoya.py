@@ -228,7 +228,8 @@ def classify(grant: Grant, wire: Wire) -> Answer:
     detail = f"{wire.status} {error if error in LOGGABLE_ERRORS else '-'}"
     if wire.status // 100 == HTTPStatus.OK // 100:
         return _success(grant, content, wire, detail)
-    if wire.status == HTTPStatus.TOO_MANY_REQUESTS:
+    asks_to_wait = wire.status == HTTPStatus.SERVICE_UNAVAILABLE and wire.retry_after is not None
+    if wire.status == HTTPStatus.TOO_MANY_REQUESTS or asks_to_wait:
         return Answer(
             outcome=Outcome.THROTTLED, detail=detail, retry_after=_seconds(wire.retry_after)
         )

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from botocore.exceptions import BotoCoreError, ClientError
 
+from token_broker.adapters.answers import member
 from token_broker.domain.errors import BrokerMisconfigured, TokenBrokerError, UpstreamUnavailable
 from token_broker.domain.ports import ClientCredentials, Clock
 from token_broker.domain.secret_text import SecretText
@@ -19,6 +20,7 @@ if TYPE_CHECKING:
     from mypy_boto3_secretsmanager import SecretsManagerClient
 
 CACHED_FOR = 300
+SERVICE = "Secrets Manager"
 LASTING = frozenset({"AccessDeniedException", "ResourceNotFoundException", "DecryptionFailure"})
 REMEDY = 'put {"client_id": "…", "client_secret": "…"} into the stack\'s secret (README: deploy)'
 
@@ -44,9 +46,11 @@ class SecretsManagerClientSecret:
     def reread(self) -> ClientCredentials:
         """Return the credentials as they are now, past the cache."""
         try:
-            answer = self._client.get_secret_value(SecretId=self._secret_id)
+            answer: Any = self._client.get_secret_value(SecretId=self._secret_id)
         except (ClientError, BotoCoreError) as exc:
             raise _failure(exc) from None
+        if "SecretBinary" not in answer:  # which is an answer, and not in the shape we ask for
+            member(answer, "SecretString", of=SERVICE)
         credentials = self._parse(answer.get("SecretString", ""))
         self._cached = (self._clock(), credentials)
         return credentials
@@ -67,5 +71,5 @@ class SecretsManagerClientSecret:
 def _failure(exc: ClientError | BotoCoreError) -> TokenBrokerError:
     code = exc.response["Error"]["Code"] if isinstance(exc, ClientError) else type(exc).__name__
     if code in LASTING:
-        return BrokerMisconfigured(detail=f"Secrets Manager: {code}: {REMEDY}")
-    return UpstreamUnavailable(detail=f"Secrets Manager: {code}", retry_after=5)
+        return BrokerMisconfigured(detail=f"{SERVICE}: {code}: {REMEDY}")
+    return UpstreamUnavailable(detail=f"{SERVICE}: {code}", retry_after=5)

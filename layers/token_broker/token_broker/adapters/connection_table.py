@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any
 
 from botocore.exceptions import BotoCoreError, ClientError
 
+from token_broker.adapters.answers import member
 from token_broker.adapters.dynamodb import (
     SCHEMA,
     Refused,
@@ -82,6 +83,7 @@ PUBLIC = (
     "attempt_id",
     "consent",
     "unsettled",
+    "predecessor_resent",
     "failures",
     "suspect",
     "rejected",
@@ -101,6 +103,7 @@ OF_THE_SET = (
     "verdict",
     "attempt_id",
     "consent",
+    "predecessor_resent",
 )
 
 
@@ -218,7 +221,7 @@ class DynamoConnectionTable:
             ExpressionAttributeValues=to_wire({":shard": shard, ":now": now}),
             Limit=limit,
         )
-        items = map(from_wire, answer["Items"])
+        items = map(from_wire, member(answer, "Items", of="DynamoDB"))
         return [(str(item["id"]), int(item["due_at"])) for item in items]
 
     def expiries(self, *, due_until: int, asked_since: int) -> list[int]:
@@ -328,6 +331,7 @@ class DynamoConnectionTable:
             "attempt_id": landing.attempt_id,
             "generation": landing.generation,
             "updated_at": landing.issued_at,
+            "predecessor_resent": landing.predecessor_resent or None,
             "unsettled": 0,
             "failures": 0,
             "last_event": "token_refreshed" if landing.generation > 1 else "token_received",
@@ -821,10 +825,11 @@ class DynamoConnectionTable:
         now = self._clock()
         if self._identity is None or now - self._identity[0] >= IDENTITY_CACHED_FOR:
             try:
-                table = self._client.describe_table(TableName=self._table)["Table"]
+                answer = self._client.describe_table(TableName=self._table)
             except (ClientError, BotoCoreError) as exc:
                 raise unavailable(exc) from None
-            self._identity = (now, table["TableId"])
+            table = member(answer, "Table", of="DynamoDB")
+            self._identity = (now, member(table, "TableId", of="DynamoDB"))
         return self._identity[1]
 
     def recorded_identity(self, identity: str) -> str:
@@ -945,7 +950,7 @@ class DynamoConnectionTable:
             raise unavailable(exc) from None
         except BotoCoreError as exc:
             raise unavailable(exc) from None
-        return _connection(from_wire(answer["Attributes"]))
+        return _connection(from_wire(member(answer, "Attributes", of="DynamoDB")))
 
 
 def _of_the_move(landing: Landing, status: Status, due_at: int) -> Row:
@@ -1028,6 +1033,7 @@ def _row(connection: Connection) -> Row:
         "attempt_id": connection.attempt_id,
         "consent": connection.consent,
         "unsettled": connection.unsettled,
+        "predecessor_resent": connection.predecessor_resent or None,
         "failures": connection.failures,
         "suspect": _suspect_to_row(connection.suspect),
         "rejected": connection.rejected,
@@ -1074,6 +1080,7 @@ def _connection(row: Row) -> Connection:
             attempt_id=row.get("attempt_id"),
             consent=row.get("consent"),
             unsettled=int(row.get("unsettled", 0)),
+            predecessor_resent=bool(row.get("predecessor_resent", False)),
             failures=int(row.get("failures", 0)),
             suspect=_suspect_of_row(row["suspect"]) if "suspect" in row else None,
             rejected=_whole(row, "rejected"),

@@ -1,17 +1,20 @@
 """Escrow: sealed token sets in S3, because the table did not take them in time.
 
-One object a set, under connection and generation; what is inside is sealed already. The next
-attempt that finds its predecessor unsettled looks here before it sends anything.
+One object a set, under connection, generation and attempt, so that no attempt can overwrite what
+another one left; what is inside is sealed already. The next attempt that finds its predecessor
+unsettled looks here before it sends anything.
 """
 
 from __future__ import annotations
 
 import base64
 import json
-from typing import TYPE_CHECKING
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, Any
 
 from botocore.exceptions import BotoCoreError, ClientError
 
+from token_broker.adapters.answers import member
 from token_broker.domain.connection import Landing, Reason, Suspect
 from token_broker.domain.errors import RowUnreadable, UpstreamUnavailable
 from token_broker.domain.token_set import Verdict
@@ -30,11 +33,11 @@ class S3Escrow:
         self._bucket = bucket_name
 
     def put(self, landing: Landing) -> None:
-        """Keep a sealed token set under its connection and generation."""
+        """Keep a sealed token set under its connection, generation and attempt."""
         try:
             self._client.put_object(
                 Bucket=self._bucket,
-                Key=_key(landing.connection_id, landing.generation),
+                Key=_key(landing.connection_id, landing.generation, landing.attempt_id),
                 Body=_to_bytes(landing),
                 ContentType="application/json",
             )
@@ -42,48 +45,53 @@ class S3Escrow:
             raise _unavailable(exc) from None
 
     def find(self, connection_id: str, generation: int) -> Landing | None:
-        """Return the set kept for that generation, if any."""
+        """Return the set kept for that generation: a consent's before a rotation's, the latest."""
+        prefix = _key(connection_id, generation, "")
+        kept = [self._read(item["Key"]) for item in self._list(Prefix=prefix)]
+        found = [landing for landing in kept if landing]
+        if any((one.connection_id, one.generation) != (connection_id, generation) for one in found):
+            raise RowUnreadable(detail="the escrow object is not of this connection")
+        return max(found, key=lambda one: (one.consent is not None, one.issued_at), default=None)
+
+    def _read(self, name: str) -> Landing | None:
         try:
-            answer = self._client.get_object(
-                Bucket=self._bucket, Key=_key(connection_id, generation)
-            )
-            body = answer["Body"].read()
+            answer = self._client.get_object(Bucket=self._bucket, Key=name)
+            body = member(answer, "Body", of="S3").read()
         except (ClientError, BotoCoreError) as exc:
             if isinstance(exc, ClientError) and exc.response["Error"]["Code"] == "NoSuchKey":
                 return None
             raise _unavailable(exc) from None
-        landing = _from_bytes(body)
-        if (landing.connection_id, landing.generation) != (connection_id, generation):
-            raise RowUnreadable(detail="the escrow object is not of this connection")
-        return landing
+        return _from_bytes(body)
 
-    def discard(self, connection_id: str, generation: int) -> None:
-        """Remove a set that has landed."""
+    def discard(self, connection_id: str, generation: int, attempt_id: str) -> None:
+        """Remove the set of one attempt."""
         try:
-            self._client.delete_object(Bucket=self._bucket, Key=_key(connection_id, generation))
+            self._client.delete_object(
+                Bucket=self._bucket, Key=_key(connection_id, generation, attempt_id)
+            )
         except (ClientError, BotoCoreError) as exc:
             raise _unavailable(exc) from None
 
-    def put_before(self, moment: int) -> list[tuple[str, int]]:
-        """List connection and generation of what has been there since before a moment."""
+    def put_before(self, moment: int) -> Iterator[tuple[str, int, str]]:
+        """List connection, generation and attempt of what has been there since before a moment."""
+        for item in self._list():
+            connection_id, _, rest = item["Key"].partition("/")
+            generation, _, attempt_id = rest.partition("/")
+            is_ours = generation.isdecimal() and attempt_id
+            if is_ours and item["LastModified"].timestamp() < moment:
+                yield connection_id, int(generation), attempt_id
+
+    def _list(self, **which: Any) -> Iterator[Any]:
+        pages = self._client.get_paginator("list_objects_v2").paginate(Bucket=self._bucket, **which)
         try:
-            answer = self._client.list_objects_v2(Bucket=self._bucket)
+            for page in pages:
+                yield from page.get("Contents", [])
         except (ClientError, BotoCoreError) as exc:
             raise _unavailable(exc) from None
-        old = [
-            one["Key"].rpartition("/")
-            for one in answer.get("Contents", [])  # the first thousand; more would be an outage
-            if one["LastModified"].timestamp() < moment
-        ]
-        return [
-            (connection_id, int(generation))
-            for connection_id, _, generation in old
-            if generation.isdecimal()  # whatever else lies there is not ours
-        ]
 
 
-def _key(connection_id: str, generation: int) -> str:
-    return f"{connection_id}/{generation}"
+def _key(connection_id: str, generation: int, attempt_id: str) -> str:
+    return f"{connection_id}/{generation}/{attempt_id}"
 
 
 def _to_bytes(landing: Landing) -> bytes:
@@ -100,6 +108,7 @@ def _to_bytes(landing: Landing) -> bytes:
             "verdict": landing.verdict.value,
             "iat": landing.iat,
             "consent": landing.consent,
+            "predecessor_resent": landing.predecessor_resent,
             "suspected": landing.suspect.reason.value if landing.suspect else None,
         }
     ).encode()
@@ -111,7 +120,6 @@ def _from_bytes(body: bytes) -> Landing:
         if kept.pop("schema", SCHEMA) > SCHEMA:
             raise RowUnreadable(detail="a newer version of the broker wrote this: deploy that one")
         suspected = kept.pop("suspected")
-        kept.setdefault("consent", kept["attempt_id"])  # the version before did not tell
         return Landing(
             **kept
             | {

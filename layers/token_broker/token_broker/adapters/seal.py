@@ -21,6 +21,7 @@ from botocore.exceptions import BotoCoreError, ClientError
 from cryptography.exceptions import InvalidTag
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
+from token_broker.adapters.answers import member
 from token_broker.domain.connection import Connection, framed
 from token_broker.domain.errors import (
     BrokerMisconfigured,
@@ -98,7 +99,9 @@ class KmsSeal:
             )
         except (ClientError, BotoCoreError) as exc:
             raise _failure(exc) from None
-        return KmsSealer(answer["Plaintext"], answer["CiphertextBlob"], bound_to)
+        plaintext_key = member(answer, "Plaintext", of="KMS")
+        encrypted_key = member(answer, "CiphertextBlob", of="KMS")
+        return KmsSealer(plaintext_key, encrypted_key, bound_to)
 
     def open(self, connection: Connection) -> TokenSet:
         """Open the set a row holds; raises RowUnreadable if it is not this row's own."""
@@ -107,13 +110,14 @@ class KmsSeal:
             self._environment, connection.id, connection.subject, connection.connector
         )
         try:
-            data_key = self._client.decrypt(
+            answer = self._client.decrypt(
                 KeyId=self._key_arn,
                 CiphertextBlob=encrypted_key,
                 EncryptionContext=bound_to.encryption_context(),
-            )["Plaintext"]
+            )
         except (ClientError, BotoCoreError) as exc:
             raise _failure(exc) from None
+        data_key = member(answer, "Plaintext", of="KMS")
         try:
             plaintext = AESGCM(data_key).decrypt(
                 nonce, ciphertext, bound_to.associated_data(connection.generation)

@@ -95,6 +95,7 @@ class Connection:
     attempt_id: str | None = None  # the attempt whose token set this row holds
     consent: str | None = None  # the exchange its tokens descend from, however often refreshed
     unsettled: int = 0  # attempts started whose outcome is not recorded
+    predecessor_resent: bool = False  # its set came of a refresh token that was sent twice
     failures: int = 0  # attempts in a row that brought no new set
     suspect: Suspect | None = None
     rejected: int | None = None  # the generation whose rejection forced the latest refresh
@@ -149,6 +150,7 @@ class Landing:
     iat: int | None = None  # Akoya's time of the consent
     consent: str | None = None  # the exchange it came of; None: a rotation
     suspect: Suspect | None = None
+    predecessor_resent: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

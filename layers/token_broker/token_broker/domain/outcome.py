@@ -36,7 +36,7 @@ class Outcome(StrEnum):
     CODE_DEAD = "code_dead"  # the authorization code is refused
     CLIENT_AUTH = "client_auth"  # our credentials are refused
     OUR_BUG = "our_bug"  # our request is refused as malformed
-    THROTTLED = "throttled"
+    THROTTLED = "throttled"  # 429, or 503 with Retry-After: nothing was done
     UPSTREAM = "upstream"  # 5xx or a connection cut after the send
     TIMEOUT = "timeout"  # sent, and no answer in time
     UNREACHABLE = "unreachable"  # never sent
@@ -51,7 +51,7 @@ class Reaction(StrEnum):
     ABANDON = "abandon"  # this link attempt has failed; its person starts again
     REOPEN = "reopen"  # nothing was used up: the same redirect may be delivered again
     REPEAT = "repeat"  # same token, same holder, promptly, twice at the most; then back off
-    WAIT = "wait"  # unknown and perhaps still under way: no prompt repeat
+    REPEAT_ONCE = "repeat_once"  # perhaps still under way: as REPEAT, but once; then a minute
     BACK_OFF = "back_off"  # certainly nothing happened: later
     REPORT = "report"  # later, and a human should look at us
     SUSPECT = "suspect"  # the consent may be over, or Akoya wrong: looked at again and again
@@ -84,7 +84,7 @@ REACTIONS: Mapping[tuple[Outcome, Grant], Reaction] = {
     (Outcome.UPSTREAM, _REFRESH): Reaction.REPEAT,
     (Outcome.UPSTREAM, _REVOKE): Reaction.BACK_OFF,
     (Outcome.TIMEOUT, _CODE): Reaction.ABANDON,
-    (Outcome.TIMEOUT, _REFRESH): Reaction.WAIT,
+    (Outcome.TIMEOUT, _REFRESH): Reaction.REPEAT_ONCE,
     (Outcome.TIMEOUT, _REVOKE): Reaction.BACK_OFF,
     (Outcome.UNREACHABLE, _CODE): Reaction.REOPEN,
     (Outcome.UNREACHABLE, _REFRESH): Reaction.BACK_OFF,

@@ -295,16 +295,19 @@ class EscrowedSets(Protocol):
     """
 
     def put(self, landing: Landing) -> None:
-        """Keep a sealed token set under its connection and generation."""
+        """Keep a sealed token set under its connection, generation and attempt."""
 
     def find(self, connection_id: str, generation: int) -> Landing | None:
-        """Return the set kept for that generation, if any."""
+        """Return the set kept for that generation, if any.
 
-    def discard(self, connection_id: str, generation: int) -> None:
-        """Remove a set that has landed."""
+        Of several the one of a new consent, whose tokens replace all others; else the latest.
+        """
 
-    def put_before(self, moment: int) -> list[tuple[str, int]]:
-        """List connection and generation of what has been there since before a moment."""
+    def discard(self, connection_id: str, generation: int, attempt_id: str) -> None:
+        """Remove the set of one attempt."""
+
+    def put_before(self, moment: int) -> Iterator[tuple[str, int, str]]:
+        """List connection, generation and attempt of what has been there since before a moment."""
 
 
 class Sealer(Protocol):

@@ -3,18 +3,23 @@
 from __future__ import annotations
 
 import hashlib
+import math
 from dataclasses import dataclass
 
-# One attempt's times, in seconds. The lease outlives the longest function (90 s) by 5 s, so a
-# process that still holds an answer cannot meet another holder's send.
-LEASE = 95
+# One attempt's times, in seconds. A lease ends CLOCK_SKEW after its holder's function, so a process
+# that still holds an answer cannot meet another holder's send.
+CLOCK_SKEW = 10  # for so much another machine's clock may be ahead
 CONNECT_TIMEOUT = 3
 READ_TIMEOUT = 40  # the bank may be in the path (Akoya: sections on refresh latency)
-REPEAT_READ_TIMEOUT = 25  # of a prompt repeat after an own timeout
-SEND_DEADLINE = CONNECT_TIMEOUT + READ_TIMEOUT  # of one whole exchange: headers and body alike
-PERSIST_BUDGET = 10
-SEND_BUDGET = SEND_DEADLINE + PERSIST_BUDGET  # what must remain before anything is sent
-PROMPT_REPEATS = 2
+REPEAT_READ_TIMEOUT = 25  # of a prompt repeat
+PERSIST_BUDGET = 10  # for the table; after it escrow is enough, if the set is there
+SEND_BUDGET = CONNECT_TIMEOUT + READ_TIMEOUT + PERSIST_BUDGET  # for what is sent once
+REPEAT_BUDGET = CONNECT_TIMEOUT + REPEAT_READ_TIMEOUT + PERSIST_BUDGET
+REFRESH_BUDGET = SEND_BUDGET + CONNECT_TIMEOUT + REPEAT_READ_TIMEOUT  # a send, then one repeat
+PROMPT_REPEATS = 2  # after a reset or a garbled answer; one after an own timeout
+SENDING_WINDOW = 55  # of a run: the schedule fires each 60 s, so first sends of two never overlap
+CANARY_HEARD_WITHIN = 10  # one that hangs for longer does not keep a run's next one waiting
+BRIEFLY = 60  # the lease of a holder that sends nothing
 
 UNSETTLED_DELAY = 60
 BACK_OFF_FIRST = 60
@@ -26,13 +31,13 @@ CANARY_PATIENCE = 75  # how long after that callers still leave the first try to
 EDGE_REMEMBERED = 900  # for so long one connection alone cannot open the breaker again
 
 CONFIRM_WITHIN = 900
-CLOCK_SKEW = 10  # so long before the end nothing is confirmed: another machine may be ahead
 LOGIN_LOOKED_AT = 300  # until an unconfirmed link's login is settled again; the next run is first
 HOLD_BEYOND = 600  # a hold outlasts the link it is for by some attempts to let go of that
 ASKED_LATELY = 3 * 86_400
 ASKED_AT_PRECISION = 86_400
 FORGET_AFTER = 365 * 86_400
 ESCROW_PATIENCE = 3_600  # what lies in escrow for longer, nobody is coming for
+ESCROW_SWEPT_EVERY = 900
 SPREAD_OF_IMPORTS = 3_600
 
 
@@ -40,6 +45,11 @@ def jitter(key: str, width: int) -> int:
     """Return a number below `width` that only depends on `key`, so that a fleet spreads out."""
     digest = hashlib.sha256(key.encode()).digest()
     return int.from_bytes(digest[:8], "big") % width if width > 0 else 0
+
+
+def lease_end(now: int, ends_in: float) -> int:
+    """Return until when a lease lasts whose holder is ended from outside in so many seconds."""
+    return now + math.ceil(ends_in) + CLOCK_SKEW
 
 
 def back_off(connection_id: str, failures: int) -> int:

@@ -13,7 +13,7 @@ import boto3
 from botocore.config import Config
 
 from token_broker.domain.ports import AuthorizationTable, ConnectionTable, Remaining, Sending
-from token_broker.domain.refresh_policy import RefreshPolicy
+from token_broker.domain.refresh_policy import SENDING_WINDOW, RefreshPolicy
 from token_broker.domain.secret_text import SecretText
 from token_broker.runtime import settings
 from token_broker.runtime.observability import record
@@ -26,10 +26,10 @@ if TYPE_CHECKING:
     from token_broker.use_cases.callback import Finishing
     from token_broker.use_cases.schedule import Tending
 
-RUN_SECONDS = 40  # for how long a run of the schedule starts new sends
-
-# A call that hangs must leave time for the next; boto3's own default waits a minute.
+# A call that hangs must leave time for the next; boto3's own default waits a minute. The two
+# tries a new token set is given are as long as TABLE_TRY and ESCROW_TRY in use_cases/persist.py.
 PATIENT = Config(connect_timeout=2, read_timeout=5, retries={"total_max_attempts": 3})
+ONE_TRY_ON_TABLE = Config(connect_timeout=0.7, read_timeout=1.3, retries={"total_max_attempts": 1})
 IMPATIENT = Config(connect_timeout=1, read_timeout=3, retries={"total_max_attempts": 1})
 
 
@@ -129,7 +129,7 @@ def sending(environ: Mapping[str, str] = os.environ) -> Sending:
     session.mount("https://", DeadlineAdapter())
     session.mount("http://", DeadlineAdapter())
     dynamodb = boto3.client("dynamodb", config=PATIENT)
-    impatient = boto3.client("dynamodb", config=IMPATIENT)
+    impatient = boto3.client("dynamodb", config=ONE_TRY_ON_TABLE)
     mode = provider.verification
     strict = mode is IdTokenVerification.STRICT
     keys = SigningKeys(
@@ -200,7 +200,7 @@ def tending(environ: Mapping[str, str] = os.environ) -> tuple[Sending, Tending]:
     rate = settings.rate_limit(environ)
     return sending(environ), Tending(
         rate=rate,
-        limit=rate * RUN_SECONDS,
+        limit=rate * SENDING_WINDOW,
         quarantine=settings.quarantine(environ),
         end_after=settings.end_after(environ),
     )

@@ -25,6 +25,7 @@ from token_broker.domain.errors import (
     ExchangeInProgress,
     IssuerForeign,
     OutcomeTold,
+    OutcomeUnknown,
     RefreshInProgress,
     RequestRejected,
     StaleGeneration,
@@ -43,8 +44,10 @@ from token_broker.domain.ports import (
 )
 from token_broker.domain.refresh_policy import (
     BREAKER_PAUSE,
-    LEASE,
+    BRIEFLY,
     SEND_BUDGET,
+    UNSETTLED_DELAY,
+    lease_end,
 )
 from token_broker.domain.secret_text import SecretText
 from token_broker.domain.token_set import TokenSet, Verdict
@@ -52,14 +55,15 @@ from token_broker.use_cases.authorize import RENEWABLE
 from token_broker.use_cases.code_binding import is_bound, is_foreign, report_unbound
 from token_broker.use_cases.front_channel import note_front_channel_error
 from token_broker.use_cases.login import settle_login
+from token_broker.use_cases.persist import persist
 from token_broker.use_cases.refresh import (
     apply_escrowed,
     claim,
     ensure_sends_allowed,
     judged,
     landing_of,
+    leave_to_escrow,
     newer_secret,
-    persist,
     release,
     trip_breaker,
 )
@@ -160,7 +164,7 @@ def _finish(
     elif row.expires_at <= on.clock() and not _under_way(on, row):
         result = Result(status="failed", connection_id=row.known_as, error="expired")
     else:
-        attempt = Lease(id=on.new_id(), until=on.clock() + LEASE)
+        attempt = Lease(id=on.new_id(), until=lease_end(on.clock(), remaining()))
         result = _Exchange(
             on=on,
             finishing=finishing,
@@ -283,6 +287,7 @@ def _landed_by(
             on,
             connection_id,
             statuses=frozenset({found.status}),
+            ends_in=BRIEFLY,
             generation=found.generation,
             even_resting=True,
         )
@@ -413,7 +418,8 @@ class _Exchange:
         )
 
     def _ensure_time(self) -> None:
-        if self.remaining() < SEND_BUDGET:
+        holds_for = self.attempt.until - self.on.clock()
+        if self.remaining() < SEND_BUDGET or holds_for < SEND_BUDGET:
             raise UpstreamUnavailable(detail="too little time left to send and persist")
 
     def _new_row(self) -> Connection:
@@ -540,7 +546,7 @@ class _Exchange:
         status, due_at = _lands_as(self.on, self.finishing, target, sealed)
         while True:
             try:
-                return persist(
+                landed = persist(
                     self.on,
                     sealed,
                     lease_id=self.attempt.id,
@@ -551,6 +557,12 @@ class _Exchange:
             except StaleGeneration:
                 target = self.on.connections.look(target.id)
                 sealed = landing(target)
+                continue
+            if landed:
+                return landed
+            leave_to_escrow(self.on, target)
+            wait = UNSETTLED_DELAY  # the next run lands it
+            raise OutcomeUnknown(detail="the token set is in escrow", retry_after=wait)
 
     def _tidy(self, prepared: _Prepared, target: Connection) -> None:
         """Take back what the set did not land in: the unused row, or the old one's lease."""

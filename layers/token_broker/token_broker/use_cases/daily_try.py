@@ -10,6 +10,7 @@ from token_broker.domain.connection import Connection, Status
 from token_broker.domain.ports import Remaining, Sending
 from token_broker.domain.suspicion import ENDED_BY_REFUSAL, next_try
 from token_broker.use_cases.login import owner_of
+from token_broker.use_cases.pace import Turns
 from token_broker.use_cases.refresh import escrowed_successor, refresh_held
 from token_broker.use_cases.refusal import GrantRefused
 
@@ -23,14 +24,16 @@ def may_be_tried(on: Sending, held: Connection) -> bool:
     return owner is None or owner.id == held.id
 
 
-def try_again(on: Sending, held: Connection, remaining: Remaining) -> Connection | None:
+def try_again(
+    on: Sending, held: Connection, remaining: Remaining, turns: Turns
+) -> Connection | None:
     """Refresh an ended connection claimed by us; return it if it is ACTIVE again.
 
     A set in escrow lands in place of a send. Raises as `refresh_held`.
     """
     try:
         back = escrowed_successor(on, held, status=Status.ACTIVE) or refresh_held(
-            on, held, remaining, status=Status.ACTIVE
+            on, held, remaining, turns=turns, status=Status.ACTIVE
         )
     except GrantRefused:
         now = on.clock()

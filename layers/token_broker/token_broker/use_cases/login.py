@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from token_broker.domain.connection import Connection, Landing, Owner, Status
 from token_broker.domain.ports import Sending
-from token_broker.domain.refresh_policy import HOLD_BEYOND
+from token_broker.domain.refresh_policy import BRIEFLY, HOLD_BEYOND
 from token_broker.domain.token_set import Verdict
 from token_broker.use_cases.refresh import claim, escrowed_successor
 
@@ -78,6 +78,7 @@ def hand_over(on: Sending, held: Connection, heir: Connection) -> None:
         on,
         heir.id,
         statuses=frozenset({heir.status}),
+        ends_in=BRIEFLY,
         generation=heir.generation,
         even_resting=True,
     )

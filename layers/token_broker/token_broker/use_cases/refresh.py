@@ -22,7 +22,6 @@ from token_broker.domain.errors import (
     OutcomeUnknown,
     Reported,
     RowUnreadable,
-    StaleGeneration,
     TokenBrokerError,
     UpstreamUnavailable,
 )
@@ -31,19 +30,23 @@ from token_broker.domain.ports import ClientCredentials, Remaining, Sealer, Send
 from token_broker.domain.refresh_policy import (
     BREAKER_PAUSE,
     CANARY_PATIENCE,
-    LEASE,
     PROMPT_REPEATS,
+    READ_TIMEOUT,
+    REFRESH_BUDGET,
+    REPEAT_BUDGET,
+    REPEAT_READ_TIMEOUT,
     SEND_BUDGET,
     UNSETTLED_DELAY,
     back_off,
+    lease_end,
 )
 from token_broker.domain.suspicion import next_try, unanswered
 from token_broker.domain.token_set import Claims, TokenSet, Verdict, lifetime
+from token_broker.use_cases.pace import AT_ONCE, Turns
+from token_broker.use_cases.persist import discard, persist
 from token_broker.use_cases.refusal import GrantRefused, note_rotation, record_suspicion, refused
 
-LONGEST_WRITE = 4  # seconds one try may take, as the impatient clients of bootstrap are set
-ESCROW_RESERVE = LONGEST_WRITE  # kept back from the table's tries for the second durable place
-PERSIST_PAUSE = 0.2
+REPEATS = {Reaction.REPEAT: PROMPT_REPEATS, Reaction.REPEAT_ONCE: 1}
 CONSENTED = {  # what the set of a new consent makes of a row whose own process is gone
     Status.LINKING: Status.PENDING_CONFIRMATION,
     Status.REAUTH_REQUIRED: Status.ACTIVE,
@@ -67,13 +70,24 @@ def ensure_fresh(
         on,
         connection_id,
         statuses=frozenset({Status.ACTIVE}),
+        ends_in=remaining(),
         generation=generation,
         rejected=rejected,
     )
     try:
         return escrowed_successor(on, held) or refresh_held(on, held, remaining)
+    except SetEscrowed as kept:
+        return kept.connection
     except GrantRefused as refused:
         raise record_suspicion(on, refused) from None  # only the schedule ends a connection
+
+
+class SetEscrowed(UpstreamUnavailable):
+    """A new set is durable in escrow alone; `connection` is the row as it will be."""
+
+    def __init__(self, connection: Connection) -> None:
+        self.connection = connection
+        super().__init__(detail="the token set is in escrow")
 
 
 def ensure_sends_allowed(on: Sending) -> None:
@@ -114,18 +128,22 @@ def claim(
     connection_id: str,
     *,
     statuses: frozenset[Status],
+    ends_in: float,
     generation: int | None = None,
     rejected: bool = False,
     even_resting: bool = False,
 ) -> Connection:
-    """Take the lease of a row that is due, or that still holds the generation given."""
+    """Claim a row that is due, or that still holds the generation given.
+
+    `ends_in`: the seconds after which its holder is ended from outside.
+    """
     now = on.clock()
-    lease = Lease(id=on.new_id(), until=now + LEASE)
+    lease = Lease(id=on.new_id(), until=lease_end(now, ends_in))
     return on.connections.claim(
         connection_id,
         lease=lease,
         now=now,
-        due_at=lease.until + back_off(connection_id, 0),  # should nobody settle it
+        due_at=lease.until,  # should nobody settle it
         statuses=statuses,
         generation=generation,
         rejected=rejected,
@@ -143,15 +161,21 @@ class _Ready:
 
 
 def refresh_held(
-    on: Sending, held: Connection, remaining: Remaining, *, status: Status = Status.ACTIVE
+    on: Sending,
+    held: Connection,
+    remaining: Remaining,
+    *,
+    turns: Turns = AT_ONCE,
+    status: Status = Status.ACTIVE,
 ) -> Connection:
     """Refresh a connection claimed by us that has nothing in escrow, and make it `status`.
 
-    Raises as `ensure_fresh`, but GrantRefused, with the lease still held, where Akoya refuses.
+    Raises as `ensure_fresh`, SetEscrowed, and GrantRefused, with the lease still held, where Akoya
+    refuses.
     """
-    ready = _pre_flight(on, held, remaining)
+    ready = _pre_flight(on, held, remaining, turns)
     sent_at = on.clock()
-    answer, ambiguous = _send(on, held, ready, remaining)
+    answer, ambiguous = _send(on, held, ready, remaining, turns)
     reaction = REACTIONS[answer.outcome, Grant.REFRESH_TOKEN]
     if reaction is Reaction.LAND:
         tokens = _issued(on, held, ready, answer)
@@ -167,6 +191,7 @@ def refresh_held(
             sealer=ready.sealer,
             login=held.login,
             iat=held.iat,
+            predecessor_resent=_is_resent(held, answer, ambiguous=ambiguous),
         )
         if answer.id_token is None and tokens.id_token is not None:
             landing = _with_living_bearer(landing, held)
@@ -178,6 +203,8 @@ def refresh_held(
             due_at=_due_after(on, replace(held, status=status), landing),
             remaining=remaining,
         )
+        if landed is None:
+            raise SetEscrowed(_escrowed(on, held, landing, tokens))
         if answer.refresh_token is not None:
             note_rotation(on, landed)
         if held.degraded and held.suspected:
@@ -186,6 +213,45 @@ def refresh_held(
     if reaction is Reaction.SUSPECT:
         raise refused(on, held, answer, ambiguous=ambiguous, sent_at=sent_at)
     raise _set_back(on, held, answer, reaction, ambiguous=ambiguous)
+
+
+def _is_resent(held: Connection, answer: Answer, *, ambiguous: bool) -> bool:
+    """Return whether the refresh token behind the set of an answer may have been used before."""
+    kept = answer.refresh_token is None and held.predecessor_resent
+    return ambiguous or held.unsettled > 1 or kept
+
+
+def _escrowed(on: Sending, held: Connection, landing: Landing, tokens: TokenSet) -> Connection:
+    """Make the row due now, its attempt unsettled; return it as it is once its set has landed."""
+    leave_to_escrow(on, held)
+    verdict = landing.verdict
+    if verdict is Verdict.UNVERIFIED:
+        verdict = on.id_tokens.verify(tokens.id_token, nonce=None)
+    return replace(
+        held,
+        generation=landing.generation,
+        sealed=landing.sealed,
+        login=landing.login,
+        issued_at=landing.issued_at,
+        expires_at=landing.expires_at,
+        verdict=verdict,
+        attempt_id=landing.attempt_id,
+        lease=None,
+    )
+
+
+def leave_to_escrow(on: Sending, held: Connection) -> None:
+    """End the lease of a row whose new set is in escrow: who claims it next looks there first."""
+    now = on.clock()
+    with suppress(TokenBrokerError):  # the table is away, most likely; its lease ends by itself
+        on.connections.settle(
+            held,
+            due_at=now,
+            settled=False,
+            failures=held.failures,
+            event="token_set_escrowed",
+            now=now,
+        )
 
 
 def escrowed_successor(
@@ -202,7 +268,7 @@ def escrowed_successor(
     try:
         landing = on.escrow.find(held.id, held.generation + 1)
         if landing and held.status is Status.SUPERSEDED and not landing.consent:
-            on.escrow.discard(held.id, landing.generation)
+            on.escrow.discard(held.id, landing.generation, landing.attempt_id)
             landing = None
     except TokenBrokerError:
         release(on, held, event="refresh_deferred")
@@ -224,13 +290,12 @@ def apply_escrowed(
 ) -> Connection:
     """Land a set from escrow, then remove it there; one that stays behind is swept later."""
     landed = on.connections.land(landing, lease_id=lease_id, status=status, due_at=due_at)
-    with suppress(UpstreamUnavailable):
-        on.escrow.discard(landing.connection_id, landing.generation)
+    discard(on, landing)
     on.record("escrow_applied", connection_id=landed.id, generation=landing.generation)
     return landed
 
 
-def _pre_flight(on: Sending, held: Connection, remaining: Remaining) -> _Ready:
+def _pre_flight(on: Sending, held: Connection, remaining: Remaining, turns: Turns) -> _Ready:
     """Do everything that can fail without Akoya; a failure releases the lease and costs nothing."""
     try:
         ready = _Ready(
@@ -239,41 +304,56 @@ def _pre_flight(on: Sending, held: Connection, remaining: Remaining) -> _Ready:
             credentials=on.client_secret.read(),
         )
         on.id_tokens.prepare()
-        if remaining() < SEND_BUDGET:
-            raise UpstreamUnavailable(detail="too little time left to send and persist")
-    except RowUnreadable:
-        release(on, held, event="row_unreadable")
-        raise
-    except TokenBrokerError:
-        release(on, held, event="refresh_deferred")
+        turns.first(held.id)
+        _ensure_time(on, held, remaining)
+    except Exception as exc:
+        event = "row_unreadable" if isinstance(exc, RowUnreadable) else "refresh_deferred"
+        with suppress(TokenBrokerError):  # the lease ends by itself
+            release(on, held, event=event)
         raise
     return ready
 
 
+def _ensure_time(on: Sending, held: Connection, remaining: Remaining) -> None:
+    if not _has_time(on, held, remaining, REFRESH_BUDGET):
+        raise UpstreamUnavailable(detail="too little time left to send and persist")
+
+
 def _send(
-    on: Sending, held: Connection, ready: _Ready, remaining: Remaining
+    on: Sending, held: Connection, ready: _Ready, remaining: Remaining, turns: Turns
 ) -> tuple[Answer, bool]:
     """Send the refresh token; tell too whether an unanswered send came before the last answer.
 
     The same holder may repeat the same token: if Akoya never saw it nothing is lost, and if its
-    answer was lost a repeat is the only thing that may still save the connection.
+    answer was lost a repeat is the only thing that may still save the connection. Each send has a
+    budget of its own.
     """
-    credentials, repeats, ambiguous = ready.credentials, 0, False
+    credentials, read_timeout, repeats = ready.credentials, READ_TIMEOUT, 0
     while True:
-        answer = on.token_endpoint.refresh(ready.tokens.refresh_token, credentials=credentials)
+        answer = on.token_endpoint.refresh(
+            ready.tokens.refresh_token, credentials=credentials, read_timeout=read_timeout
+        )
         reaction = REACTIONS[answer.outcome, Grant.REFRESH_TOKEN]
-        if remaining() < SEND_BUDGET or not _still_leased(on, held):
-            return answer, ambiguous
-        if reaction is Reaction.REPEAT and repeats < PROMPT_REPEATS:
-            repeats, ambiguous = repeats + 1, True
+        last = answer, repeats > 0
+        if repeats < REPEATS.get(reaction, 0) and turns.may_repeat(held.id):
+            read_timeout, budget = REPEAT_READ_TIMEOUT, REPEAT_BUDGET
         elif reaction is Reaction.REREAD_SECRET and (newer := newer_secret(on, credentials)):
-            credentials = newer
+            credentials, budget = newer, SEND_BUDGET
         else:
-            return answer, ambiguous
+            return last
+        turns.again()
+        if not _has_time(on, held, remaining, budget):
+            return last
+        repeats += reaction is not Reaction.REREAD_SECRET
 
 
-def _still_leased(on: Sending, held: Connection) -> bool:
-    return held.lease is not None and held.lease.until - on.clock() >= SEND_BUDGET
+def _has_time(on: Sending, held: Connection, remaining: Remaining, budget: int) -> bool:
+    """Return whether the process lives and the lease holds for a send with this budget."""
+    return remaining() >= budget and _still_leased(on, held, budget)
+
+
+def _still_leased(on: Sending, held: Connection, budget: int) -> bool:
+    return held.lease is not None and held.lease.until - on.clock() >= budget
 
 
 def newer_secret(on: Sending, refused: ClientCredentials) -> ClientCredentials | None:
@@ -329,6 +409,7 @@ def landing_of(
     iat: int | None = None,
     consent: str | None = None,
     nonce: str | None = None,
+    predecessor_resent: bool = False,
 ) -> Landing:
     """Seal a token set for its row; `login` and `iat` are those of the consent, if it is known.
 
@@ -358,6 +439,7 @@ def landing_of(
         )
         if changed
         else None,
+        predecessor_resent=predecessor_resent,
     )
 
 
@@ -382,55 +464,6 @@ def _due_after(on: Sending, held: Connection, landing: Landing) -> int:
         expires_at=landing.expires_at,
         asked_at=held.asked_at or held.linked_at,
     )
-
-
-def persist(
-    on: Sending,
-    landing: Landing,
-    *,
-    lease_id: str,
-    status: Status,
-    due_at: int,
-    remaining: Remaining,
-) -> Connection:
-    """Make a token set durable: in the row, or in escrow if the row does not take it in time.
-
-    Raises StaleGeneration (a newer set stands), OutcomeUnknown (it is in escrow, or lost).
-    """
-    while True:
-        try:
-            return on.connections.land(landing, lease_id=lease_id, status=status, due_at=due_at)
-        except StaleGeneration:
-            raise
-        except Exception as exc:  # noqa: BLE001 - whatever it is, the only copy is in our hands
-            detail = exc.detail if isinstance(exc, TokenBrokerError) else type(exc).__name__
-            on.record("persist_retried", connection_id=landing.connection_id, detail=detail)
-            passing = isinstance(exc, UpstreamUnavailable)  # a missing permission will not mend
-            if not passing or remaining() <= ESCROW_RESERVE + LONGEST_WRITE + PERSIST_PAUSE:
-                break
-            on.pause(PERSIST_PAUSE)
-    _put_into_escrow(on, landing, remaining)
-    raise OutcomeUnknown(detail="the token set is in escrow", retry_after=LEASE)
-
-
-def _put_into_escrow(on: Sending, landing: Landing, remaining: Remaining) -> None:
-    """Keep the set in the second durable place; raises OutcomeUnknown if that does not take it."""
-    while True:
-        try:
-            on.escrow.put(landing)
-        except Exception as exc:
-            if remaining() > LONGEST_WRITE + PERSIST_PAUSE:
-                on.pause(PERSIST_PAUSE)
-                continue
-            on.record(
-                "token_persist_failed",
-                connection_id=landing.connection_id,
-                attempt_id=landing.attempt_id,
-                generation=landing.generation,
-            )
-            raise OutcomeUnknown(detail="neither table nor escrow took the token set") from exc
-        on.record("escrow_used", connection_id=landing.connection_id, generation=landing.generation)
-        return
 
 
 def _verify(on: Sending, landed: Connection, tokens: TokenSet) -> Connection:
@@ -484,7 +517,7 @@ def _set_back(
         case Reaction.REPEAT:
             event, settled = "refresh_unanswered", False
             error = OutcomeUnknown(detail=answer.detail, retry_after=wait)
-        case Reaction.WAIT:
+        case Reaction.REPEAT_ONCE:
             event, settled, wait = "refresh_unanswered", False, max(wait, UNSETTLED_DELAY)
             error = OutcomeUnknown(detail=answer.detail, retry_after=wait)
         case Reaction.REPORT:

@@ -34,7 +34,7 @@ def refused(
     suspect = suspicion.refused(
         held.suspected,
         generation=held.generation,
-        lost=ambiguous or held.unsettled > 1,
+        lost=ambiguous or held.unsettled > 1 or held.predecessor_resent,
         now=on.clock(),
     )
     return GrantRefused(held, suspect, sent_at=sent_at, answer=answer)

@@ -23,20 +23,23 @@ from token_broker.domain.refresh_policy import (
 )
 from token_broker.domain.secret_text import SecretText
 from token_broker.domain.suspicion import LOOKS_AFTER
+from token_broker.use_cases.pace import AT_ONCE, Turns
 from token_broker.use_cases.refresh import newer_secret, release, trip_breaker
 
 REVOKED = "revoked"
 UNPROVEN = "revoke_unproven"
 
 
-def revoke(on: Sending, held: Connection, *, quarantine: int, remaining: Remaining) -> str | None:
+def revoke(
+    on: Sending, held: Connection, *, quarantine: int, remaining: Remaining, turns: Turns = AT_ONCE
+) -> str | None:
     """Return REVOKED or UNPROVEN once the consent counts as over; None if Akoya refuses so far.
 
     `quarantine` is for how many seconds since `keep_until` a proof is waited for. Raises
     TokenBrokerError, with the row postponed, where nothing was sent or nothing was answered.
     """
     try:
-        refresh_token, credentials = _pre_flight(on, held, remaining)
+        refresh_token, credentials = _pre_flight(on, held, remaining, turns)
     except RowUnreadable as exc:
         if _is_over(on, held, quarantine):
             return _unproven(on, held, detail=exc.detail)
@@ -45,7 +48,7 @@ def revoke(on: Sending, held: Connection, *, quarantine: int, remaining: Remaini
     except TokenBrokerError:
         release(on, held, event="revoke_deferred")
         raise
-    answer = _send(on, refresh_token, credentials, remaining)
+    answer = _send(on, refresh_token, credentials, remaining, turns)
     match REACTIONS[answer.outcome, Grant.REVOKE]:
         case Reaction.ERASE:
             return REVOKED
@@ -65,22 +68,28 @@ def revoke(on: Sending, held: Connection, *, quarantine: int, remaining: Remaini
 
 
 def _pre_flight(
-    on: Sending, held: Connection, remaining: Remaining
+    on: Sending, held: Connection, remaining: Remaining, turns: Turns
 ) -> tuple[SecretText, ClientCredentials]:
     refresh_token = on.seal.open(held).refresh_token
     credentials = on.client_secret.read()
+    turns.first(held.id)
     if remaining() < SEND_BUDGET:
         raise UpstreamUnavailable(detail="too little time left to revoke")
     return refresh_token, credentials
 
 
 def _send(
-    on: Sending, refresh_token: SecretText, credentials: ClientCredentials, remaining: Remaining
+    on: Sending,
+    refresh_token: SecretText,
+    credentials: ClientCredentials,
+    remaining: Remaining,
+    turns: Turns,
 ) -> Answer:
     """Send, and once more if the secret that was refused is not the one of today."""
     answer = on.token_endpoint.revoke(refresh_token, credentials=credentials)
     is_refused = REACTIONS[answer.outcome, Grant.REVOKE] is Reaction.REREAD_SECRET
     if is_refused and remaining() >= SEND_BUDGET and (newer := newer_secret(on, credentials)):
+        turns.again()
         return on.token_endpoint.revoke(refresh_token, credentials=newer)
     return answer
 

@@ -22,17 +22,22 @@ from token_broker.domain.errors import (
 )
 from token_broker.domain.ports import Remaining, Sending
 from token_broker.domain.refresh_policy import (
-    ESCROW_PATIENCE,
+    CANARY_HEARD_WITHIN,
+    ESCROW_SWEPT_EVERY,
     FORGET_AFTER,
     LOGIN_LOOKED_AT,
-    SEND_BUDGET,
+    REFRESH_BUDGET,
+    SENDING_WINDOW,
     back_off,
 )
 from token_broker.use_cases.daily_try import may_be_tried, try_again
+from token_broker.use_cases.escrow import sweep
 from token_broker.use_cases.login import hand_over, other_owner, settle_login
 from token_broker.use_cases.measure import measure_expired, measure_failed
+from token_broker.use_cases.pace import AT_ONCE, Pace, Turns
 from token_broker.use_cases.refresh import (
     EdgeMet,
+    SetEscrowed,
     claim,
     ensure_home,
     escrowed_successor,
@@ -44,6 +49,7 @@ from token_broker.use_cases.revoke import REVOKED, revoke
 TENDED = frozenset(Status) - {Status.REVOKED}
 MOST_ODD = 3  # so many met something else than Akoya, and nobody met Akoya: not this minute
 END_POSTPONED = 900  # where the same login is being linked again
+RUN_EVERY = 60
 WRAP_UP = 5  # seconds kept back for the end of the run
 NOT_OURS_TO_END = frozenset({Reason.EXPORTED, Reason.SUPERSEDED})  # another needs that consent
 SURE_SIGNS = frozenset({Reason.LOGIN_CHANGED})  # no second send needed
@@ -61,6 +67,12 @@ class Run:
     deferred: list[str] = field(default_factory=list)  # of these, those no row is to blame for
     odd: list[str] = field(default_factory=list)  # of these, those that met something else
     stopped: bool = False
+    closes: float = 0  # with so many seconds left nothing is begun any more
+    turns: Turns = AT_ONCE
+
+    def is_open(self, remaining: Remaining) -> bool:
+        """Return whether another connection may be begun with."""
+        return not self.stopped and remaining() >= self.closes
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -87,20 +99,23 @@ def tend_due(on: Sending, tending: Tending, *, workers: Executor, remaining: Rem
     if paused_until is not None and paused_until > now:
         on.record("run_completed")
         return run
+    run.turns = Pace(tending.rate, pause=on.pause, has_answered=lambda: bool(run.answered))
+    run.closes = max(remaining() - SENDING_WINDOW, REFRESH_BUDGET + WRAP_UP)
     for connection_id, _ in due:
-        if run.stopped or remaining() < SEND_BUDGET + WRAP_UP:
+        if not run.is_open(remaining):
             break
         future = workers.submit(_tend, on, tending, run, connection_id, remaining)
         if not run.answered:
-            future.result()
-        on.pause(1 / tending.rate)
+            with suppress(TimeoutError):  # a bank that hangs must not cost the others their run
+                future.result(timeout=CANARY_HEARD_WITHIN)
     workers.shutdown(wait=True)
     if run.deferred and not run.answered and not run.stopped:
         on.record("nothing_answered", value=len(run.deferred))
     if paused_until is not None and run.answered and not run.stopped:
         on.control.close_breaker()
         on.record("breaker_closed")
-    _sweep_escrow(on)
+    if now % ESCROW_SWEPT_EVERY < RUN_EVERY:
+        sweep(on)
     measure_failed(on, failed=run.failed, tended=run.tended)
     on.record("run_completed")
     return run
@@ -110,10 +125,10 @@ def _tend(
     on: Sending, tending: Tending, run: Run, connection_id: str, remaining: Remaining
 ) -> None:
     """Tend one connection; whatever happens to it, those behind it get their turn."""
-    if run.stopped or remaining() < SEND_BUDGET:
+    if not run.is_open(remaining):
         return
     try:
-        held = claim(on, connection_id, statuses=TENDED)
+        held = claim(on, connection_id, statuses=TENDED, ends_in=remaining())
         run.tended.append(connection_id)
         if found := escrowed_successor(on, held):
             settle_login(on, found)  # a set that comes late is due now: the next run goes on
@@ -121,6 +136,8 @@ def _tend(
             _TASKS[held.status](on, tending, run, held, remaining)
     except (RefreshInProgress, StaleGeneration, ConnectionNotFound):
         pass  # somebody else was here first
+    except SetEscrowed:
+        run.answered.append(connection_id)
     except RowUnreadable as exc:
         run.failed.append(connection_id)
         on.record("row_unreadable", connection_id=connection_id, detail=exc.detail)
@@ -159,7 +176,7 @@ def _refresh(
         _end(on, tending, run, held, suspect.reason)
         return
     try:
-        landed = refresh_held(on, held, remaining)
+        landed = refresh_held(on, held, remaining, turns=run.turns)
     except GrantRefused as refused:
         run.answered.append(held.id)
         is_over = end_or_suspect(
@@ -234,7 +251,7 @@ def _ended_at_akoya(
     if heir := other_owner(on, held):
         hand_over(on, held, heir)
         return REVOKED
-    ended_as = revoke(on, held, quarantine=tending.quarantine, remaining=remaining)
+    ended_as = revoke(on, held, quarantine=tending.quarantine, remaining=remaining, turns=run.turns)
     if ended_as in (REVOKED, None):
         run.answered.append(held.id)
     return ended_as
@@ -251,7 +268,7 @@ def _forget(
         on.record("token_set_erased", connection_id=held.id)
     elif (held.keep_until or 0) > now:
         if may_be_tried(on, held):
-            back = try_again(on, held, remaining)
+            back = try_again(on, held, remaining, run.turns)
             run.answered.append(held.id)
             if back:
                 settle_login(on, back)
@@ -281,27 +298,3 @@ _TASKS: dict[Status, Callable[[Sending, Tending, Run, Connection, Remaining], No
     Status.SUPERSEDED: _forget,
     Status.REVOKE_PENDING: _revoke,
 }
-
-
-def _sweep_escrow(on: Sending) -> None:
-    """Remove from escrow what has landed, and report what nobody has come for in an hour."""
-    try:
-        for connection_id, generation in on.escrow.put_before(on.clock() - ESCROW_PATIENCE):
-            if _is_done_with(on, connection_id, generation):
-                on.escrow.discard(connection_id, generation)
-            else:
-                on.record("escrow_stranded", connection_id=connection_id, generation=generation)
-    except TokenBrokerError as exc:
-        on.record("escrow_unswept", detail=exc.detail)
-
-
-def _is_done_with(on: Sending, connection_id: str, generation: int) -> bool:
-    """Tell whether a set has landed, or is a rotation of what another link has superseded."""
-    try:
-        row = on.connections.look(connection_id)
-    except ConnectionNotFound:
-        return False
-    if row.generation >= generation:
-        return True
-    kept = on.escrow.find(connection_id, generation)
-    return row.status is Status.SUPERSEDED and (kept is None or kept.consent is None)

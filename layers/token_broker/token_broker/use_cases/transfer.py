@@ -12,7 +12,7 @@ from token_broker.domain.connection import Connection, Reason, Status
 from token_broker.domain.errors import RequestRejected, StaleGeneration
 from token_broker.domain.names import ensure_named
 from token_broker.domain.ports import Sending
-from token_broker.domain.refresh_policy import SPREAD_OF_IMPORTS, jitter
+from token_broker.domain.refresh_policy import BRIEFLY, SPREAD_OF_IMPORTS, jitter
 from token_broker.domain.secret_text import SecretText
 from token_broker.domain.token_set import TokenSet, lifetime
 from token_broker.use_cases.refresh import (
@@ -117,6 +117,7 @@ def take_out(on: Sending, connection_id: str, *, quarantine: int) -> tuple[Conne
         on,
         connection_id,
         statuses=frozenset({Status.ACTIVE}),
+        ends_in=BRIEFLY,
         generation=seen.generation,
         even_resting=True,
     )

@@ -1,0 +1,41 @@
+"""Sweep escrow: remove what has landed or can land nowhere, report what nobody has come for."""
+
+from __future__ import annotations
+
+from token_broker.domain.connection import Status
+from token_broker.domain.errors import ConnectionNotFound, TokenBrokerError
+from token_broker.domain.ports import Sending
+from token_broker.domain.refresh_policy import ESCROW_PATIENCE
+
+
+def sweep(on: Sending) -> None:
+    """Look at every set that has been in escrow for ESCROW_PATIENCE seconds."""
+    try:
+        for kept in on.escrow.put_before(on.clock() - ESCROW_PATIENCE):
+            _look_at(on, *kept)
+    except TokenBrokerError as exc:
+        on.record("escrow_unswept", detail=exc.detail)
+
+
+def _look_at(on: Sending, connection_id: str, generation: int, attempt_id: str) -> None:
+    try:
+        row = on.connections.look(connection_id)
+    except ConnectionNotFound:  # no row will ever take it: rows are added before anything is sent
+        _report(on, connection_id, generation, detail="its row is gone; removed")
+        on.escrow.discard(connection_id, generation, attempt_id)
+        return
+    if row.generation >= generation:
+        is_needed = False
+    elif row.status is Status.SUPERSEDED:  # of it a new consent alone is worth keeping
+        found = on.escrow.find(connection_id, generation)
+        is_needed = found is not None and found.consent is not None
+    else:
+        is_needed = True
+    if is_needed:
+        _report(on, connection_id, generation, detail="its row has not taken it")
+    else:
+        on.escrow.discard(connection_id, generation, attempt_id)
+
+
+def _report(on: Sending, connection_id: str, generation: int, *, detail: str) -> None:
+    on.record("escrow_stranded", connection_id=connection_id, generation=generation, detail=detail)
