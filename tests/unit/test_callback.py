@@ -28,6 +28,7 @@ from token_broker.domain.errors import (
 )
 from token_broker.domain.refresh_policy import SEND_BUDGET
 from token_broker.domain.secret_text import SecretText
+from token_broker.runtime.observability import ALARMING
 from token_broker.use_cases import authorize
 
 
@@ -400,6 +401,8 @@ def test_a_foreign_nonce_is_an_injected_code_and_connects_nobody(
 
     assert went.result.status == "failed"
     assert nobody_is_connected(world)
+    assert len(world.recorded("id_token_nonce_foreign")) == (0 if send_pkce else 1)
+    assert not {name for name, _ in world.events} & ALARMING  # two sessions of one's own do it
 
 
 @pytest.mark.parametrize("send_pkce", [True, False])
@@ -523,9 +526,11 @@ def test_an_unbound_set_goes_to_the_connection_that_has_the_login(dialect: str) 
     world.clock.advance(5)
 
     went = without_nonce(world).link("eve")
-    world.pass_minutes(2)
+    world.run_schedule()
 
     assert went.result.error == "code_unbound"
+    assert world.hand_out(connection.id).generation == 2  # at once: it is that login's bearer
+    world.pass_minutes(2)
     assert [row.id for row in world.active()] == [connection.id]
     assert world.is_alive(world.row(connection.id))
     assert world.hand_out(connection.id).generation >= 2

@@ -26,7 +26,8 @@ def signed(world: World, **claims: Any) -> SecretText:
 
 def id_tokens(world: World, *, strict: bool = True) -> OpenIdTokens:
     session = requests.Session()
-    session.mount("http://", world.http)
+    for scheme in ("http://", "https://"):
+        session.mount(scheme, world.http)
 
     def record(event: str, *, value: int = 1, **fields: Any) -> None:
         world.events.append((event, fields | {"value": value}))

@@ -175,7 +175,7 @@ def _finish(
             remaining=remaining,
         ).result(response.code)
     stands = authorizations.finish(row.id, result=result, finished_by=opened_by)
-    with suppress(UpstreamUnavailable):  # it counts until it expires
+    with suppress(TokenBrokerError):  # it counts until it expires
         authorizations.vacate(row)
     return _told(replace(row, finished_by=opened_by), stands, opened_by, cookie_name, cookie)
 
