@@ -35,7 +35,7 @@ class BrokerClient:
 
     @classmethod
     def of_stack(cls, stack: Mapping[str, Any]) -> BrokerClient:
-        """Return the client of a local stack, with the rights of its caller policy."""
+        """Return the client of a local stack, with the rights of its callers' policies."""
         key = json.loads(Path(stack["backend_credentials_file"]).read_text())
         credentials = Credentials(key["aws_access_key_id"], key["aws_secret_access_key"])
         return cls(stack["api_url"], stack["region"], credentials)
@@ -53,26 +53,34 @@ class BrokerClient:
         """List a subject's connections."""
         return self._call("GET", f"/connections?{urlencode({'subject': subject})}")
 
-    def show(self, connection_id: str) -> Answer:
-        """Show one connection."""
-        return self._call("GET", f"/connections/{quote(connection_id, safe='')}")
+    def show(self, connection_id: str, *, subject: str | None = None) -> Answer:
+        """Show one connection; 404 if it is not `subject`'s."""
+        return self._call("GET", _path(connection_id, subject))
 
     def confirm(self, connection_id: str, *, subject: str, confirmation: str) -> Answer:
         """Say that the person who came back is the subject who left."""
         body = {"subject": subject, "confirmation": confirmation}
-        return self._call("POST", f"/connections/{quote(connection_id, safe='')}/confirm", body)
+        return self._call("POST", f"{_path(connection_id)}/confirm", body)
 
     def token(
-        self, connection_id: str, *, min_validity: int | None = None, rejected: int | None = None
+        self,
+        connection_id: str,
+        *,
+        subject: str | None = None,
+        min_validity: int | None = None,
+        rejected: int | None = None,
     ) -> Answer:
-        """Ask for the bearer; `rejected` is the generation the data API has refused."""
-        wishes = {"min_validity": min_validity, "rejected": rejected}
-        body = {name: value for name, value in wishes.items() if value is not None}
-        return self._call("POST", f"/connections/{quote(connection_id, safe='')}/token", body)
+        """Ask for the bearer; `rejected` is the generation the data API has refused.
 
-    def disconnect(self, connection_id: str) -> Answer:
+        Name the subject you act for: another's connection is answered 404.
+        """
+        wishes = {"subject": subject, "min_validity": min_validity, "rejected": rejected}
+        body = {name: value for name, value in wishes.items() if value is not None}
+        return self._call("POST", f"{_path(connection_id)}/token", body)
+
+    def disconnect(self, connection_id: str, *, subject: str | None = None) -> Answer:
         """End a connection; it is revoked at Akoya by the next run of the schedule."""
-        return self._call("DELETE", f"/connections/{quote(connection_id, safe='')}")
+        return self._call("DELETE", _path(connection_id, subject))
 
     def _call(self, method: str, path: str, body: Mapping[str, Any] | None = None) -> Answer:
         request = AWSRequest(
@@ -92,3 +100,8 @@ class BrokerClient:
         content = response.json() if response.content else {}
         wait = response.headers.get("Retry-After")
         return Answer(response.status_code, content, int(wait) if wait else None)
+
+
+def _path(connection_id: str, subject: str | None = None) -> str:
+    path = f"/connections/{quote(connection_id, safe='')}"
+    return path if subject is None else f"{path}?{urlencode({'subject': subject})}"

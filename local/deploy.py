@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import json
 import zipfile
+from collections.abc import Collection
 from pathlib import Path
 from typing import Any
 
@@ -131,11 +132,12 @@ def put_client_secret(
     )
 
 
-def create_user(name: str, policy_arn: str, port: int) -> dict[str, str]:
-    """Create a user who may do what one of the stack's policies says and nothing else."""
+def create_user(name: str, policy_arns: Collection[str], port: int) -> dict[str, str]:
+    """Create a user who may do what some of the stack's policies say and nothing else."""
     iam = client("iam", port)
     iam.create_user(UserName=name)
-    iam.attach_user_policy(UserName=name, PolicyArn=policy_arn)
+    for policy_arn in policy_arns:
+        iam.attach_user_policy(UserName=name, PolicyArn=policy_arn)
     key = iam.create_access_key(UserName=name)["AccessKey"]
     return {
         "aws_access_key_id": key["AccessKeyId"],

@@ -114,6 +114,8 @@ class Smoke:
         answer = self._broker.token(older)
         expect((answer.status, answer.content["error"]), (409, "reauthorization_required"), "it")
         expect(self._on.accounts_with(self._token().content), 200, "accounts of the newer one")
+        others = self._broker.token(self._id, subject=SUBJECT)
+        expect(others.status, 404, "hand-out of grace's to ada")
         return "grace confirmed: ada's is SUPERSEDED (409), grace's hands out"
 
     def _outage(self) -> str:
@@ -163,7 +165,7 @@ class Smoke:
 
     # ── what the steps share ─────────────────────────────────────────────────────────────────────
 
-    def _token(self, **wishes: int) -> Answer:
+    def _token(self, **wishes: Any) -> Answer:
         answer = self._broker.token(self._id, **wishes)
         expect(answer.status, 200, "hand-out")
         return answer

@@ -7,7 +7,7 @@ import os
 import secrets
 import shutil
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -73,6 +73,13 @@ class IdentityProvider:
             connector=environ.get("AKOYA_CONNECTOR") or "mikomo",
             is_ours=not url,
         )
+
+
+# The demo's backend connects, calls and disconnects; a larger one gives each to a role of its own.
+USERS = {
+    "backend": ("LinkPolicyArn", "BearerPolicyArn", "EndPolicyArn"),
+    "operator": ("OperatorPolicyArn",),
+}
 
 
 class Stack:
@@ -162,15 +169,15 @@ class Stack:
             client_secret=provider.client_secret,
         )
         credentials = {
-            "backend": self._create_user("backend", outputs["CallerPolicyArn"]),
-            "operator": self._create_user("operator", outputs["OperatorPolicyArn"]),
+            name: self._create_user(name, [outputs[policy] for policy in policies])
+            for name, policies in USERS.items()
         }
         return self._description(outputs, provider, credentials)
 
-    def _create_user(self, name: str, policy_arn: str) -> Path:
+    def _create_user(self, name: str, policy_arns: Collection[str]) -> Path:
         file = self.folder / f"{name}-credentials.json"
         file.touch(mode=0o600)
-        file.write_text(json.dumps(deploy.create_user(name, policy_arn, self.ports.aws)))
+        file.write_text(json.dumps(deploy.create_user(name, policy_arns, self.ports.aws)))
         return file
 
     def _description(

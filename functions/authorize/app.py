@@ -6,6 +6,7 @@ from typing import Any
 
 from token_broker.domain import authorization as link
 from token_broker.runtime import bootstrap, http_api
+from token_broker.runtime.audit import Act, Audit
 from token_broker.use_cases import authorize
 
 on, public_base_url = bootstrap.linking()
@@ -14,10 +15,11 @@ MEMBERS = {"subject": str, "connector": str, "return_to": str, "connection_id": 
 REQUIRED = frozenset({"subject", "connector", "return_to"})
 
 
-@http_api.for_backend
-def begin(event: http_api.Event, _context: Any) -> http_api.Response:
+@http_api.audited(Act.BEGIN)
+def begin(event: http_api.Event, _context: Any, audit: Audit) -> http_api.Response:
     """Answer POST /connections."""
     body = http_api.json_body(event, known=MEMBERS, required=REQUIRED)
+    audit.subject = body["subject"]
     begun = authorize.begin(
         on,
         subject=body["subject"],
@@ -26,6 +28,7 @@ def begin(event: http_api.Event, _context: Any) -> http_api.Response:
         connection_id=http_api.id_in(body, "connection_id"),
         base_url=http_api.base_url(event, public_base_url),
     )
+    audit.connection_id = begun.connection_id
     return http_api.answer(
         201,
         {

@@ -6,29 +6,40 @@ from typing import Any
 
 from token_broker.domain.secret_text import SecretText
 from token_broker.runtime import bootstrap, http_api
+from token_broker.runtime.audit import Act, Audit
 from token_broker.runtime.observability import record
 from token_broker.use_cases import connections
 
-table, policy = bootstrap.tending_by_hand()
+table, policy, require_subject = bootstrap.tending_by_hand()
 
 
-def list_connections(event: http_api.Event) -> http_api.Response:
+@http_api.for_backend
+def list_connections(event: http_api.Event, _context: Any) -> http_api.Response:
     """Answer GET /connections?subject=."""
     subject = http_api.subject(http_api.query_parameters(event))
     found = connections.of_subject(table, subject=subject)
     return http_api.answer(200, {"connections": [http_api.view(one) for one in found]})
 
 
-def show(event: http_api.Event) -> http_api.Response:
-    """Answer GET /connections/{id}."""
-    found = connections.show(table, connection_id=http_api.connection_id(event))
+@http_api.for_backend
+def show(event: http_api.Event, _context: Any) -> http_api.Response:
+    """Answer GET /connections/{id}?subject=."""
+    connection_id = http_api.connection_id(event)
+    subject = http_api.query_parameters(event).get("subject")
+    found = connections.show(
+        table,
+        connection_id=connection_id,
+        subject=http_api.subject(subject, required=require_subject),
+    )
     return http_api.answer(200, http_api.view(found))
 
 
-def confirm(event: http_api.Event) -> http_api.Response:
+@http_api.audited(Act.CONFIRM)
+def confirm(event: http_api.Event, _context: Any, audit: Audit) -> http_api.Response:
     """Answer POST /connections/{id}/confirm."""
     members = {"subject": str, "confirmation": str}
     body = http_api.json_body(event, known=members, required=frozenset(members))
+    audit.subject = body["subject"]
     confirmed = connections.confirm(
         table,
         policy,
@@ -41,11 +52,19 @@ def confirm(event: http_api.Event) -> http_api.Response:
     return http_api.answer(200, http_api.view(confirmed))
 
 
-def disconnect(event: http_api.Event) -> http_api.Response:
-    """Answer DELETE /connections/{id}."""
+@http_api.audited(Act.DISCONNECT)
+def disconnect(event: http_api.Event, _context: Any, audit: Audit) -> http_api.Response:
+    """Answer DELETE /connections/{id}?subject=."""
+    connection_id = http_api.connection_id(event)
+    audit.subject = http_api.query_parameters(event).get("subject")
     asked = connections.disconnect(
-        table, bootstrap.clock, record, connection_id=http_api.connection_id(event)
+        table,
+        bootstrap.clock,
+        record,
+        connection_id=connection_id,
+        subject=http_api.subject(audit.subject, required=require_subject),
     )
+    audit.subject = asked.subject
     return http_api.answer(202, http_api.view(asked))
 
 
@@ -57,7 +76,6 @@ ROUTES = {
 }
 
 
-@http_api.for_backend
-def lambda_handler(event: http_api.Event, _context: Any) -> http_api.Response:
+def lambda_handler(event: http_api.Event, context: Any) -> http_api.Response:
     """Answer one API Gateway request."""
-    return ROUTES[event["httpMethod"], event["resource"]](event)
+    return ROUTES[event["httpMethod"], event["resource"]](event, context)

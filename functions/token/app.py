@@ -6,28 +6,33 @@ from typing import Any
 
 from token_broker.domain.errors import RequestRejected
 from token_broker.runtime import bootstrap, http_api
+from token_broker.runtime.audit import Act, Audit
 from token_broker.use_cases import token
 
-on = bootstrap.sending()
+on, require_subject = bootstrap.handing_out()
 
-MEMBERS = {"min_validity": int, "rejected": int}
+NUMBERS = {"min_validity": int, "rejected": int}
+MEMBERS = {"subject": str, **NUMBERS}
 
 
-@http_api.for_backend
-def lambda_handler(event: http_api.Event, context: Any) -> http_api.Response:
+@http_api.audited(Act.HAND_OUT)
+def lambda_handler(event: http_api.Event, context: Any, audit: Audit) -> http_api.Response:
     """Answer one API Gateway request."""
     connection_id = http_api.connection_id(event)
     body = http_api.json_body(event, known=MEMBERS, required=frozenset())
-    for name, value in body.items():
-        if value < 0:
+    audit.subject = body.get("subject")
+    for name in NUMBERS.keys() & body.keys():
+        if body[name] < 0:
             raise RequestRejected(f"{name} must not be negative.")
     bearer = token.hand_out(
         on,
         connection_id=connection_id,
+        subject=http_api.subject(body.get("subject"), required=require_subject),
         min_validity=body.get("min_validity"),
         rejected=body.get("rejected"),
         remaining=bootstrap.remaining(context),
     )
+    audit.subject, audit.generation = bearer.subject, bearer.generation
     return http_api.answer(
         200,
         {

@@ -71,8 +71,8 @@ def create_app(stack: Mapping[str, Any]) -> Flask:  # noqa: C901, PLR0915 - a li
 
     def mine(connection_id: str) -> dict[str, Any]:
         """Return the signed-in person's connection, or 404 for anybody else's."""
-        shown = broker.show(connection_id)
-        if shown.status != 200 or shown.content["subject"] != session["person"]:  # noqa: PLR2004
+        shown = broker.show(connection_id, subject=session["person"])
+        if shown.status != 200:  # noqa: PLR2004
             abort(404, "You have no such connection.")
         return shown.content
 
@@ -158,7 +158,7 @@ def create_app(stack: Mapping[str, Any]) -> Flask:  # noqa: C901, PLR0915 - a li
 
     def bearer(connection_id: str, **wish: int) -> Answer | None:
         """Ask for the bearer and remember what may be shown of it; None if there is none."""
-        answer = broker.token(connection_id, **wish)
+        answer = broker.token(connection_id, subject=session["person"], **wish)
         if "rejected" in wish:
             session["rejected"] = session.get("rejected", {}) | {connection_id: wish["rejected"]}
         if answer.status != 200:  # noqa: PLR2004
@@ -180,7 +180,7 @@ def create_app(stack: Mapping[str, Any]) -> Flask:  # noqa: C901, PLR0915 - a li
     def learn_login(connection_id: str) -> None:
         """Find out whose requests to show, before the bank misbehaves; nothing depends on it."""
         if sandbox and connection_id not in session.get("logins", {}):
-            answer = broker.token(connection_id)
+            answer = broker.token(connection_id, subject=session["person"])
             if answer.status == 200:  # noqa: PLR2004
                 remember_login(connection_id, answer.content["id_token"])
 
@@ -244,7 +244,7 @@ def create_app(stack: Mapping[str, Any]) -> Flask:  # noqa: C901, PLR0915 - a li
     @app.post("/connections/<connection_id>/disconnect")
     def disconnect(connection_id: str) -> ResponseReturnValue:
         mine(connection_id)
-        answer = broker.disconnect(connection_id)
+        answer = broker.disconnect(connection_id, subject=session["person"])
         if answer.status == 202:  # noqa: PLR2004
             flash("Disconnected. The next run of the schedule revokes it at the bank.", "good")
         else:

@@ -54,7 +54,7 @@ class Scene:
 
     # ── who asks ─────────────────────────────────────────────────────────────────────────────────
 
-    def hand_out(self, **wishes: int) -> Answer:
+    def hand_out(self, **wishes: Any) -> Answer:
         """Ask for the bearer."""
         return self.journey.broker.token(self.id, **wishes)
 

@@ -46,13 +46,29 @@ def test_a_callers_right_to_the_api_suffices(stack: Deployed) -> None:
         assert "credentials" not in operation["x-amazon-apigateway-integration"]
 
 
-def test_the_caller_policy_allows_exactly_the_signed_routes(stack: Deployed) -> None:
-    (statement,) = stack.properties("CallerPolicy")["PolicyDocument"]["Statement"]
+READING = {("GET", "/connections"), ("GET", "/connections/{id}")}
+BY_ACT = {
+    "LinkPolicy": {("POST", "/connections"), ("POST", "/connections/{id}/confirm"), *READING},
+    "BearerPolicy": {("POST", "/connections/{id}/token")},
+    "EndPolicy": {("DELETE", "/connections/{id}"), *READING},
+}
+
+
+@pytest.mark.parametrize("policy", BY_ACT)
+def test_a_callers_policy_allows_the_routes_of_its_act_alone(stack: Deployed, policy: str) -> None:
+    (statement,) = stack.properties(policy)["PolicyDocument"]["Statement"]
     assert statement["Action"] == "execute-api:Invoke"
     assert set(statement["Resource"]) == {
         f"arn:aws:execute-api:us-east-1:123456789012:Api/v1/{method}{path.replace('{id}', '*')}"
-        for method, path in IAM_ROUTES
+        for method, path in BY_ACT[policy]
     }
+    assert stack.outputs[f"{policy}Arn"]["Value"] == policy
+
+
+def test_the_policies_by_act_allow_the_signed_routes_together_and_no_other() -> None:
+    assert set().union(*BY_ACT.values()) == IAM_ROUTES
+    # A role that asks for bearers cannot end a connection, nor the other way round.
+    assert not BY_ACT["BearerPolicy"] & (BY_ACT["LinkPolicy"] | BY_ACT["EndPolicy"])
 
 
 def test_the_api_is_regional(stack: Deployed) -> None:
@@ -72,7 +88,10 @@ def test_the_access_log_holds_the_route_never_the_path_or_the_query(stack: Deplo
         "identity.sourceIp",
         "identity.userArn",
     }
-    json.loads(setting["Format"])
+    log = json.loads(setting["Format"])
+    # The audit lines name it, too: http_api takes it from requestContext.requestId.
+    assert log["requestId"] == "$context.requestId"
+    assert log["caller"] == "$context.identity.userArn"
 
 
 def test_requests_are_throttled_and_their_content_is_not_logged(stack: Deployed) -> None:

@@ -9,6 +9,7 @@ from token_broker.domain.refresh_policy import REFRESH_BUDGET, SENDING_WINDOW
 
 MINUTE = 60
 API_GATEWAY_TIMEOUT = 29
+AUDITED = {"Authorize", "Connections", "Token"}  # their logs say who asked for what
 FUNCTIONS = ("Authorize", "Callback", "Connections", "Token", "Refresh")
 
 
@@ -33,7 +34,7 @@ def test_a_function_is_one_file_on_the_two_layers(stack: Deployed, function: str
 def test_a_function_logs_json_into_a_group_with_an_end(stack: Deployed, function: str) -> None:
     group = stack.properties(f"{function}LogGroup")
     assert group["LogGroupName"] == f"/aws/lambda/{function}Function"
-    assert int(group["RetentionInDays"]) == 90
+    assert int(group["RetentionInDays"]) == (400 if function in AUDITED else 90)
     assert stack.properties(f"{function}Function")["LoggingConfig"] == {"LogFormat": "JSON"}
 
 

@@ -70,6 +70,7 @@ RIGHTS: dict[str, dict[str, set[str]]] = {
             "cloudformation:DescribeStacks"
         },
         "RefreshFunction.Arn": {"lambda:GetFunctionConfiguration"},
+        "OperatorAuditLogGroup.Arn": {"logs:CreateLogStream", "logs:PutLogEvents"},
         "ConnectionsTable.Arn": {
             "dynamodb:DescribeTable",
             "dynamodb:GetItem",

@@ -18,7 +18,7 @@ BUILDERS: dict[str, Callable[[Mapping[str, str]], Any]] = {
     "Authorize": bootstrap.linking,
     "Callback": bootstrap.finishing,
     "Connections": bootstrap.tending_by_hand,
-    "Token": bootstrap.sending,
+    "Token": bootstrap.handing_out,
     "Refresh": bootstrap.tending,
 }
 
@@ -97,6 +97,7 @@ def test_template_and_code_agree_on_the_bounds_of_a_number(parameter: str) -> No
         ("SendPkce", {"true", "false"}),
         ("CodeBinding", set(CodeBinding)),
         ("RequireConfirmation", {"true", "false"}),
+        ("RequireSubject", {"true", "false"}),
     ],
 )
 def test_template_and_code_agree_on_the_words_of_a_choice(
@@ -104,7 +105,8 @@ def test_template_and_code_agree_on_the_words_of_a_choice(
 ) -> None:
     assert set(source()["Parameters"][parameter]["AllowedValues"]) == accepted
     for value in accepted:
-        BUILDERS["Callback"](variables(deployed(**{parameter: value}), "Callback"))
+        for function in ("Callback", "Connections", "Token"):
+            BUILDERS[function](variables(deployed(**{parameter: value}), function))
 
 
 def test_every_parameter_is_described_and_bounded_or_free_for_a_reason() -> None:
@@ -123,7 +125,7 @@ def test_a_deploy_is_told_what_it_needs(stack: Deployed) -> None:
     own = "https://Api.execute-api.us-east-1.amazonaws.com/v1"
     assert outputs["ApiUrl"] == own
     assert outputs["CallbackUrl"] == f"{own}/callback"
-    assert outputs["CallerPolicyArn"] == "CallerPolicy"
+    assert outputs["OperatorAuditLogGroupName"] == "OperatorAuditLogGroup"
     assert outputs["ClientSecretId"] == "ClientSecret.Id"
 
 

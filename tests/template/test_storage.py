@@ -7,11 +7,25 @@ from typing import Any
 import pytest
 
 from tests.tables import Aws, create_storage
-from tests.template.deployed import Deployed, source
+from tests.template.deployed import Deployed, deployed, source
 from token_broker.adapters.connection_table import PUBLIC
 
 TABLES = ("ConnectionsTable", "AuthorizationsTable", "ControlTable")
-KEPT = ("ConnectionsTable", "ControlTable", "EscrowBucket", "TokenKey", "ClientSecret")
+AUDIT_TRAIL = (
+    "ApiAccessLogGroup",
+    "AuthorizeLogGroup",
+    "ConnectionsLogGroup",
+    "TokenLogGroup",
+    "OperatorAuditLogGroup",
+)
+KEPT = (
+    "ConnectionsTable",
+    "ControlTable",
+    "EscrowBucket",
+    "TokenKey",
+    "ClientSecret",
+    *AUDIT_TRAIL,
+)
 
 
 @pytest.mark.parametrize("name", KEPT)
@@ -19,6 +33,31 @@ def test_deleting_or_replacing_the_stack_leaves_what_cannot_be_made_again(name: 
     resource = source()["Resources"][name]
     assert resource["DeletionPolicy"] == "Retain"
     assert resource["UpdateReplacePolicy"] == "Retain"
+
+
+@pytest.mark.parametrize("days", ["365", "3653"])
+def test_the_audit_trail_is_kept_as_long_as_its_own_parameter_says(days: str) -> None:
+    stack = deployed(AuditRetentionDays=days, LogRetentionDays="7")
+    kept = {name: group["RetentionInDays"] for name, group in log_groups(stack).items()}
+    assert {name for name, value in kept.items() if str(value) == days} == set(AUDIT_TRAIL)
+    assert {str(value) for name, value in kept.items() if name not in AUDIT_TRAIL} == {"7"}
+
+
+def test_what_is_kept_is_in_no_later_stacks_way(stack: Deployed) -> None:
+    """A name made of the stack's would be taken when a stack of that name is made again."""
+    for name in KEPT:
+        properties = stack.properties(name)
+        named = {key: value for key, value in properties.items() if key.endswith("Name")}
+        assert all("broker" not in value for value in named.values()), name
+    for name, group in log_groups(stack).items():
+        if "LogGroupName" in group:
+            function = group["LogGroupName"].removeprefix("/aws/lambda/")
+            assert function == f"{name.removesuffix('LogGroup')}Function"
+            assert "FunctionName" not in stack.properties(function), "CloudFormation makes it up"
+
+
+def log_groups(stack: Deployed) -> dict[str, dict[str, Any]]:
+    return stack.of_type("AWS::Logs::LogGroup")
 
 
 @pytest.mark.parametrize("name", TABLES)

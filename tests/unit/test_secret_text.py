@@ -27,7 +27,7 @@ HOLDERS: list[Any] = [
     ClientCredentials(client_id="c", client_secret=SECRET),
     Answer(outcome=Outcome.SUCCESS, detail="200 -", refresh_token=SECRET, id_token=SECRET),
     AuthorizationResponse(state=SECRET, code=SECRET, error=None),
-    Bearer(id_token=SECRET, expires_at=1, generation=1, connector="mikomo"),
+    Bearer(id_token=SECRET, expires_at=1, generation=1, connector="mikomo", subject="ada"),
     Redirect(
         return_to="https://app.example/",
         result=Result(status="active", connection_id="c"),

@@ -206,9 +206,21 @@ def tending(environ: Mapping[str, str] = os.environ) -> tuple[Sending, Tending]:
     )
 
 
+def handing_out(environ: Mapping[str, str] = os.environ) -> tuple[Sending, bool]:
+    """Build what `token` stands on, and whether a caller must name the subject."""
+    return sending(environ), settings.require_subject(environ)
+
+
 def tending_by_hand(
     environ: Mapping[str, str] = os.environ,
-) -> tuple[ConnectionTable, RefreshPolicy]:
-    """Build what `connections` stands on: it opens nothing and sends nothing."""
+) -> tuple[ConnectionTable, RefreshPolicy, bool]:
+    """Build what `connections` stands on, which opens nothing and sends nothing.
+
+    And whether a caller must name the subject.
+    """
     client = boto3.client("dynamodb", config=PATIENT)
-    return connection_table(environ, client), policy(environ)
+    return (
+        connection_table(environ, client),
+        policy(environ),
+        settings.require_subject(environ),
+    )

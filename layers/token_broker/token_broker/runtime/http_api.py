@@ -33,10 +33,12 @@ from token_broker.domain.errors import (
 )
 from token_broker.domain.names import SUBJECT
 from token_broker.domain.secret_text import SecretText
-from token_broker.runtime.observability import publish_metrics, record_failure
+from token_broker.runtime.audit import DONE, Act, Audit
+from token_broker.runtime.observability import of_request, publish_metrics, record_failure
 
 Event = Mapping[str, Any]
 Response = dict[str, Any]
+Handler = Callable[[Event, Any], Response]
 
 LARGEST_BODY = 8_192
 LONGEST_PARAMETER = 2_048
@@ -179,10 +181,22 @@ def cookies(event: Event) -> dict[str, SecretText]:
 
 def connection_id(event: Event) -> str:
     """Return the id in the path; an impossible one is simply not found."""
-    found = (event.get("pathParameters") or {}).get("id", "")
-    if not CONNECTION_ID.fullmatch(found):
+    found = _possible_id(event)
+    if found is None:
         raise ConnectionNotFound
-    return str(found)
+    return found
+
+
+def _possible_id(event: Event) -> str | None:
+    found = (event.get("pathParameters") or {}).get("id") or ""
+    return str(found) if CONNECTION_ID.fullmatch(found) else None
+
+
+def subject(given: str | None, *, required: bool) -> str | None:
+    """Return for whom the caller asks; RequestRejected if it must say so and does not."""
+    if given is None and required:
+        raise RequestRejected("Say whose connection it is: this stack requires subject.")
+    return given
 
 
 def base_url(event: Event, public_base_url: str) -> str:
@@ -245,32 +259,61 @@ def view(connection: Connection) -> dict[str, Any]:
     return {name: value for name, value in shown.items() if value is not None}
 
 
-def for_backend(handle: Callable[[Event, Any], Response]) -> Callable[[Event, Any], Response]:
+def for_backend(handle: Handler) -> Handler:
     """Answer a backend's request; every error becomes its JSON answer."""
-    return _guarded(handle, _error_answer)
 
-
-def for_browser(handle: Callable[[Event, Any], Response]) -> Callable[[Event, Any], Response]:
-    """Answer a person's browser; every error becomes a page that says what to do."""
-    return _guarded(handle, _error_page)
-
-
-def _guarded(
-    handle: Callable[[Event, Any], Response], failed: Callable[[TokenBrokerError], Response]
-) -> Callable[[Event, Any], Response]:
     def handler(event: Event, context: Any) -> Response:
-        try:
-            return handle(event, context)
-        except TokenBrokerError as exc:
-            record_failure(exc)
-            return failed(exc)
-        except Exception as exc:  # noqa: BLE001 - nothing of it may reach caller or Lambda's log
-            record_failure(exc)
-            return failed(TokenBrokerError())
-        finally:
-            publish_metrics()
+        response, _ = _answered(event, lambda: handle(event, context), _error_answer)
+        return response
 
     return handler
+
+
+def audited(act: Act) -> Callable[[Callable[[Event, Any, Audit], Response]], Handler]:
+    """Answer a backend's request as `for_backend` does, and write its audit line before."""
+
+    def decorate(handle: Callable[[Event, Any, Audit], Response]) -> Handler:
+        def handler(event: Event, context: Any) -> Response:
+            audit = Audit.of(act, event)
+            audit.connection_id = _possible_id(event)
+            response, outcome = _answered(
+                event, lambda: handle(event, context, audit), _error_answer
+            )
+            audit.write(outcome)  # nothing leaves before it
+            return response
+
+        return handler
+
+    return decorate
+
+
+def for_browser(handle: Handler) -> Handler:
+    """Answer a person's browser; every error becomes a page that says what to do."""
+
+    def handler(event: Event, context: Any) -> Response:
+        response, _ = _answered(event, lambda: handle(event, context), _error_page)
+        return response
+
+    return handler
+
+
+def _answered(
+    event: Event,
+    answer_it: Callable[[], Response],
+    failed: Callable[[TokenBrokerError], Response],
+) -> tuple[Response, str]:
+    """Return the answer and how it ended: `ok` or the error's code."""
+    of_request(event["requestContext"].get("requestId"))
+    try:
+        return answer_it(), DONE
+    except TokenBrokerError as exc:
+        record_failure(exc)
+        return failed(exc), exc.error
+    except Exception as exc:  # noqa: BLE001 - nothing of it may reach caller or Lambda's log
+        record_failure(exc)
+        return failed(TokenBrokerError()), TokenBrokerError.error
+    finally:
+        publish_metrics()
 
 
 def _retry_after(error: TokenBrokerError) -> dict[str, str]:

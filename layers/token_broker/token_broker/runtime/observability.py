@@ -57,6 +57,11 @@ def record(event: str, *, value: int = 1, **fields: str | int | None) -> None:
         metrics.add_metric(name=event, unit=GAUGES.get(event, MetricUnit.Count), value=value)
 
 
+def of_request(request_id: str | None) -> None:
+    """Let the lines that follow name the request they belong to, as the API's access log does."""
+    logger.append_keys(request_id=request_id)
+
+
 def publish_metrics() -> None:
     """Print what was counted in this invocation, in CloudWatch's embedded metric format."""
     if metrics.metric_set:

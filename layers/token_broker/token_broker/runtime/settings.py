@@ -214,6 +214,11 @@ def connections_table_name(environ: Mapping[str, str]) -> str:
     return _read(environ, "CONNECTIONS_TABLE_NAME", _text)
 
 
+def require_subject(environ: Mapping[str, str]) -> bool:
+    """Read whether a caller must say for whom it asks."""
+    return _read(environ, "REQUIRE_SUBJECT", _flag)
+
+
 def authorizations_table_name(environ: Mapping[str, str]) -> str:
     """Read the table of authorization requests under way."""
     return _read(environ, "AUTHORIZATIONS_TABLE_NAME", _text)

@@ -15,6 +15,7 @@ from token_broker.domain.refresh_policy import RefreshPolicy
 from token_broker.domain.secret_text import SecretText
 from token_broker.domain.token_set import Verdict
 from token_broker.use_cases.login import IN_USE, is_later
+from token_broker.use_cases.subject import ensure_subject
 
 
 def of_subject(connections: ConnectionTable, *, subject: str) -> list[Connection]:
@@ -22,9 +23,13 @@ def of_subject(connections: ConnectionTable, *, subject: str) -> list[Connection
     return connections.of_subject(subject)
 
 
-def show(connections: ConnectionTable, *, connection_id: str) -> Connection:
-    """Return one connection; raises ConnectionNotFound."""
-    return connections.look(connection_id)
+def show(
+    connections: ConnectionTable, *, connection_id: str, subject: str | None = None
+) -> Connection:
+    """Return one connection; raises ConnectionNotFound, for another subject's too."""
+    found = connections.look(connection_id)
+    ensure_subject(found, subject)
+    return found
 
 
 def confirm(
@@ -76,9 +81,19 @@ def confirm(
 
 
 def disconnect(
-    connections: ConnectionTable, clock: Clock, record: Record, *, connection_id: str
+    connections: ConnectionTable,
+    clock: Clock,
+    record: Record,
+    *,
+    connection_id: str,
+    subject: str | None = None,
 ) -> Connection:
-    """Stop handing out at once and make the schedule revoke at Akoya; may be repeated."""
+    """Stop handing out at once and make the schedule revoke at Akoya; may be repeated.
+
+    Raises ConnectionNotFound, for another subject's connection too.
+    """
+    if subject is not None:
+        show(connections, connection_id=connection_id, subject=subject)
     asked = connections.ask_revoke(connection_id, now=clock())
     record("disconnect_asked", connection_id=connection_id)
     return asked

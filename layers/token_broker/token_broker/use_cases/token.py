@@ -22,6 +22,7 @@ from token_broker.domain.secret_text import SecretText
 from token_broker.domain.token_set import Verdict
 from token_broker.use_cases.refresh import ensure_fresh, judged
 from token_broker.use_cases.rejection import ensure_proof_is_due, is_second, note_proof
+from token_broker.use_cases.subject import ensure_subject
 from token_broker.use_cases.wait import await_successor
 
 SHORTEST_VALIDITY = 60  # seconds a bearer should still live where the caller names no wish
@@ -36,12 +37,14 @@ class Bearer:
     expires_at: int
     generation: int
     connector: str
+    subject: str  # whose it is
 
 
 def hand_out(
     on: Sending,
     *,
     connection_id: str,
+    subject: str | None = None,
     min_validity: int | None,
     rejected: int | None,
     remaining: Remaining,
@@ -49,10 +52,12 @@ def hand_out(
     """Return a bearer that lives `min_validity` seconds if one can be had, else its true expiry.
 
     `rejected` is the generation whose bearer the data API refused (Akoya: 401/602); it is never
-    handed out again. Raises NotConfirmed, ReauthorizationRequired, ConnectionGone,
-    ConnectionNotFound, RequestRejected, RefreshInProgress, UpstreamUnavailable.
+    handed out again. `subject`: for whom the caller asks, if it says so. Raises NotConfirmed,
+    ReauthorizationRequired, ConnectionGone, ConnectionNotFound, RequestRejected,
+    RefreshInProgress, UpstreamUnavailable.
     """
     seen = on.connections.get(connection_id)
+    ensure_subject(seen, subject)
     _ensure_active(seen)
     _ensure_known(seen, rejected)
     seen = _note_asked(on, seen)
@@ -207,4 +212,5 @@ def _bearer(on: Sending, connection: Connection) -> Bearer:
         expires_at=connection.expires_at,
         generation=connection.generation,
         connector=connection.connector,
+        subject=connection.subject,
     )
