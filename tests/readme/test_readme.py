@@ -40,7 +40,13 @@ def test_the_defaults_it_states_are_the_templates() -> None:
 
 
 def test_every_output_it_names_exists() -> None:
-    for name in ("CallbackUrl", "ClientSecretId", "CallerPolicyArn"):
+    for name in (
+        "CallbackUrl",
+        "ClientSecretId",
+        "LinkPolicyArn",
+        "BearerPolicyArn",
+        "EndPolicyArn",
+    ):
         assert f"`{name}`" in README
         assert name in TEMPLATE["Outputs"]
 
