@@ -19,13 +19,13 @@ REQUIRED = frozenset({"subject", "connector", "return_to"})
 def begin(event: http_api.Event, _context: Any, audit: Audit) -> http_api.Response:
     """Answer POST /connections."""
     body = http_api.json_body(event, known=MEMBERS, required=REQUIRED)
-    audit.subject = body["subject"]
+    audit.subject, audit.connection_id = body["subject"], http_api.id_in(body, "connection_id")
     begun = authorize.begin(
         on,
         subject=body["subject"],
         connector=body["connector"],
         return_to=body["return_to"],
-        connection_id=http_api.id_in(body, "connection_id"),
+        connection_id=audit.connection_id,
         base_url=http_api.base_url(event, public_base_url),
     )
     audit.connection_id = begun.connection_id

@@ -29,7 +29,7 @@ def show(event: http_api.Event, _context: Any) -> http_api.Response:
     found = connections.show(
         table,
         connection_id=connection_id,
-        subject=http_api.subject(subject, required=require_subject),
+        subject=http_api.named_subject(subject, required=require_subject),
     )
     return http_api.answer(200, http_api.view(found))
 
@@ -62,7 +62,7 @@ def disconnect(event: http_api.Event, _context: Any, audit: Audit) -> http_api.R
         bootstrap.clock,
         record,
         connection_id=connection_id,
-        subject=http_api.subject(audit.subject, required=require_subject),
+        subject=http_api.named_subject(audit.subject, required=require_subject),
     )
     audit.subject = asked.subject
     return http_api.answer(202, http_api.view(asked))

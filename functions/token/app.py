@@ -27,7 +27,7 @@ def lambda_handler(event: http_api.Event, context: Any, audit: Audit) -> http_ap
     bearer = token.hand_out(
         on,
         connection_id=connection_id,
-        subject=http_api.subject(body.get("subject"), required=require_subject),
+        subject=http_api.named_subject(body.get("subject"), required=require_subject),
         min_validity=body.get("min_validity"),
         rejected=body.get("rejected"),
         remaining=bootstrap.remaining(context),

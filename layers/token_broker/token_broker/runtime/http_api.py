@@ -192,7 +192,7 @@ def _possible_id(event: Event) -> str | None:
     return str(found) if CONNECTION_ID.fullmatch(found) else None
 
 
-def subject(given: str | None, *, required: bool) -> str | None:
+def named_subject(given: str | None, *, required: bool) -> str | None:
     """Return for whom the caller asks; RequestRejected if it must say so and does not."""
     if given is None and required:
         raise RequestRejected("Say whose connection it is: this stack requires subject.")
