@@ -109,7 +109,8 @@ def _bring_back(on: Sending, _: Mapping[str, str], options: argparse.Namespace) 
 
 
 def _adopt(on: Sending, *_: object) -> int:
-    adopt(on)
+    for part in adopt(on):
+        print(f"was recorded for {part}")
     print("adopted; enable the schedule")
     return 0
 

@@ -489,6 +489,7 @@ def _create(
     on = Sending(
         environment="sandbox",
         client_id=CLIENT_ID,
+        provider=IDP,
         connections=connections,
         escrow=escrow,
         control=control,

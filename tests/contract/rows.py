@@ -5,11 +5,15 @@ from __future__ import annotations
 from typing import Any
 
 from token_broker.domain.connection import Connection, Landing, Lease, Status
+from token_broker.domain.identity import Identity
 from token_broker.domain.ports import ConnectionTable
 from token_broker.domain.token_set import Verdict
 
 NOW = 1_800_000_000
 ID, OTHER = "c" * 32, "d" * 32
+HOME = Identity(
+    table_id="table", environment="sandbox", client_id="client", provider="https://idp.example"
+)
 LIVE = frozenset(Status) - {Status.REVOKED}
 
 

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from tests.contract.rows import ID, NOW, OTHER, active, claim, landing, linking, owner_id
+from tests.contract.rows import HOME, ID, NOW, OTHER, active, claim, landing, linking, owner_id
 from tests.world import World
 from token_broker.adapters.connection_table import DynamoConnectionTable
 from token_broker.domain.connection import (
@@ -30,6 +30,7 @@ from token_broker.domain.errors import (
     StaleGeneration,
     UpstreamUnavailable,
 )
+from token_broker.domain.identity import Identity
 from token_broker.domain.ports import ConnectionTable
 from token_broker.domain.refresh_policy import CLOCK_SKEW, CONFIRM_WITHIN
 from token_broker.domain.token_set import Verdict
@@ -696,7 +697,7 @@ def test_what_comes_in_supersedes_the_owner_it_was_told_of(table: ConnectionTabl
 
 
 def test_every_row_of_a_connection_is_read_without_its_token_set(table: ConnectionTable) -> None:
-    table.recorded_identity("home")
+    table.recorded_identity(HOME)
     table.bring_in(coming(), owner=None, now=NOW)
     table.create(linking(id="e" * 32))
 
@@ -935,15 +936,53 @@ def test_a_row_that_makes_no_sense_is_said_to_be_unreadable_and_can_be_pushed_ba
     assert table.due(now=NOW + 899, limit=9) == []
 
 
-def test_the_first_identity_is_recorded_and_every_later_one_is_told_it(
-    table: ConnectionTable,
-) -> None:
-    assert table.recorded_identity("mine") == "mine"
-    assert table.recorded_identity("other") == "mine"
+OTHERS = Identity(
+    table_id="copy", environment="production", client_id="other", provider="https://idp.other"
+)
 
-    table.adopt("other")
-    assert table.recorded_identity("mine") == "other"
-    assert table.identity() == table.identity()
+
+def test_until_a_set_has_landed_the_table_is_whose_it_is_asked_for(table: ConnectionTable) -> None:
+    assert table.recorded_identity(HOME) == replace(HOME, provider=None)
+    assert table.recorded_identity(OTHERS) == replace(OTHERS, provider=None)
+    table.create(linking())
+    assert table.recorded_identity(HOME) == replace(HOME, provider=None)
+
+
+@pytest.mark.parametrize("lands", ["a link", "an import"])
+def test_the_first_set_that_lands_binds_the_table_and_everybody_else_is_told_so(
+    table: ConnectionTable, lands: str
+) -> None:
+    table.recorded_identity(OTHERS)
+    table.recorded_identity(HOME)
+    if lands == "a link":
+        active(table)
+    else:
+        table.bring_in(coming(), owner=None, now=NOW)
+
+    assert table.recorded_identity(OTHERS) == HOME
+    assert table.recorded_identity(HOME) == HOME
+    claim(table, now=NOW + 900)
+    table.land(landing(2), lease_id="second", status=Status.ACTIVE, due_at=NOW + 900)
+    assert table.recorded_identity(HOME) == HOME
+
+
+def test_a_set_that_does_not_land_binds_nothing(table: ConnectionTable) -> None:
+    table.recorded_identity(HOME)
+    table.create(linking())
+    with pytest.raises(StaleGeneration):
+        table.land(landing(7), lease_id="first", status=Status.ACTIVE, due_at=NOW)
+
+    assert table.recorded_identity(OTHERS).provider is None
+
+
+def test_an_operator_may_adopt_a_table_whosever_it_was(table: ConnectionTable) -> None:
+    table.recorded_identity(HOME)
+    active(table)
+
+    table.adopt(OTHERS)
+
+    assert table.recorded_identity(HOME) == OTHERS
+    assert table.table_id() == table.table_id()
 
 
 # ── between the two writes of a late landing ─────────────────────────────────────────────────────

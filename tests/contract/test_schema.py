@@ -13,10 +13,12 @@ from typing import Any
 import pytest
 from boto3.dynamodb.types import TypeSerializer
 
-from tests.world import CLIENT_ID, START, World
+from tests.contract.rows import HOME
+from tests.world import CLIENT_ID, IDP, START, World
 from token_broker.adapters.connection_table import shard_of
 from token_broker.domain.connection import Reason, Status
 from token_broker.domain.errors import NotConfirmed, ReauthorizationRequired, RowUnreadable
+from token_broker.domain.identity import Identity
 
 ID = "a" * 32
 
@@ -161,11 +163,11 @@ def test_a_renewal_that_was_left_in_escrow_brings_an_ended_connection_back(world
 
 def test_breaker_and_identity_are_read(world: World) -> None:
     write(world, "control", {"id": "senders", "open_until": START + 60, "reason": "edge"})
-    home = f"sandbox/{CLIENT_ID}/{world.on.connections.identity()}"
-    write(world, "connections", {"id": "identity", "identity": home})
+    whose = {"table_id": "t", "environment": "sandbox", "client_id": CLIENT_ID, "provider": IDP}
+    write(world, "connections", {"id": "identity", **whose})
 
     assert world.on.control.breaker() == START + 60
-    assert world.on.connections.recorded_identity("other") == home
+    assert world.on.connections.recorded_identity(HOME) == Identity(**whose)
 
 
 def test_a_row_of_a_later_version_is_reported_and_nothing_of_it_is_sent(world: World) -> None:

@@ -26,6 +26,7 @@ from token_broker.domain.errors import (
     StaleGeneration,
     UpstreamUnavailable,
 )
+from token_broker.domain.identity import Identity
 from token_broker.domain.refresh_policy import CLOCK_SKEW, CONFIRM_WITHIN, FORGET_AFTER
 from token_broker.domain.token_set import Verdict
 
@@ -37,9 +38,10 @@ class MemoryConnectionTable:
 
     def __init__(self) -> None:
         self.rows: dict[str, Connection] = {}
-        self.table_id = "table-1"
+        self.its_id = "table-1"
         self.owners: dict[str, str] = {}
-        self._recorded: str | None = None
+        self._recorded: Identity | None = None
+        self._unbound: Identity | None = None
         self._mutex = threading.RLock()
 
     # ── reading ──────────────────────────────────────────────────────────────────────────────────
@@ -130,6 +132,12 @@ class MemoryConnectionTable:
             )
 
     def land(self, landing: Landing, *, lease_id: str, status: Status, due_at: int) -> Connection:
+        with self._mutex:
+            landed = self._land(landing, lease_id=lease_id, status=status, due_at=due_at)
+            self._bind()
+            return landed
+
+    def _land(self, landing: Landing, *, lease_id: str, status: Status, due_at: int) -> Connection:
         with self._mutex:
             row = self.get(landing.connection_id)
             if row.attempt_id == landing.attempt_id and row.generation >= landing.generation:
@@ -285,6 +293,7 @@ class MemoryConnectionTable:
                 raise StaleGeneration
             self._own(connection, owner, now=now)
             self.rows[connection.id] = connection
+            self._bind()
 
     def every(self) -> Iterator[Connection]:
         with self._mutex:
@@ -456,17 +465,22 @@ class MemoryConnectionTable:
             if row and row.due_at is not None and row.due_at < due_at:
                 self._put(row, due_at=due_at)
 
-    def identity(self) -> str:
-        return self.table_id
+    def table_id(self) -> str:
+        return self.its_id
 
-    def recorded_identity(self, identity: str) -> str:
+    def recorded_identity(self, home: Identity) -> Identity:
         with self._mutex:
-            self._recorded = self._recorded or identity
+            if self._recorded is None or self._recorded.provider is None:
+                self._recorded, self._unbound = replace(home, provider=None), home
             return self._recorded
 
-    def adopt(self, identity: str) -> None:
+    def adopt(self, home: Identity) -> None:
         with self._mutex:
-            self._recorded = identity
+            self._recorded = home
+
+    def _bind(self) -> None:
+        if self._unbound and self._recorded and self._recorded.provider is None:
+            self._recorded = self._unbound
 
     # ── how a write is made ──────────────────────────────────────────────────────────────────────
 

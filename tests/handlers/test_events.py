@@ -5,12 +5,14 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 import pytest
 
 from tests.handlers.deployed import BASE_URL, EVENTS, Deployed
 from token_broker.runtime.observability import ALARMING
+from token_broker.use_cases import refresh
 
 Prepare = Callable[[Deployed], object]
 
@@ -282,7 +284,9 @@ def test_the_schedule_tends_what_is_due(broker: Deployed) -> None:
 def test_a_run_whose_alarm_has_spoken_leaves_no_failure_for_a_human_to_clear(
     broker: Deployed, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    broker.functions["refresh"].on.connections.adopt("another environment's")
+    on = broker.functions["refresh"].on
+    anothers = replace(refresh._home(on), environment="another")
+    on.connections.adopt(anothers)
 
     assert broker.handle("refresh.schedule") == {"tended": 0, "failed": 0, "ended": 0}
 

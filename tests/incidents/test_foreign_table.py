@@ -2,15 +2,23 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 
 from tests.incidents.fleet import SIZES, Fleet, fleet_of
 from token_broker.domain.connection import Status
 from token_broker.domain.errors import Reported
+from token_broker.domain.identity import Identity
 from token_broker.use_cases import refresh
 
 FOREIGN, MASS = "TableForeignAlarm", "MassRefusalsAlarm"
-ANOTHERS = "production/another-client/table-9"
+ANOTHERS = Identity(
+    table_id="table-9",
+    environment="production",
+    client_id="another-client",
+    provider="https://idp.example",
+)
 
 
 def nothing_is_sent_for_an_hour(fleet: Fleet) -> None:
@@ -30,7 +38,7 @@ def nothing_is_sent_for_an_hour(fleet: Fleet) -> None:
 @pytest.mark.parametrize("size", SIZES)
 def test_nothing_is_sent_from_anothers_table_and_at_home_all_goes_on_by_itself(size: int) -> None:
     fleet = fleet_of(size)
-    home = fleet.table.recorded_identity(refresh._home(fleet.world.on))
+    home = refresh._home(fleet.world.on)
     fleet.table.adopt(ANOTHERS)
 
     nothing_is_sent_for_an_hour(fleet)
@@ -46,6 +54,22 @@ def test_nothing_is_sent_from_anothers_table_and_at_home_all_goes_on_by_itself(s
     assert fleet.alarms.pages == [FOREIGN]
 
 
+def test_a_wrong_provider_address_alone_holds_everything_and_ends_nobody() -> None:
+    fleet = fleet_of(3)
+    home = refresh._home(fleet.world.on)
+    fleet.table.adopt(replace(home, provider="https://idp.example"))
+
+    nothing_is_sent_for_an_hour(fleet)
+
+    said = {event["detail"] for name, event in fleet.world.events if name == "table_foreign"}
+    assert said == {f"provider: https://idp.example, not {home.provider}"}
+    fleet.table.adopt(home)
+    fleet.hurry()
+    fleet.pass_minutes(5)
+    assert fleet.statuses() == {Status.ACTIVE: 3}
+    assert list(fleet.without_living_token()) == []
+
+
 @pytest.mark.parametrize(("size", "minutes"), [(3, 720), (300, 720), (30_000, 20)])
 def test_a_restored_table_waits_for_the_operator_and_costs_only_what_moved_on_since(
     size: int, minutes: int
@@ -56,7 +80,7 @@ def test_a_restored_table_waits_for_the_operator_and_costs_only_what_moved_on_si
     moved_on = set(fleet.refreshed())
     assert 0 < len(moved_on) < size
 
-    fleet.table.rows, fleet.table.table_id = backup, "restored"
+    fleet.table.rows, fleet.table.its_id = backup, "restored"
     nothing_is_sent_for_an_hour(fleet)
 
     fleet.hurry()

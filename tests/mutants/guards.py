@@ -24,6 +24,8 @@ DEADLINE = f"{CORE}/adapters/deadline.py"
 CUT_ANSWER = f"{CORE}/adapters/cut_answer.py"
 REJECTION = f"{CORE}/use_cases/rejection.py"
 SEAL = f"{CORE}/adapters/seal.py"
+IDENTITY = f"{CORE}/domain/identity.py"
+IDENTITY_ROW = f"{CORE}/adapters/identity_row.py"
 TOKEN = f"{CORE}/use_cases/token.py"
 
 
@@ -471,8 +473,26 @@ GUARDS = (
     Guard(
         "identity row: nothing is sent from a copy",
         REFRESH,
-        "if on.connections.recorded_identity(home) != home:",
-        "if on.connections.recorded_identity(home) is None:",
+        "if differing := recorded.unlike(home):",
+        "if differing := recorded.unlike(recorded):",
+    ),
+    Guard(
+        "identity row: nothing is sent to another provider",
+        IDENTITY,
+        "ours, theirs = asdict(self), asdict(other)",
+        'ours, theirs = asdict(self) | {"provider": ""}, asdict(other) | {"provider": ""}',
+    ),
+    Guard(
+        "identity row: the first set that lands binds the table",
+        TABLE,
+        "        self._identity.bind()\n        return landed\n",
+        "        return landed\n",
+    ),
+    Guard(
+        "identity row: until then everything may be corrected",
+        IDENTITY_ROW,
+        "unbound = replace(home, provider=None)",
+        "unbound = home",
     ),
     Guard(
         "export: what was taken out is not sent again",

@@ -28,8 +28,8 @@ from token_broker.adapters.dynamodb import (
     refused,
     to_wire,
     unavailable,
-    versioned,
 )
+from token_broker.adapters.identity_row import IdentityRow
 from token_broker.domain.connection import (
     MOVES,
     Connection,
@@ -50,6 +50,7 @@ from token_broker.domain.errors import (
     StaleGeneration,
     UpstreamUnavailable,
 )
+from token_broker.domain.identity import Identity
 from token_broker.domain.ports import Clock
 from token_broker.domain.refresh_policy import CLOCK_SKEW, CONFIRM_WITHIN, FORGET_AFTER
 from token_broker.domain.token_set import Verdict
@@ -59,8 +60,6 @@ if TYPE_CHECKING:
 
 SHARDS = 8
 MEASURED = 500  # rows of a shard whose expiry a run looks at
-IDENTITY_ROW = "identity"
-IDENTITY_CACHED_FOR = 60
 PUBLIC = (
     "id",
     "schema",
@@ -150,8 +149,7 @@ class DynamoConnectionTable:
         self._client = client
         self._impatient = impatient or client
         self._table = table_name
-        self._clock = clock
-        self._identity: tuple[int, str] | None = None  # (read at, TableId)
+        self._identity = IdentityRow(client, table_name, clock=clock, impatient=self._impatient)
 
     # ── reading ──────────────────────────────────────────────────────────────────────────────────
 
@@ -321,6 +319,11 @@ class DynamoConnectionTable:
 
     def land(self, landing: Landing, *, lease_id: str, status: Status, due_at: int) -> Connection:
         """Store a token set as the generation it names, if the row holds the one before it."""
+        landed = self._land(landing, lease_id=lease_id, status=status, due_at=due_at)
+        self._identity.bind()
+        return landed
+
+    def _land(self, landing: Landing, *, lease_id: str, status: Status, due_at: int) -> Connection:
         the_set = {
             "token_set": landing.sealed,
             "login": landing.login,
@@ -522,6 +525,7 @@ class DynamoConnectionTable:
             self._change(connection.id, row, expected={"id": None}),
             *self._ownership(connection, owner, now=now),
         )
+        self._identity.bind()
 
     def every(self) -> Iterator[Connection]:
         """Read all rows without their token sets, in no order; may lag."""
@@ -817,51 +821,17 @@ class DynamoConnectionTable:
 
     # ── identity ─────────────────────────────────────────────────────────────────────────────────
 
-    def identity(self) -> str:
-        """Return what tells this very table from its copies and restores: its TableId.
+    def table_id(self) -> str:
+        """Return what tells this very table from its copies and restores."""
+        return self._identity.table_id()
 
-        Read again each minute: a table restored under the same name has another one.
-        """
-        now = self._clock()
-        if self._identity is None or now - self._identity[0] >= IDENTITY_CACHED_FOR:
-            try:
-                answer = self._client.describe_table(TableName=self._table)
-            except (ClientError, BotoCoreError) as exc:
-                raise unavailable(exc) from None
-            table = member(answer, "Table", of="DynamoDB")
-            self._identity = (now, member(table, "TableId", of="DynamoDB"))
-        return self._identity[1]
+    def recorded_identity(self, home: Identity) -> Identity:
+        """Return the identity recorded in the table; until a set has landed it follows `home`."""
+        return self._identity.recorded(home)
 
-    def recorded_identity(self, identity: str) -> str:
-        """Return the identity recorded in the table; record this one at first use.
-
-        It lives in the table itself, so that a copy or restore carries its original's.
-        """
-        try:
-            answer = self._client.get_item(
-                TableName=self._table, Key=key(IDENTITY_ROW), ConsistentRead=True
-            )
-            if "Item" in answer:
-                return str(from_wire(answer["Item"])["identity"])
-            self._client.put_item(
-                TableName=self._table,
-                Item=versioned({"id": IDENTITY_ROW, "identity": identity}),
-                ConditionExpression="attribute_not_exists(id)",
-            )
-        except (ClientError, BotoCoreError) as exc:
-            if refused(exc):
-                raise UpstreamUnavailable(detail="the table is being adopted") from None
-            raise unavailable(exc) from None
-        return identity
-
-    def adopt(self, identity: str) -> None:
+    def adopt(self, home: Identity) -> None:
         """Record another identity, by the operator's word."""
-        try:
-            self._client.put_item(
-                TableName=self._table, Item=versioned({"id": IDENTITY_ROW, "identity": identity})
-            )
-        except (ClientError, BotoCoreError) as exc:
-            raise unavailable(exc) from None
+        self._identity.adopt(home)
 
     # ── how a write is made ──────────────────────────────────────────────────────────────────────
 

@@ -19,6 +19,7 @@ from token_broker.domain.connection import (
     Status,
     Suspect,
 )
+from token_broker.domain.identity import Identity
 from token_broker.domain.outcome import Answer
 from token_broker.domain.refresh_policy import READ_TIMEOUT, RefreshPolicy
 from token_broker.domain.secret_text import SecretText
@@ -219,13 +220,17 @@ class ConnectionTable(Protocol):
     def postpone(self, connection_id: str, *, due_at: int) -> None:
         """Push back a row that cannot be read, so that it does not block those behind it."""
 
-    def identity(self) -> str:
+    def table_id(self) -> str:
         """Return what tells this very table from its copies and restores."""
 
-    def recorded_identity(self, identity: str) -> str:
-        """Return the identity recorded in the table; record this one at first use."""
+    def recorded_identity(self, home: Identity) -> Identity:
+        """Return the identity recorded in the table; call it before anything is sent.
 
-    def adopt(self, identity: str) -> None:
+        Until a token set has landed its provider is None, and it follows `home`; with the first
+        set that lands the table is bound to `home` as it was named last.
+        """
+
+    def adopt(self, home: Identity) -> None:
         """Record another identity, by the operator's word."""
 
 
@@ -441,6 +446,7 @@ class Sending:
 
     environment: str
     client_id: str
+    provider: str  # base URL of the identity provider, as it is asked for tokens
     connections: ConnectionTable
     escrow: EscrowedSets
     control: Control

@@ -143,6 +143,7 @@ def sending(environ: Mapping[str, str] = os.environ) -> Sending:
     return Sending(
         environment=provider.environment,
         client_id=provider.client_id,
+        provider=provider.base_url,
         connections=connection_table(environ, dynamodb, impatient=impatient),
         escrow=S3Escrow(boto3.client("s3", config=IMPATIENT), vault.escrow_bucket_name),
         control=DynamoControl(dynamodb, vault.control_table_name, clock=clock),

@@ -25,6 +25,7 @@ from token_broker.domain.errors import (
     TokenBrokerError,
     UpstreamUnavailable,
 )
+from token_broker.domain.identity import Identity
 from token_broker.domain.outcome import REACTIONS, Answer, Grant, Outcome, Reaction
 from token_broker.domain.ports import ClientCredentials, Remaining, Sealer, Sending
 from token_broker.domain.refresh_policy import (
@@ -103,24 +104,43 @@ def ensure_sends_allowed(on: Sending) -> None:
 
 
 def ensure_home(on: Sending) -> None:
-    """Hold everything on a copied or restored table: its refresh tokens may be superseded ones."""
+    """Hold everything on a table that is not ours: its refresh tokens may be superseded ones.
+
+    It is a copy or restore, or its tokens are another environment's, client's or provider's. While
+    no token set has landed everything may still be corrected.
+    """
     home = _home(on)
-    if on.connections.recorded_identity(home) != home:
-        on.record("table_foreign")
+    recorded = on.connections.recorded_identity(home)
+    if recorded.provider is None:
+        return
+    if differing := recorded.unlike(home):
+        on.record("table_foreign", detail="; ".join(differing))
         raise Reported(
-            detail="the connections table is a copy or restore, or belongs to another environment "
-            "or client: nothing is sent until the operator adopts it (operations, after a restore)"
+            detail="the connections table is not ours: it is recorded for "
+            f"{'; '.join(differing)}. Nothing is sent until the configuration is corrected, or the "
+            "operator adopts the table (operations, after a restore)"
         )
 
 
-def adopt(on: Sending) -> None:
-    """Belong to this table from now on, by the operator's word; tokens used since are refused."""
-    on.connections.adopt(_home(on))
-    on.record("table_adopted")
+def adopt(on: Sending) -> list[str]:
+    """Belong to this table from now on, by the operator's word; returns what differed.
+
+    Tokens that were used since a restored table's backup are refused.
+    """
+    home = _home(on)
+    differing = on.connections.recorded_identity(home).unlike(home)
+    on.connections.adopt(home)
+    on.record("table_adopted", detail="; ".join(differing))
+    return differing
 
 
-def _home(on: Sending) -> str:
-    return f"{on.environment}/{on.client_id}/{on.connections.identity()}"
+def _home(on: Sending) -> Identity:
+    return Identity(
+        table_id=on.connections.table_id(),
+        environment=on.environment,
+        client_id=on.client_id,
+        provider=on.provider,
+    )
 
 
 def claim(
