@@ -8,13 +8,14 @@ import sys
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, nullcontext
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from botocore.exceptions import BotoCoreError
 
 from operations import bring_back, move_in, move_out
-from operations.deployed_stack import NotFoundError, settings_of
+from operations.audit import NotWrittenError, Trail
+from operations.deployed_stack import NotFoundError, look_at
 from operations.many import Entry
 from token_broker.domain.connection import Reason
 from token_broker.domain.errors import TokenBrokerError
@@ -30,19 +31,38 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command; returns the exit status: 0 all done, 1 not all."""
     options = _parser().parse_args(arguments)
     try:
-        environ = settings_of(options.stack_name)
-        on = replace(bootstrap.sending(environ), record=_tell)
-        return _COMMANDS[options.command](on, environ, options)
+        stack = look_at(options.stack_name)
+        on = replace(bootstrap.sending(stack.environ), record=_tell)
+        trail = Trail.of(stack.audit_log_group, run=bootstrap.new_id())
+        return run(on, trail, stack.environ, options)
     except KeyboardInterrupt:
         print("stopped; run the command again to go on", file=sys.stderr)
         return 130
     except TokenBrokerError as exc:
         print(f"operations: {exc.detail or exc.description}", file=sys.stderr)
+    except NotWrittenError as exc:
+        print(f"operations: nothing was done, the audit trail is away: {exc}", file=sys.stderr)
     except (NotFoundError, BotoCoreError) as exc:
         print(f"operations: {exc}", file=sys.stderr)
     except OSError as exc:
         print(f"operations: {exc.filename}: {exc.strerror}", file=sys.stderr)
     return 1
+
+
+def run(on: Sending, trail: Trail, environ: Mapping[str, str], options: argparse.Namespace) -> int:
+    """Write down what a command is about to do, then do it; raises NotWrittenError."""
+    plan = _COMMANDS[options.command](on, environ, options)
+    trail.write(plan.act, plan.about)
+    return plan.carry_out()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Plan:
+    """What a command is about to do; making it changes nothing."""
+
+    act: str
+    about: list[Entry]  # the connections, as far as they are known; empty: the whole stack
+    carry_out: Callable[[], int]  # returns the exit status
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -71,51 +91,72 @@ def _parser() -> argparse.ArgumentParser:
     return parser
 
 
-def _import(on: Sending, _: Mapping[str, str], options: argparse.Namespace) -> int:
+def _import(on: Sending, _: Mapping[str, str], options: argparse.Namespace) -> Plan:
     with options.file as text:
         lines = move_in.read(on, text)
-    with _report(options.report) as add:
-        counts = move_in.bring_in(on, lines, dry_run=options.dry_run, report=add)
-    return _status(counts)
+
+    def carry_out() -> int:
+        with _report(options.report) as add:
+            return _status(move_in.bring_in(on, lines, dry_run=options.dry_run, report=add))
+
+    held = [line.held for line in lines if line.held]
+    return Plan(
+        act="import-dry-run" if options.dry_run else "import",
+        about=[{"subject": one.subject, "connector": one.connector} for one in held],
+        carry_out=carry_out,
+    )
 
 
-def _export(on: Sending, environ: Mapping[str, str], options: argparse.Namespace) -> int:
+def _export(on: Sending, environ: Mapping[str, str], options: argparse.Namespace) -> Plan:
     chosen = move_out.chosen(on, options.subject)
-    with _report(options.report) as add:
-        counts = move_out.take_out(
-            on,
-            chosen,
-            file=options.file,
-            quarantine=settings.quarantine(environ),
-            report=add,
-        )
-    return _status(counts)
+
+    def carry_out() -> int:
+        with _report(options.report) as add:
+            counts = move_out.take_out(
+                on,
+                [one.id for one in chosen],
+                file=options.file,
+                quarantine=settings.quarantine(environ),
+                report=add,
+            )
+        return _status(counts)
+
+    about: list[Entry] = [{"connection_id": one.id, "subject": one.subject} for one in chosen]
+    return Plan(act="export", about=about, carry_out=carry_out)
 
 
-def _bring_back(on: Sending, _: Mapping[str, str], options: argparse.Namespace) -> int:
+def _bring_back(on: Sending, _: Mapping[str, str], options: argparse.Namespace) -> Plan:
     ids = list(options.connection_id)
     if options.file:
         with options.file as text:
             ids += bring_back.ids_of(text)
     if options.subject or options.reason:
         ids += bring_back.chosen(on, subjects=options.subject, reasons=options.reason)
-    if not ids:
-        print("operations: nothing to bring back", file=sys.stderr)
-        return 1
-    with _report(options.report) as add:
-        counts = bring_back.bring_back(on, ids, report=add)
-    print("the next run shows whether their tokens live", file=sys.stderr)
-    return _status(counts)
+
+    def carry_out() -> int:
+        if not ids:
+            print("operations: nothing to bring back", file=sys.stderr)
+            return 1
+        with _report(options.report) as add:
+            counts = bring_back.bring_back(on, ids, report=add)
+        print("the next run shows whether their tokens live", file=sys.stderr)
+        return _status(counts)
+
+    about: list[Entry] = [{"connection_id": one} for one in ids]
+    return Plan(act="bring-back", about=about, carry_out=carry_out)
 
 
-def _adopt(on: Sending, *_: object) -> int:
-    for part in adopt(on):
-        print(f"was recorded for {part}")
-    print("adopted; enable the schedule")
-    return 0
+def _adopt(on: Sending, *_: object) -> Plan:
+    def carry_out() -> int:
+        for part in adopt(on):
+            print(f"was recorded for {part}")
+        print("adopted; enable the schedule")
+        return 0
+
+    return Plan(act="adopt", about=[], carry_out=carry_out)
 
 
-_COMMANDS: Mapping[str, Callable[[Sending, Mapping[str, str], argparse.Namespace], int]] = {
+_COMMANDS: Mapping[str, Callable[[Sending, Mapping[str, str], argparse.Namespace], Plan]] = {
     "import": _import,
     "export": _export,
     "bring-back": _bring_back,

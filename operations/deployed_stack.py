@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import dataclass
 
 import boto3
 from botocore.exceptions import BotoCoreError, ClientError
@@ -12,14 +13,23 @@ class NotFoundError(Exception):
     """No such stack, or no right to look at it; the message says what to do."""
 
 
-def settings_of(stack_name: str) -> Mapping[str, str]:
-    """Return the environment of the stack's refresh function, which has all that is needed."""
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DeployedStack:
+    """What a command needs to know of a stack."""
+
+    environ: Mapping[str, str]  # its refresh function's, which has all that is needed
+    audit_log_group: str
+
+
+def look_at(stack_name: str) -> DeployedStack:
+    """Read a stack's outputs and settings; raises NotFoundError."""
     try:
         (stack,) = boto3.client("cloudformation").describe_stacks(StackName=stack_name)["Stacks"]
         outputs = {one["OutputKey"]: one["OutputValue"] for one in stack.get("Outputs", [])}
         function = boto3.client("lambda").get_function_configuration(
             FunctionName=outputs["RefreshFunctionName"]
         )
+        audit_log_group = outputs["OperatorAuditLogGroupName"]
     except (ClientError, BotoCoreError) as exc:
         raise NotFoundError(
             f"cannot read stack {stack_name} ({_code(exc)}): check --stack-name, the AWS region, "
@@ -27,8 +37,9 @@ def settings_of(stack_name: str) -> Mapping[str, str]:
         ) from None
     except KeyError:
         raise NotFoundError(f"{stack_name} is not a stack of this template") from None
-    environ: Mapping[str, str] = function["Environment"]["Variables"]
-    return environ
+    return DeployedStack(
+        environ=function["Environment"]["Variables"], audit_log_group=audit_log_group
+    )
 
 
 def _code(exc: ClientError | BotoCoreError) -> str:

@@ -16,10 +16,10 @@ from token_broker.domain.token_set import TokenSet
 from token_broker.use_cases import transfer
 
 
-def chosen(on: Sending, subjects: Collection[str]) -> list[str]:
+def chosen(on: Sending, subjects: Collection[str]) -> list[Connection]:
     """Return the connections of some subjects, or of all, that hold living tokens."""
     return [
-        one.id
+        one
         for one in on.connections.every()
         if (not subjects or one.subject in subjects)
         and (one.status is Status.ACTIVE or one.reason is Reason.EXPORTED)

@@ -19,6 +19,7 @@ TESTS = (
     "tests/contract",
     "tests/unit",
     "tests/handlers",
+    "tests/operations",
     "tests/interleavings",
     "tests/incidents",
 )

@@ -24,6 +24,9 @@ DEADLINE = f"{CORE}/adapters/deadline.py"
 CUT_ANSWER = f"{CORE}/adapters/cut_answer.py"
 REJECTION = f"{CORE}/use_cases/rejection.py"
 SEAL = f"{CORE}/adapters/seal.py"
+HTTP_API = f"{CORE}/runtime/http_api.py"
+OPERATIONS = "operations/__main__.py"
+SUBJECT = f"{CORE}/use_cases/subject.py"
 IDENTITY = f"{CORE}/domain/identity.py"
 IDENTITY_ROW = f"{CORE}/adapters/identity_row.py"
 TOKEN = f"{CORE}/use_cases/token.py"
@@ -680,5 +683,29 @@ GUARDS = (
         "        if not refused and seen.remaining(on.clock()) and "
         "on.id_tokens.acceptable(seen.verdict):\n",
         "        if on.clock() < 0:\n",
+    ),
+    Guard(
+        "audit: a refused request leaves its line, too",
+        HTTP_API,
+        "            audit.write(outcome)  # nothing leaves before it\n",
+        '            if outcome == "ok":\n                audit.write(outcome)\n',
+    ),
+    Guard(
+        "audit: nothing leaves before the line",
+        HTTP_API,
+        "            audit.write(outcome)  # nothing leaves before it\n",
+        "            with suppress(Exception):\n                audit.write(outcome)\n",
+    ),
+    Guard(
+        "audit: an operator's command does nothing without its line",
+        OPERATIONS,
+        "    trail.write(plan.act, plan.about)\n",
+        "    with suppress(Exception):\n        trail.write(plan.act, plan.about)\n",
+    ),
+    Guard(
+        "subject: another's connection is not found",
+        SUBJECT,
+        "if subject is not None and subject != connection.subject:",
+        "if subject is not None and not connection.subject:",
     ),
 )

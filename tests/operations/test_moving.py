@@ -145,7 +145,7 @@ def take_out(world: World, file: Path, *subjects: str) -> list[Entry]:
     entries: list[Entry] = []
     move_out.take_out(
         world.on,
-        move_out.chosen(world.on, subjects),
+        [one.id for one in move_out.chosen(world.on, subjects)],
         file=file,
         quarantine=QUARANTINE,
         report=entries.append,

@@ -71,6 +71,10 @@ RIGHTS: dict[str, dict[str, set[str]]] = {
         },
         "RefreshFunction.Arn": {"lambda:GetFunctionConfiguration"},
         "OperatorAuditLogGroup.Arn": {"logs:CreateLogStream", "logs:PutLogEvents"},
+        "arn:aws:logs:us-east-1:123456789012:log-group:OperatorAuditLogGroup": {
+            "logs:CreateLogStream",
+            "logs:PutLogEvents",
+        },
         "ConnectionsTable.Arn": {
             "dynamodb:DescribeTable",
             "dynamodb:GetItem",

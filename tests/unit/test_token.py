@@ -331,12 +331,14 @@ def test_a_bearer_that_still_lives_is_served_while_the_breaker_is_open(
 
 def test_nothing_is_sent_from_a_table_that_is_a_copy(world: World, connection: Connection) -> None:
     world.clock.advance(LIFE)
-    world.aws.dynamodb.put_item(
+    world.aws.dynamodb.update_item(
         TableName=f"{world.prefix}-connections",
-        Item={"id": {"S": "identity"}, "identity": {"S": "sandbox/client/of-the-original"}},
+        Key={"id": {"S": "identity"}},
+        UpdateExpression="SET table_id = :original",
+        ExpressionAttributeValues={":original": {"S": "of-the-original"}},
     )
 
-    with pytest.raises(BrokerMisconfigured):
+    with pytest.raises(BrokerMisconfigured, match="table_id: of-the-original"):
         world.hand_out(connection.id)
     with pytest.raises(BrokerMisconfigured):
         world.run_schedule()
