@@ -694,13 +694,15 @@ GUARDS = (
         "audit: nothing leaves before the line",
         HTTP_API,
         "            audit.write(outcome)  # nothing leaves before it\n",
-        "            with suppress(Exception):\n                audit.write(outcome)\n",
+        "            try:\n                audit.write(outcome)\n"
+        "            except Exception:\n                pass\n",
     ),
     Guard(
         "audit: an operator's command does nothing without its line",
         OPERATIONS,
         "    trail.write(plan.act, plan.about)\n",
-        "    with suppress(Exception):\n        trail.write(plan.act, plan.about)\n",
+        "    try:\n        trail.write(plan.act, plan.about)\n"
+        "    except Exception:\n        pass\n",
     ),
     Guard(
         "subject: another's connection is not found",

@@ -146,7 +146,7 @@ def test_nothing_comes_into_or_goes_out_of_a_table_that_is_a_copy(
 ) -> None:
     one = world.connect()
     held = elsewhere(world, "grace", "mikomo_2")
-    monkeypatch.setattr(world.on.connections, "identity", lambda: "another")
+    monkeypatch.setattr(world.on.connections, "table_id", lambda: "another")
 
     with pytest.raises(BrokerMisconfigured):
         bring_in(world, held)
