@@ -25,12 +25,9 @@ def list_connections(event: http_api.Event, _context: Any) -> http_api.Response:
 def show(event: http_api.Event, _context: Any) -> http_api.Response:
     """Answer GET /connections/{id}?subject=."""
     connection_id = http_api.connection_id(event)
-    subject = http_api.query_parameters(event).get("subject")
-    found = connections.show(
-        table,
-        connection_id=connection_id,
-        subject=http_api.named_subject(subject, required=require_subject),
-    )
+    given = http_api.query_parameters(event).get("subject")
+    subject = http_api.named_subject(given, required=require_subject)
+    found = connections.show(table, connection_id=connection_id, subject=subject)
     return http_api.answer(200, http_api.view(found))
 
 
