@@ -10,7 +10,9 @@ from token_broker.runtime.audit import Act, Audit
 from token_broker.runtime.observability import record
 from token_broker.use_cases import connections
 
+CONFIRM = {"subject": str, "confirmation": str}
 table, policy, require_subject = bootstrap.tending_by_hand()
+on = (table, policy, bootstrap.clock, record)
 
 
 @http_api.for_backend
@@ -24,24 +26,18 @@ def list_connections(event: http_api.Event, _context: Any) -> http_api.Response:
 @http_api.for_backend
 def show(event: http_api.Event, _context: Any) -> http_api.Response:
     """Answer GET /connections/{id}?subject=."""
-    connection_id = http_api.connection_id(event)
-    given = http_api.query_parameters(event).get("subject")
-    subject = http_api.named_subject(given, required=require_subject)
-    found = connections.show(table, connection_id=connection_id, subject=subject)
+    subject = http_api.query_subject(event, required=require_subject)
+    found = connections.show(table, connection_id=http_api.connection_id(event), subject=subject)
     return http_api.answer(200, http_api.view(found))
 
 
 @http_api.audited(Act.CONFIRM)
 def confirm(event: http_api.Event, _context: Any, audit: Audit) -> http_api.Response:
     """Answer POST /connections/{id}/confirm."""
-    members = {"subject": str, "confirmation": str}
-    body = http_api.json_body(event, known=members, required=frozenset(members))
+    body = http_api.json_body(event, known=CONFIRM, required=frozenset(CONFIRM))
     audit.subject = body["subject"]
     confirmed = connections.confirm(
-        table,
-        policy,
-        bootstrap.clock,
-        record,
+        *on,
         connection_id=http_api.connection_id(event),
         subject=body["subject"],
         confirmation=SecretText(body["confirmation"] or "-"),
@@ -53,13 +49,9 @@ def confirm(event: http_api.Event, _context: Any, audit: Audit) -> http_api.Resp
 def disconnect(event: http_api.Event, _context: Any, audit: Audit) -> http_api.Response:
     """Answer DELETE /connections/{id}?subject=."""
     connection_id = http_api.connection_id(event)
-    audit.subject = http_api.query_parameters(event).get("subject")
+    audit.subject = subject = http_api.query_subject(event, required=require_subject)
     asked = connections.disconnect(
-        table,
-        bootstrap.clock,
-        record,
-        connection_id=connection_id,
-        subject=http_api.named_subject(audit.subject, required=require_subject),
+        table, bootstrap.clock, record, connection_id=connection_id, subject=subject
     )
     audit.subject = asked.subject
     return http_api.answer(202, http_api.view(asked))

@@ -4,31 +4,20 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-import boto3
 import pytest
-from moto import mock_aws
 
 from operations import __main__ as command
 from operations.audit import NotWrittenError, Trail
+from tests.operations.command_line import GROUP, run
 from tests.operations.test_moving import line_of
 from tests.world import World
 from token_broker.domain.connection import Connection
 from token_broker.use_cases import transfer
 
-GROUP = "stack-OperatorAuditLogGroup-1A2B"
 RUN = "0" * 32
-
-
-@pytest.fixture
-def logs() -> Iterator[Any]:
-    with mock_aws():
-        client = boto3.client("logs", region_name="us-east-1")
-        client.create_log_group(logGroupName=GROUP)
-        yield client
 
 
 @pytest.fixture
@@ -59,11 +48,6 @@ def command_lines(world: World, folder: Path) -> dict[str, list[str]]:
         "bring-back": ["bring-back", of(world, "grace").id],
         "adopt": ["adopt"],
     }
-
-
-def run(world: World, trail: Trail, arguments: list[str]) -> int:
-    options = command._parser().parse_args(["--stack-name", "stack", *arguments])
-    return command.run(world.on, trail, {"QUARANTINE_DAYS": "7"}, options)
 
 
 def everything(world: World) -> list[Connection]:

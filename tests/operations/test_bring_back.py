@@ -6,16 +6,16 @@ import json
 from collections import Counter
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 
-from operations import __main__ as command
 from operations import bring_back
 from operations.many import Entry
+from tests.operations.command_line import run, trail_in
 from tests.world import World
 from token_broker.domain.connection import Reason, Status
 from token_broker.domain.errors import UpstreamUnavailable
-from token_broker.runtime import bootstrap
 
 
 @pytest.fixture
@@ -99,19 +99,18 @@ def test_subject_and_reason_choose_among_what_has_ended(
 def test_the_command_takes_ids_and_a_file_and_fails_unless_all_are_back(
     world: World,
     ended: list[str],
+    logs: Any,
     tmp_path: Path,
-    monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
 ) -> None:
-    monkeypatch.setattr(command, "settings_of", lambda _: {})
-    monkeypatch.setattr(bootstrap, "sending", lambda _: world.on)
+    trail = trail_in(logs)
     file = tmp_path / "ids"
     file.write_text(f"# those of the outage\n{ended[1]}\n\n{ended[2]}  # bob's\n")
 
-    done = command.main(["--stack-name", "broker", "bring-back", ended[0], "--file", str(file)])
+    done = run(world, trail, ["bring-back", ended[0], "--file", str(file)])
 
     assert done == 0
     report = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
     assert {one["connection_id"] for one in report} == set(ended)
-    assert command.main(["--stack-name", "broker", "bring-back", "0" * 32]) == 1
-    assert command.main(["--stack-name", "broker", "bring-back", "--subject", "nobody"]) == 1
+    assert run(world, trail_in(logs), ["bring-back", "0" * 32]) == 1
+    assert run(world, trail_in(logs), ["bring-back", "--subject", "nobody"]) == 1

@@ -199,6 +199,11 @@ def named_subject(given: str | None, *, required: bool) -> str | None:
     return given
 
 
+def query_subject(event: Event, *, required: bool) -> str | None:
+    """Return for whom the caller asks in the address, as `named_subject` does."""
+    return named_subject(query_parameters(event).get("subject"), required=required)
+
+
 def base_url(event: Event, public_base_url: str) -> str:
     """Return the broker's own public address: as configured, else the API's own.
 
