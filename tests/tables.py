@@ -87,6 +87,7 @@ def create_tables(dynamodb: Any, prefix: str) -> None:
                         "reason",
                         "suspect",
                         "refused",
+                        "unreadable",
                         "connector",
                         "generation",
                         "expires_at",

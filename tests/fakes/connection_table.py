@@ -210,6 +210,9 @@ class MemoryConnectionTable:
     def judge(self, landed: Connection, verdict: Verdict) -> None:
         self._if_generation(landed, lambda _: {"verdict": verdict})
 
+    def note_unreadable(self, seen: Connection) -> None:
+        self._if_generation(seen, lambda row: {"unreadable": row.generation})
+
     def note_refused(self, seen: Connection) -> None:
         self._if_generation(seen, lambda row: {"refused": row.generation})
 
@@ -404,6 +407,7 @@ class MemoryConnectionTable:
             rejected=None,
             refused=None,
             proved_at=None,
+            unreadable=None,
             due_at=now,
             keep_until=now + FORGET_AFTER,
             last_event="superseded",

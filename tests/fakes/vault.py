@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from token_broker.domain.connection import Connection, Landing
-from token_broker.domain.errors import BrokerMisconfigured, RowUnreadable
+from token_broker.domain.errors import BrokerMisconfigured, SetUnreadable
 from token_broker.domain.ports import ClientCredentials, Clock
 from token_broker.domain.refresh_policy import EDGE_REMEMBERED
 from token_broker.domain.secret_text import SecretText
@@ -122,11 +122,11 @@ class MemorySeal:
 
     def open(self, connection: Connection) -> TokenSet:
         if connection.sealed is None:
-            raise RowUnreadable
+            raise SetUnreadable
         bound_to, generation, refresh_token, id_token = json.loads(connection.sealed)
         its_own = [connection.id, connection.subject, connection.connector]
         if (bound_to, generation) != (its_own, connection.generation):
-            raise RowUnreadable
+            raise SetUnreadable
         return TokenSet(
             refresh_token=SecretText(refresh_token),
             id_token=SecretText(id_token) if id_token else None,

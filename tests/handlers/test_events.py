@@ -321,3 +321,20 @@ def test_a_failed_run_says_so_to_lambda_without_saying_why_and_is_not_counted(
     assert "secret" not in str(failed.value)
     assert failed.value.__suppress_context__
     assert counted(capsys.readouterr().out, "run_completed") == 0
+
+
+def test_the_line_of_a_request_that_failed_names_the_connection_of_its_path(
+    broker: Deployed, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    connection_id = broker.connect()
+    caplog.clear()
+    broker.handle("token.rejected-never-was")
+    monkeypatch.setattr(broker.functions["token"].on.connections, "get", None)
+    broker.handle("token.hand-out")
+
+    failed = {
+        (one.__dict__.get("event"), one.__dict__.get("connection_id"))
+        for one in caplog.records
+        if one.getMessage() != "audit"
+    }
+    assert failed == {("request_failed", connection_id), ("unexpected_error", connection_id)}

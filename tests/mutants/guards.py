@@ -164,8 +164,8 @@ GUARDS = (
     Guard(
         "pre-flight: whatever happens, the lease is released",
         REFRESH,
-        '    except Exception as exc:\n        event = "row_unreadable"',
-        '    except TokenBrokerError as exc:\n        event = "row_unreadable"',
+        "    except Exception as exc:\n        with suppress(TokenBrokerError):",
+        "    except TokenBrokerError as exc:\n        with suppress(TokenBrokerError):",
     ),
     Guard(
         "escrow: whoever claims a row looks there first",
@@ -709,5 +709,11 @@ GUARDS = (
         SUBJECT,
         "if subject is not None and subject != connection.subject:",
         "if subject is not None and not connection.subject:",
+    ),
+    Guard(
+        "unreadable: it is told to renew, not to wait",
+        TOKEN,
+        "    if seen.unreadable == seen.generation:\n",
+        "    if seen.generation < 0:\n",
     ),
 )

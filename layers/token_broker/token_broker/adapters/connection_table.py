@@ -88,6 +88,7 @@ PUBLIC = (
     "rejected",
     "refused",
     "proved_at",
+    "unreadable",
     "login",
     "hold_until",
     "keep_until",
@@ -123,6 +124,7 @@ OF_AN_ATTEMPT = (
     "rejected",
     "refused",
     "proved_at",
+    "unreadable",
 )
 
 
@@ -431,6 +433,10 @@ class DynamoConnectionTable:
     def judge(self, landed: Connection, verdict: Verdict) -> None:
         """Note what checking the bearer came to, if that generation is still held."""
         self._if_generation(landed, {"verdict": verdict.value})
+
+    def note_unreadable(self, seen: Connection) -> None:
+        """Note that the token set seen does not open, if that generation is still held."""
+        self._if_generation(seen, {"unreadable": seen.generation})
 
     def note_refused(self, seen: Connection) -> None:
         """Note that the bearer seen was refused upon another, if that generation is still held."""
@@ -1009,6 +1015,7 @@ def _row(connection: Connection) -> Row:
         "rejected": connection.rejected,
         "refused": connection.refused,
         "proved_at": connection.proved_at,
+        "unreadable": connection.unreadable,
         "hold_until": connection.hold_until,
         "keep_until": connection.keep_until,
         "confirmation_hash": connection.confirmation_hash,
@@ -1056,6 +1063,7 @@ def _connection(row: Row) -> Connection:
             rejected=_whole(row, "rejected"),
             refused=_whole(row, "refused"),
             proved_at=_whole(row, "proved_at"),
+            unreadable=_whole(row, "unreadable"),
             confirmation_hash=row.get("confirmation_hash"),
             last_event=row.get("last_event"),
         )

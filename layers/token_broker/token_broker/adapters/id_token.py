@@ -144,20 +144,22 @@ class OpenIdTokens:
         except (KeyError, TypeError, ValueError, OverflowError):
             return None
 
-    def verify(self, id_token: SecretText | None, *, nonce: str | None) -> Verdict:
+    def verify(
+        self, id_token: SecretText | None, *, nonce: str | None, about: str | None = None
+    ) -> Verdict:
         """Check signature and claims (OpenID Connect Core 3.1.3.7) as configured."""
         payload = self._payload(id_token)
         given = payload.get("nonce")
         if nonce is not None and given is not None and not _same(given, nonce):
-            self._record("id_token_nonce_foreign")
+            self._record("id_token_nonce_foreign", connection_id=about)
             return Verdict.BAD
         if "nbf" in payload and not _near(payload["nbf"], latest=self._clock() + SKEW):
-            self._record("id_token_unverified", fault="nbf")
+            self._record("id_token_unverified", connection_id=about, fault="nbf")
             return Verdict.BAD  # nobody may accept it yet, whatever the mode (RFC 7519 4.1.5)
         fault = self._fault_of(payload) or self._fault_of_signature(id_token)
         if fault is None:
             return Verdict.OK if self._keys else Verdict.UNVERIFIED
-        self._record("id_token_unverified", fault=fault)
+        self._record("id_token_unverified", connection_id=about, fault=fault)
         unreadable = fault == "no_keys"
         return Verdict.BAD if self._strict and not unreadable else Verdict.UNVERIFIED
 

@@ -26,6 +26,7 @@ from token_broker.domain.connection import Connection, framed
 from token_broker.domain.errors import (
     BrokerMisconfigured,
     RowUnreadable,
+    SetUnreadable,
     TokenBrokerError,
     UpstreamUnavailable,
 )
@@ -123,7 +124,7 @@ class KmsSeal:
                 nonce, ciphertext, bound_to.associated_data(connection.generation)
             )
         except (InvalidTag, ValueError):
-            raise RowUnreadable(
+            raise SetUnreadable(
                 detail="the token set is not of this row, person and generation, or was altered"
             ) from None
         return _from_bytes(plaintext)
@@ -131,7 +132,7 @@ class KmsSeal:
 
 def _parse(sealed: bytes | None) -> tuple[bytes, bytes, bytes]:
     if not sealed or len(sealed) <= HEADER.size:
-        raise RowUnreadable(detail="the row holds no token set")
+        raise SetUnreadable(detail="the row holds no token set")
     version, length = HEADER.unpack_from(sealed)
     rest = sealed[HEADER.size :]
     if version != VERSION or len(rest) <= length + NONCE_LENGTH:
@@ -160,7 +161,7 @@ def _from_bytes(plaintext: bytes) -> TokenSet:
 def _failure(exc: ClientError | BotoCoreError) -> TokenBrokerError:
     code = exc.response["Error"]["Code"] if isinstance(exc, ClientError) else type(exc).__name__
     if code in NOT_OURS:
-        return RowUnreadable(detail=f"KMS: {code}: the data key is not of this row")
+        return SetUnreadable(detail=f"KMS: {code}: the data key is not of this row")
     if code in REFUSALS:
         return BrokerMisconfigured(detail=f"KMS refuses the token key: {code}")
     return UpstreamUnavailable(detail=f"KMS: {code}", retry_after=5)

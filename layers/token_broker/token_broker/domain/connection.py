@@ -36,6 +36,7 @@ class Degraded(StrEnum):
     """Why an ACTIVE connection does not do as it should, though it may recover by itself."""
 
     SUSPECT = "suspect"  # its refresh token was refused; it is looked at until it heals or ends
+    UNREADABLE = "unreadable"  # its token set does not open; a new consent heals it
     DATA_ACCESS_REFUSED = "data_access_refused"  # its refresh token is taken, its bearers are not
 
 
@@ -101,6 +102,7 @@ class Connection:
     rejected: int | None = None  # the generation whose rejection forced the latest refresh
     refused: int | None = None  # the latest generation refused right upon the one before it
     proved_at: int | None = None  # when the consent was last refreshed for such a refusal
+    unreadable: int | None = None  # the generation whose token set did not open
     confirmation_hash: str | None = None
     hold_until: int | None = None  # the same login is being linked again: no send until then
     # What an ended or unconfirmed connection holds goes then; a revoke was asked for then.
@@ -117,6 +119,8 @@ class Connection:
     @property
     def degraded(self) -> Degraded | None:
         """Return what a person should know of an ACTIVE connection; None: all is well."""
+        if self.status is Status.ACTIVE and self.unreadable == self.generation:
+            return Degraded.UNREADABLE
         if self.status is Status.ACTIVE and self.suspected:
             return Degraded.SUSPECT
         refused = self.refused is not None and self.generation - self.refused <= 1

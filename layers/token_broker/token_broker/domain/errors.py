@@ -158,6 +158,20 @@ class RowUnreadable(BrokerMisconfigured):
     description = "This connection's record cannot be read; the broker's operator has been alerted."
 
 
+class SetUnreadable(RowUnreadable):
+    """The token set of a row does not open; the row reads, so a new consent heals it."""
+
+
+class RecordUnreadable(ReauthorizationRequired):
+    """What a caller is told of SetUnreadable."""
+
+    event = "row_unreadable"
+    description = (
+        "The broker cannot read this connection's tokens. Send the user through POST /connections "
+        "with this connection_id: a new consent heals it."
+    )
+
+
 class UpstreamUnavailable(TokenBrokerError):
     """Akoya, or a part we stand on, cannot be reached now; nothing is lost."""
 

@@ -153,6 +153,9 @@ class ConnectionTable(Protocol):
     def every(self) -> Iterator[Connection]:
         """Read all rows without their token sets, in no order; may lag."""
 
+    def note_unreadable(self, seen: Connection) -> None:
+        """Note that the token set seen does not open, if that generation is still held."""
+
     def note_refused(self, seen: Connection) -> None:
         """Note that the bearer seen was refused upon another, if that generation is still held."""
 
@@ -395,8 +398,13 @@ class IdTokens(Protocol):
     def claims(self, id_token: SecretText | None) -> Claims | None:
         """Read the claims without trusting them; None if they cannot be read."""
 
-    def verify(self, id_token: SecretText | None, *, nonce: str | None) -> Verdict:
-        """Check signature and claims (OpenID Connect Core 3.1.3.7) as configured."""
+    def verify(
+        self, id_token: SecretText | None, *, nonce: str | None, about: str | None = None
+    ) -> Verdict:
+        """Check signature and claims (OpenID Connect Core 3.1.3.7) as configured.
+
+        `about` is the connection it is of, for the log.
+        """
 
     def acceptable(self, verdict: Verdict) -> bool:
         """Tell whether a bearer with this verdict may be handed out."""

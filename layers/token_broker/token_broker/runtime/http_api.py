@@ -312,10 +312,10 @@ def _answered(
     try:
         return answer_it(), DONE
     except TokenBrokerError as exc:
-        record_failure(exc)
+        record_failure(exc, connection_id=_possible_id(event))
         return failed(exc), exc.error
     except Exception as exc:  # noqa: BLE001 - nothing of it may reach caller or Lambda's log
-        record_failure(exc)
+        record_failure(exc, connection_id=_possible_id(event))
         return failed(TokenBrokerError()), TokenBrokerError.error
     finally:
         publish_metrics()

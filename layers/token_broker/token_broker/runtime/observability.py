@@ -68,12 +68,15 @@ def publish_metrics() -> None:
         metrics.flush_metrics()
 
 
-def record_failure(exc: Exception) -> None:
+def record_failure(exc: Exception, *, connection_id: str | None = None) -> None:
     """Log what ended a request or a run, and count what needs a human."""
+    kind = type(exc).__name__
     if isinstance(exc, TokenBrokerError):
-        record(exc.event, error=exc.error, detail=exc.detail, kind=type(exc).__name__)
+        record(
+            exc.event, connection_id=connection_id, error=exc.error, detail=exc.detail, kind=kind
+        )
     else:
-        record("unexpected_error", kind=type(exc).__name__, detail=places(exc))
+        record("unexpected_error", connection_id=connection_id, kind=kind, detail=places(exc))
 
 
 def places(exc: BaseException) -> str:

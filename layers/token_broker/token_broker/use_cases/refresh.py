@@ -21,7 +21,7 @@ from token_broker.domain.connection import (
 from token_broker.domain.errors import (
     OutcomeUnknown,
     Reported,
-    RowUnreadable,
+    SetUnreadable,
     TokenBrokerError,
     UpstreamUnavailable,
 )
@@ -246,7 +246,7 @@ def _escrowed(on: Sending, held: Connection, landing: Landing, tokens: TokenSet)
     leave_to_escrow(on, held)
     verdict = landing.verdict
     if verdict is Verdict.UNVERIFIED:
-        verdict = on.id_tokens.verify(tokens.id_token, nonce=None)
+        verdict = on.id_tokens.verify(tokens.id_token, nonce=None, about=held.id)
     return replace(
         held,
         generation=landing.generation,
@@ -327,9 +327,10 @@ def _pre_flight(on: Sending, held: Connection, remaining: Remaining, turns: Turn
         turns.first(held.id)
         _ensure_time(on, held, remaining)
     except Exception as exc:
-        event = "row_unreadable" if isinstance(exc, RowUnreadable) else "refresh_deferred"
         with suppress(TokenBrokerError):  # the lease ends by itself
-            release(on, held, event=event)
+            if isinstance(exc, SetUnreadable):
+                on.connections.note_unreadable(held)
+            release(on, held, event="refresh_deferred")
         raise
     return ready
 
@@ -497,7 +498,7 @@ def _verify(on: Sending, landed: Connection, tokens: TokenSet) -> Connection:
 
 def judged(on: Sending, landed: Connection, tokens: TokenSet, *, nonce: str | None) -> Connection:
     """Check the bearer of a set that is already durable and note the verdict with it."""
-    verdict = on.id_tokens.verify(tokens.id_token, nonce=nonce)
+    verdict = on.id_tokens.verify(tokens.id_token, nonce=nonce, about=landed.id)
     if verdict is Verdict.UNVERIFIED:
         return landed
     if verdict is Verdict.BAD:
@@ -578,7 +579,7 @@ def trip_breaker(on: Sending, answer: Answer, *, by: str) -> TokenBrokerError | 
         return None
     until = on.clock() + BREAKER_PAUSE
     on.control.open_breaker(reason=answer.outcome, until=until)
-    on.record("breaker_opened", outcome=answer.outcome, detail=answer.detail)
+    on.record("breaker_opened", connection_id=by, outcome=answer.outcome, detail=answer.detail)
     if answer.outcome is Outcome.CLIENT_AUTH:
         return Reported(
             detail=f"Akoya refuses our client credentials ({answer.detail}): put the secret the "

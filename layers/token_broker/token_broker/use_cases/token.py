@@ -11,8 +11,10 @@ from token_broker.domain.errors import (
     ConsentSuspect,
     NotConfirmed,
     ReauthorizationRequired,
+    RecordUnreadable,
     RefreshInProgress,
     RequestRejected,
+    SetUnreadable,
     StaleGeneration,
     UpstreamUnavailable,
 )
@@ -56,10 +58,37 @@ def hand_out(
     ReauthorizationRequired, ConnectionGone, ConnectionNotFound, RequestRejected,
     RefreshInProgress, UpstreamUnavailable.
     """
+    try:
+        return _hand_out(
+            on,
+            connection_id=connection_id,
+            subject=subject,
+            min_validity=min_validity,
+            rejected=rejected,
+            remaining=remaining,
+        )
+    except SetUnreadable as exc:
+        row = on.connections.look(connection_id)
+        if row.unreadable != row.generation:
+            on.connections.note_unreadable(row)
+        raise RecordUnreadable(detail=exc.detail) from None
+
+
+def _hand_out(
+    on: Sending,
+    *,
+    connection_id: str,
+    subject: str | None,
+    min_validity: int | None,
+    rejected: int | None,
+    remaining: Remaining,
+) -> Bearer:
     seen = on.connections.get(connection_id)
     ensure_subject(seen, subject)
     _ensure_active(seen)
     _ensure_known(seen, rejected)
+    if seen.unreadable == seen.generation:
+        on.seal.open(seen)  # else it would be told to wait while it rests
     seen = _note_asked(on, seen)
     if seen.remaining(on.clock()):
         seen = _checked(on, seen)
