@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import inspect
 import re
 from pathlib import Path
@@ -65,6 +66,31 @@ def test_the_alarms_it_reckons_with_are_the_templates() -> None:
     alarms = kinds.count("AWS::CloudWatch::Alarm")
     assert f"{alarms} alarms ${alarms / 10:.2f}" in README
     assert kinds.count("AWS::CloudWatch::CompositeAlarm") == 1
+
+
+PROMISES = re.findall(
+    r"^\| ([^|]+) \| ([^|]+) \|$",
+    README.partition("## What it promises")[2].partition("\n## ")[0],
+    re.MULTILINE,
+)[1:]
+
+
+def test_every_promise_stands_in_the_table_that_names_its_tests() -> None:
+    assert len(PROMISES) >= 10
+
+
+@pytest.mark.parametrize(("promise", "tests"), PROMISES)
+def test_every_promise_names_a_test_that_exists(promise: str, tests: str) -> None:
+    named = re.findall(r"`(tests/[\w/]+\.py)::(\w+)`", tests)
+
+    assert named, promise
+    for file, name in named:
+        functions = {
+            node.name
+            for node in ast.walk(ast.parse((ROOT / file).read_text()))
+            if isinstance(node, ast.FunctionDef)
+        }
+        assert name in functions, f"{file}::{name}"
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
