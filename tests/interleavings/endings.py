@@ -16,6 +16,8 @@ from token_broker.domain.connection import Connection, Reason, Status
 from token_broker.domain.errors import TokenBrokerError
 
 DIALECTS = ("gen1", "gen1-reuse-window", "gen2-strict", "gen2-grace")
+REVOKING = Status.REVOKE_PENDING
+MOST_LOOKS = 60  # at a revoke, within the quarantine
 MINUTES = 45  # for so long the world runs on: longer than every lease, back-off and expiry
 TOKEN_ENDPOINT_ONLY = frozenset({Fault.CUT_OFF_BEFORE, Fault.CUT_OFF_AFTER})
 BY_A_PERSON = frozenset({Fault.LINKED, Fault.RENEWED})  # who then goes on until it is done
@@ -183,6 +185,17 @@ def settle(world: World, prepared: Prepared, others: Iterable[Person] = ()) -> N
         if minute % 5 == 0:
             _callers(world)
     world.run_schedule()
+    _wait_for_proof(world)
+
+
+def _wait_for_proof(world: World) -> None:
+    """Let a revoke that Akoya refuses to prove come to its end, days later."""
+    for _ in range(MOST_LOOKS):
+        dues = [row.due_at for row in world.on.connections.every() if row.status is REVOKING]
+        if not dues:
+            return
+        world.clock.now = max(world.clock.now, *(float(due or 0) for due in dues))
+        world.run_schedule()
 
 
 def _consenting(world: World, fault: Fault) -> Iterator[Person]:
