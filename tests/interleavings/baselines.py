@@ -175,6 +175,11 @@ def losses(loop: Loop, dialect: str) -> tuple[int, int]:
     return sum(_is_lost(loop, dialect, at, fault) for at, fault in cuts), len(cuts)
 
 
+def loses_when_sent(loop: Loop, fault: Fault, dialect: str) -> bool:
+    """Return whether a loop loses its connection where its request to Akoya is cut."""
+    return _is_lost(loop, dialect, _steps(loop, dialect).index("akoya.token"), fault)
+
+
 def _connected(dialect: str) -> tuple[World, Table, OAuth2Session]:
     world = World.in_memory(dialect)
     tokens = world.on.seal.open(world.row(world.connect().id))

@@ -6,10 +6,11 @@ import sys
 from collections import Counter, defaultdict
 from collections.abc import Iterator, Mapping
 from contextlib import suppress
+from dataclasses import dataclass
 from pathlib import Path
 
 from local.akoya_sandbox.faults import FAULTS
-from tests.interleavings.baselines import BASELINES, loses_to, losses
+from tests.interleavings.baselines import BASELINES, loses_to, loses_when_sent, losses
 from tests.interleavings.cuts import Fault
 from tests.interleavings.endings import DIALECTS, Cell, Verdict, cells_of
 from tests.interleavings.flows import CASES
@@ -19,6 +20,9 @@ from token_broker.domain.errors import TokenBrokerError
 
 PAGE = Path(__file__).parents[2] / "docs" / "faults.md"
 TEXT = Path(__file__).with_name("faults_page.md")
+OURS = "this broker"
+SEND = "token_endpoint.refresh"
+Ends = Mapping[tuple[str, int | None, str], str]  # fault, times, dialect: how it ended
 SIGNS = {
     Verdict.KEPT: "k",
     Verdict.BY_RETRY: "r",
@@ -31,7 +35,10 @@ SIGNS = {
 
 
 def main() -> int:
-    """Print and write the page; returns 1 if anything was lost that could be kept."""
+    """Print and write the page.
+
+    Returns 1 if anything was lost that could be kept, or if in all a plain loop loses less.
+    """
     cells = [cell for case in CASES for dialect in DIALECTS for cell in cells_of(case, dialect)]
     wrong = [cell for cell in cells if cell.verdict is Verdict.RECOVERABLE or cell.complaints]
     totals = [*_totals(cells), f"lost though recoverable: {len(wrong)}"]
@@ -40,18 +47,22 @@ def main() -> int:
         for fault, times in MISBEHAVIOURS
         for dialect in DIALECTS
     }
+    found = _losses(cells, ends)
+    worse = _worse_in(found)
+    totals.append(f"dialects in which a plain loop loses less: {', '.join(worse) or 'none'}")
     page = TEXT.read_text().format(
         dialects=", ".join(DIALECTS),
         flows="\n".join(_flows(cells)),
         misbehaviours="\n".join(_misbehaviours(ends)),
-        compared="\n".join(_compared(cells, ends)),
+        compared="\n".join(_compared(found)),
+        better="\n".join(_plain_does_better(cells, ends)) or "- none",
         totals="\n\n".join(totals),
     )
     PAGE.write_text(page)
     for cell in wrong:
         print(f"{cell.case} ({cell.dialect}): {cell.step} {cell.fault}: {cell.complaints}")
     print(page.rstrip())
-    return bool(wrong)
+    return bool(wrong or worse)
 
 
 def _totals(cells: list[Cell]) -> Iterator[str]:
@@ -83,7 +94,7 @@ MISBEHAVIOURS = [
 ]
 
 
-def _misbehaviours(ends: Mapping[tuple[str, int | None, str], str]) -> Iterator[str]:
+def _misbehaviours(ends: Ends) -> Iterator[str]:
     yield f"| the sandbox | {' | '.join(DIALECTS)} |"
     yield "|---" * (len(DIALECTS) + 1) + "|"
     for fault, times in MISBEHAVIOURS:
@@ -108,8 +119,8 @@ def _misbehaved(fault: str, times: int | None, dialect: str) -> str:
     ]
     refused = sum(one["status"] in {400, 401} for one in sent)
     stands: str = row.reason or row.status
-    if row.status is Status.ACTIVE and not _lives(world):
-        stands = "ACTIVE, and its consent is dead"
+    if row.status is Status.ACTIVE and not world.is_alive(row):
+        stands = f"lost, and {row.degraded or 'not noticed yet'}"
     return f"{stands} ({len(sent)}, {refused})"
 
 
@@ -120,39 +131,81 @@ def _an_hour(world: World) -> None:
             world.run_schedule()
 
 
-def _lives(world: World) -> bool:
-    return any(not grant["ended"] for grant in world.provider.grants())
+@dataclass(frozen=True)
+class Losses:
+    """What one way to refresh loses in one dialect."""
+
+    cuts: int
+    of_cuts: int
+    misbehaviours: int
+
+    @property
+    def total(self) -> int:
+        return self.cuts + self.misbehaviours
 
 
-def _compared(cells: list[Cell], ends: Mapping[tuple[str, int | None, str], str]) -> Iterator[str]:
-    yield f"| | {' | '.join(DIALECTS)} |"
-    yield "|---" * (len(DIALECTS) + 1) + "|"
-    for name, loop in BASELINES.items():
-        lost = ("{} of {} cuts".format(*losses(loop, dialect)) for dialect in DIALECTS)
-        yield f"| {name} | {' | '.join(lost)} |"
-    ours = (_lost_of(cells, dialect) for dialect in DIALECTS)
-    yield f"| this broker | {' | '.join(ours)} |"
-    of = f"of {len(MISBEHAVIOURS)} misbehaviours"
-    for name, loop in BASELINES.items():
-        counts = (
-            sum(loses_to(loop, fault, times, dialect) for fault, times in MISBEHAVIOURS)
+def _losses(cells: list[Cell], ends: Ends) -> dict[str, list[Losses]]:
+    """Return what each way loses, dialect by dialect; the broker's come last."""
+    by_way = {
+        name: [
+            Losses(
+                *losses(loop, dialect),
+                sum(loses_to(loop, fault, times, dialect) for fault, times in MISBEHAVIOURS),
+            )
             for dialect in DIALECTS
-        )
-        yield f"| {name} | {' | '.join(f'{count} {of}' for count in counts)} |"
-    counts = (
-        sum(not end.startswith("ACTIVE (") for (*_, told), end in ends.items() if told == dialect)
-        for dialect in DIALECTS
-    )
-    yield f"| this broker | {' | '.join(f'{count} {of}' for count in counts)} |"
+        ]
+        for name, loop in BASELINES.items()
+    }
+    return {**by_way, OURS: [_our_losses(cells, ends, dialect) for dialect in DIALECTS]}
 
 
-def _lost_of(cells: list[Cell], dialect: str) -> str:
+def _our_losses(cells: list[Cell], ends: Ends, dialect: str) -> Losses:
     lost = [
         cell.verdict.startswith("lost")
         for cell in cells
         if (cell.case, cell.dialect) == ("refresh by schedule", dialect)
     ]
-    return f"{sum(lost)} of {len(lost)} cuts"
+    ended = [not _is_kept(end) for (*_, told), end in ends.items() if told == dialect]
+    return Losses(sum(lost), len(lost), sum(ended))
+
+
+def _is_kept(end: str) -> bool:
+    return end.startswith("ACTIVE (")
+
+
+def _compared(found: dict[str, list[Losses]]) -> Iterator[str]:
+    yield f"| | {' | '.join(DIALECTS)} |"
+    yield "|---" * (len(DIALECTS) + 1) + "|"
+    for name, lost in found.items():
+        yield f"| {name} | {' | '.join(f'{one.cuts} of {one.of_cuts} cuts' for one in lost)} |"
+    of = f"of {len(MISBEHAVIOURS)} misbehaviours"
+    for name, lost in found.items():
+        yield f"| {name} | {' | '.join(f'{one.misbehaviours} {of}' for one in lost)} |"
+    for name, lost in found.items():
+        yield f"| {name} | {' | '.join(f'{one.total} in all' for one in lost)} |"
+
+
+def _worse_in(found: dict[str, list[Losses]]) -> list[str]:
+    """Return the dialects in which the broker loses more in all than the plain loop."""
+    pairs = zip(DIALECTS, found[OURS], found["a plain loop"], strict=True)
+    return [dialect for dialect, ours, plain in pairs if ours.total > plain.total]
+
+
+def _plain_does_better(cells: list[Cell], ends: Ends) -> Iterator[str]:
+    """List what the plain loop keeps and the broker loses, each with its dialects."""
+    plain = BASELINES["a plain loop"]
+    better: dict[str, list[str]] = defaultdict(list)
+    for cell in cells:
+        where = (cell.case, cell.step)
+        if where != ("refresh by schedule", SEND) or not cell.verdict.startswith("lost"):
+            continue
+        if not loses_when_sent(plain, cell.fault, cell.dialect):
+            better[f"the request to Akoya, {cell.fault}"].append(cell.dialect)
+    for (fault, times, dialect), end in ends.items():
+        if not _is_kept(end) and not loses_to(plain, fault, times, dialect):
+            better[f"{fault} {'once' if times else 'for an hour'}"].append(dialect)
+    for what, dialects in better.items():
+        yield f"- {what} ({', '.join(dialects)})"
 
 
 if __name__ == "__main__":
