@@ -15,7 +15,8 @@ from local.akoya_sandbox.grants import Grant
 from local.akoya_sandbox.people import Login
 from tests.fakes.connection_table import MemoryConnectionTable
 from tests.incidents.alarms import Alarms
-from tests.world import CLIENT_ID, END_AFTER, FUNCTION_TIMEOUT, START, Inline, World
+from tests.interleavings.flows import REFRESH_TIMEOUT
+from tests.world import CLIENT_ID, END_AFTER, START, Inline, World
 from token_broker.domain.connection import Connection, Status, login_of
 from token_broker.domain.errors import Reported, TokenBrokerError
 from token_broker.domain.refresh_policy import SENDING_WINDOW
@@ -92,7 +93,7 @@ class Fleet:
                     rate=self.rate, limit=self.a_run, quarantine=QUARANTINE, end_after=END_AFTER
                 ),
                 workers=Inline(),
-                remaining=lambda: FUNCTION_TIMEOUT - (self.world.clock.now - began),
+                remaining=lambda: REFRESH_TIMEOUT - (self.world.clock.now - began),
             )
         except Reported as exc:
             self.alarms.count(exc.event)
