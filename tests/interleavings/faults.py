@@ -41,7 +41,6 @@ def main() -> int:
     """
     cells = [cell for case in CASES for dialect in DIALECTS for cell in cells_of(case, dialect)]
     wrong = [cell for cell in cells if cell.verdict is Verdict.RECOVERABLE or cell.complaints]
-    totals = [*_totals(cells), f"lost though recoverable: {len(wrong)}"]
     ends = {
         (fault, times, dialect): _misbehaved(fault, times, dialect)
         for fault, times in MISBEHAVIOURS
@@ -49,7 +48,11 @@ def main() -> int:
     }
     found = _losses(cells, ends)
     worse = _worse_in(found)
-    totals.append(f"dialects in which a plain loop loses less: {', '.join(worse) or 'none'}")
+    totals = [
+        *_totals(cells),
+        f"dialects in which a plain loop loses less: {', '.join(worse) or 'none'}",
+        f"lost though recoverable: {len(wrong)}",
+    ]
     page = TEXT.read_text().format(
         dialects=", ".join(DIALECTS),
         flows="\n".join(_flows(cells)),
