@@ -94,13 +94,46 @@ class Scene:
             ExpressionAttributeValues={":now": {"N": str(int(time.time()))}},
         )
 
+    def has_been_refused_for(self, seconds: int) -> None:
+        """Let a suspect be refused for so long, and due; only waiting is left out."""
+        past, now = {"N": str(int(time.time()) - seconds)}, {"N": str(int(time.time()))}
+        self._dynamodb.update_item(
+            TableName=self._stack["tables"]["connections"],
+            Key={"id": {"S": self.id}},
+            UpdateExpression=(
+                "SET suspect.#since = :past, suspect.streak_since = :past, due_at = :now"
+            ),
+            ExpressionAttributeNames={"#since": "since"},
+            ExpressionAttributeValues={":past": past, ":now": now},
+        )
+
     # ── how it ends ──────────────────────────────────────────────────────────────────────────────
 
     def status(self) -> tuple[str, str | None]:
         """Return the status of the subject's one connection, and the reason for it."""
+        shown = self._listed()
+        return shown["status"], shown.get("reason")
+
+    def degraded(self) -> str | None:
+        """Return what a person should know of the connection; None: all is well."""
+        degraded: str | None = self._listed().get("degraded")
+        return degraded
+
+    def is_suspected(self, reason: str) -> None:
+        """It goes on, says so to whoever lists or asks, and knows what its end would be called."""
+        assert (self.status(), self.degraded()) == (("ACTIVE", None), "suspect")
+        assert self.row()["suspect"]["M"]["reason"]["S"] == reason
+        asked_at = time.time()
+        told = self.hand_out()
+        assert (told.status, told.content["error"]) == (503, "consent_suspect")
+        next_look = int(self.row()["due_at"]["N"])
+        assert asked_at < next_look
+        assert 1 <= (told.retry_after or 0) <= next_look - int(asked_at)
+
+    def _listed(self) -> dict[str, Any]:
         (shown,) = self.journey.broker.connections_of(self.subject).content["connections"]
         assert shown["connection_id"] == self.id
-        return shown["status"], shown.get("reason")
+        return dict(shown)
 
     def is_renewed(self, told: requests.Response) -> None:
         """The browser was told so, and of the same connection."""

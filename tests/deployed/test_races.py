@@ -151,25 +151,48 @@ def test_a_process_killed_before_the_bank_did_anything_costs_no_consent(
     scene.lives_with_the_newest_set()
 
 
-@pytest.mark.parametrize("victim", [HAND_OUT, SCHEDULE])
-@pytest.mark.parametrize(
+ONLY_COPY = pytest.mark.parametrize(
     ("fault", "dialect"),
     [("slow", "gen1"), ("slow_after_commit", "gen1"), ("slow_after_commit", "gen2-strict")],
 )
-def test_a_process_killed_with_the_only_copy_of_a_set_ends_the_connection_by_its_name(
+
+
+@pytest.mark.parametrize("victim", [HAND_OUT, SCHEDULE])
+@ONLY_COPY
+def test_a_process_killed_with_the_only_copy_of_a_set_leaves_a_suspect_that_a_renewal_heals(
     scene: Scene, fault: str, dialect: str, victim: str
 ) -> None:
     scene.connects(dialect)
     killed_at_the_bank(scene, victim, fault)
 
     scene.functions.run_schedule()
-    assert scene.status() == ("ACTIVE", None)  # one refusal is a suspicion
     scene.journey.make_due(scene.id)
     scene.functions.run_schedule()
 
     assert scene.bank.statuses() == [200, 400, 400]
+    scene.is_suspected("rotation_lost")
+    browser, redirect = scene.consents_again()
+    scene.is_renewed(browser.get(redirect))
+    assert scene.degraded() is None
+    scene.lives_with_the_newest_set()
+
+
+@ONLY_COPY
+def test_a_process_killed_with_the_only_copy_of_a_set_ends_the_connection_by_its_name_in_time(
+    scene: Scene, fault: str, dialect: str
+) -> None:
+    scene.connects(dialect)
+    killed_at_the_bank(scene, SCHEDULE, fault)
+    scene.functions.run_schedule()
+    scene.is_suspected("rotation_lost")
+
+    scene.has_been_refused_for(26 * 3_600)  # EndAfterHours: nobody bears witness
+    scene.functions.run_schedule()
+
+    assert scene.bank.statuses() == [200, 400, 400]
     assert scene.status() == ("REAUTH_REQUIRED", "rotation_lost")
-    assert scene.hand_out().status == 409
+    told = scene.hand_out()
+    assert (told.status, told.content["error"]) == (409, "reauthorization_required")
     browser, redirect = scene.consents_again()
     scene.is_renewed(browser.get(redirect))
     scene.lives_with_the_newest_set()

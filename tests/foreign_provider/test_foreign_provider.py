@@ -198,24 +198,26 @@ def test_a_disconnect_ends_the_grant_at_the_provider(fintech: Fintech, ledger: L
     assert ledger.usable() == []
 
 
-def test_a_grant_the_provider_has_lost_ends_at_the_second_refusal_and_a_new_consent_mends_it(
+def test_a_grant_the_provider_has_lost_is_suspected_and_a_new_consent_heals_it(
     fintech: Fintech, ledger: Ledger
 ) -> None:
     connection_id = fintech.connect("edda")
     ledger.forget()
 
     suspected = fintech.broker.token(connection_id, rejected=1)
-    assert (suspected.status, fintech.state(connection_id)) == (503, ("ACTIVE", 1))
-
+    assert (suspected.status, suspected.content["error"]) == (503, "consent_suspect")
+    assert 1 <= (suspected.retry_after or 0) <= 60  # the first look comes in a minute
     fintech.make_due(connection_id)
     fintech.run_schedule()
-    assert fintech.state(connection_id) == ("REAUTH_REQUIRED", 1)
-    told = fintech.broker.token(connection_id)
-    assert (told.status, told.content["error"]) == (409, "reauthorization_required")
+
     assert [one["error"] for one in ledger.troubles()] == ["invalid_grant"] * 2
+    assert fintech.state(connection_id) == ("ACTIVE", 1)
+    assert fintech.broker.show(connection_id).content["degraded"] == "suspect"
+    assert fintech.broker.token(connection_id).status == 200  # its bearer lives, and is served
 
     assert fintech.connect("edda", connection_id) == connection_id
     assert fintech.state(connection_id) == ("ACTIVE", 2)
+    assert fintech.broker.show(connection_id).content["health"] == "ok"
     again = fintech.broker.token(connection_id, rejected=2)
     assert (again.status, again.content.get("generation")) == (200, 3), again
     lost, renewed, newest = ledger.issued()
