@@ -85,7 +85,8 @@ class S3Escrow:
         pages = self._client.get_paginator("list_objects_v2").paginate(Bucket=self._bucket, **which)
         try:
             for page in pages:
-                yield from page.get("Contents", [])
+                if member(page, "KeyCount", of="S3"):  # a list that was cut is not an empty one
+                    yield from member(page, "Contents", of="S3")
         except (ClientError, BotoCoreError) as exc:
             raise _unavailable(exc) from None
 
