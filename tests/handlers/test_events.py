@@ -323,6 +323,22 @@ def test_a_failed_run_says_so_to_lambda_without_saying_why_and_is_not_counted(
     assert counted(capsys.readouterr().out, "run_completed") == 0
 
 
+def test_the_line_of_a_redirect_that_failed_names_the_connection_of_its_attempt(
+    broker: Deployed, caplog: pytest.LogCaptureFixture
+) -> None:
+    broker.consent()
+    (attempt,) = [row for row in broker.rows()[1] if "return_to" in row]
+    begun = attempt["connection_id"]["S"]
+    broker.provider.change_client_secret("another")
+    caplog.clear()
+
+    assert broker.handle("callback.success")["statusCode"] == 503
+    assert broker.handle("callback.code-missing")["statusCode"] == 400
+
+    lines = [one.__dict__ for one in caplog.records if one.getMessage() == "request_failed"]
+    assert [one.get("connection_id") for one in lines] == [begun, begun]
+
+
 def test_the_line_of_a_request_that_failed_names_the_connection_of_its_path(
     broker: Deployed, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -711,6 +711,18 @@ GUARDS = (
         "if subject is not None and not connection.subject:",
     ),
     Guard(
+        "unreadable: a set that landed meanwhile is not noted so",
+        TOKEN,
+        "    else:\n        raise StaleGeneration\n",
+        "    else:\n        on.connections.note_unreadable(held)\n",
+    ),
+    Guard(
+        "callback: its failure names the connection",
+        CALLBACK,
+        "        exc.about = row.known_as\n",
+        "        exc.about = None\n",
+    ),
+    Guard(
         "unreadable: it is told to renew, not to wait",
         TOKEN,
         "    if seen.unreadable == seen.generation:\n",

@@ -6,9 +6,10 @@ from dataclasses import replace
 
 import pytest
 
+from tests.between import before
 from tests.world import World, http_response
 from token_broker.domain.connection import Connection, Degraded, Status
-from token_broker.domain.errors import RecordUnreadable
+from token_broker.domain.errors import RecordUnreadable, StaleGeneration
 from token_broker.runtime.http_api import status_code, view
 
 
@@ -54,6 +55,18 @@ def test_a_new_consent_lands_over_it_and_heals_it(world: World, broken: Connecti
     row = world.row(broken.id)
     assert (row.status, row.generation, row.degraded) == (Status.ACTIVE, 2, None)
     assert world.is_alive(row)
+    assert world.is_accepted(world.hand_out(broken.id))
+
+
+def test_a_set_that_lands_meanwhile_is_not_said_to_be_unreadable(
+    world: World, broken: Connection
+) -> None:
+    before(world.on.seal, "open", lambda: world.link("ada", connection_id=broken.id))
+
+    with pytest.raises(StaleGeneration):
+        world.hand_out(broken.id)
+
+    assert world.row(broken.id).degraded is None
     assert world.is_accepted(world.hand_out(broken.id))
 
 

@@ -16,7 +16,8 @@ TokenBrokerError
 Each carries `error` (a stable code in OAuth's form), `description` (what the caller can do; public)
 and `detail` (for our log only). None of the three may hold a secret, code, token or state. `event`
 is what it is counted as where nobody handles it: one cause, one alarm. `way_back` is where a page
-that ends an attempt sends its person, if the attempt is known.
+that ends an attempt sends its person, if the attempt is known; `about` the connection, for our log,
+where the request does not name it.
 """
 
 from __future__ import annotations
@@ -29,6 +30,7 @@ class TokenBrokerError(Exception):
     error = "server_error"
     description = "The broker could not answer. Try again; if it persists, tell its operator."
     way_back: str | None = None
+    about: str | None = None
 
     def __init__(
         self,

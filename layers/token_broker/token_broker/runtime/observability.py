@@ -72,9 +72,8 @@ def record_failure(exc: Exception, *, connection_id: str | None = None) -> None:
     """Log what ended a request or a run, and count what needs a human."""
     kind = type(exc).__name__
     if isinstance(exc, TokenBrokerError):
-        record(
-            exc.event, connection_id=connection_id, error=exc.error, detail=exc.detail, kind=kind
-        )
+        about = connection_id or exc.about
+        record(exc.event, connection_id=about, error=exc.error, detail=exc.detail, kind=kind)
     else:
         record("unexpected_error", connection_id=connection_id, kind=kind, detail=places(exc))
 

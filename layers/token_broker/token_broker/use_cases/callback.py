@@ -129,10 +129,10 @@ def finish(
             cookies=cookies,
             remaining=remaining,
         )
-    except (UpstreamUnavailable, RefreshInProgress):
-        raise  # nothing has ended: the page loads itself again
     except TokenBrokerError as exc:
-        exc.way_back = row.way_back(error=exc.error)
+        exc.about = row.known_as
+        if not isinstance(exc, UpstreamUnavailable | RefreshInProgress):
+            exc.way_back = row.way_back(error=exc.error)  # else the page loads itself again
         raise
 
 

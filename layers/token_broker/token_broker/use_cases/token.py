@@ -68,10 +68,20 @@ def hand_out(
             remaining=remaining,
         )
     except SetUnreadable as exc:
-        row = on.connections.look(connection_id)
-        if row.unreadable != row.generation:
-            on.connections.note_unreadable(row)
+        _note_unreadable(on, connection_id)
         raise RecordUnreadable(detail=exc.detail) from None
+
+
+def _note_unreadable(on: Sending, connection_id: str) -> None:
+    """Note that the set now held does not open; raise StaleGeneration if a newer one does."""
+    held = on.connections.get(connection_id)
+    try:
+        on.seal.open(held)
+    except SetUnreadable:
+        if held.unreadable != held.generation:
+            on.connections.note_unreadable(held)
+    else:
+        raise StaleGeneration
 
 
 def _hand_out(
