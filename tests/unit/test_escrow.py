@@ -19,6 +19,7 @@ from token_broker.domain.errors import (
     ConnectionNotFound,
     ExchangeInProgress,
     OutcomeUnknown,
+    StaleGeneration,
     TokenBrokerError,
     UpstreamUnavailable,
 )
@@ -327,6 +328,33 @@ def test_persist_falls_back_to_escrow_whatever_the_table_adapter_raises(
     world.run_schedule()
 
     assert escrowed(world, connection_id, 2)
+
+
+def test_the_table_is_tried_once_however_little_time_is_left(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    world, connection_id = due_in_memory()
+    ends_in(world, monkeypatch, TABLE_TRY / 2)
+    world.run_schedule()
+
+    assert world.row(connection_id).generation == 2
+
+
+def test_a_set_that_a_newer_one_overtook_is_not_left_in_escrow(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """The table hiccups, so the set goes to escrow; then it says that a newer one has landed."""
+    world, connection_id = due_in_memory()
+    tries: list[type[TokenBrokerError]] = [StaleGeneration, UpstreamUnavailable]
+
+    def overtaken(*_: Any, **__: Any) -> None:
+        raise tries.pop()
+
+    monkeypatch.setattr(world.on.connections, "land", overtaken)
+    world.run_schedule()
+
+    assert tries == []
+    assert not escrowed(world, connection_id, 2)
 
 
 # ── a new connection ─────────────────────────────────────────────────────────────────────────────

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import threading
+from collections.abc import Callable
+from contextlib import suppress
 
 from token_broker.use_cases.pace import Pace
 
@@ -40,9 +42,9 @@ def test_a_repeat_goes_before_a_first_send_that_waits_for_longer() -> None:
             assert go_on.wait(30)
 
     pace = Pace(2, pause=pause, has_answered=lambda: True)
-    sender = threading.Thread(target=pace.first, args=("one",), name="sender")
-    first = threading.Thread(target=pace.first, args=("two",), name="first")
-    repeat = threading.Thread(target=pace.again, name="repeat")
+    sender = threading.Thread(target=pace.first, args=("one",), name="sender", daemon=True)
+    first = threading.Thread(target=pace.first, args=("two",), name="first", daemon=True)
+    repeat = threading.Thread(target=pace.again, name="repeat", daemon=True)
 
     sender.start()
     wait_until(lambda: order == ["sender"])
@@ -57,12 +59,39 @@ def test_a_repeat_goes_before_a_first_send_that_waits_for_longer() -> None:
     assert order == ["sender", "repeat", "first"]
 
 
+def test_nobody_has_a_turn_while_another_waits_out_its_own() -> None:
+    taking, most = [0], [0]
+    counting, everybody = threading.Lock(), threading.Barrier(2)
+
+    def pause(_: float) -> None:
+        with counting:
+            taking[0] += 1
+            most[0] = max(most[0], taking[0])
+        with suppress(threading.BrokenBarrierError):  # which opens if a second one comes in too
+            everybody.wait(0.01)
+        with counting:
+            taking[0] -= 1
+
+    pace = Pace(2, pause=pause, has_answered=lambda: True)
+    sends = [threading.Thread(target=pace.first, args=(str(n),)) for n in range(3)]
+    sends += [threading.Thread(target=pace.again) for _ in range(3)]
+    for thread in sends:
+        thread.start()
+    for thread in sends:
+        thread.join()
+
+    assert most == [1]
+
+
 def waiting(pace: Pace) -> int:
     """Return how many threads wait for their turn."""
     return len(pace._turn._waiters)  # type: ignore[attr-defined]
 
 
-def wait_until(is_so: object) -> None:
-    assert callable(is_so)
-    while not is_so():
+def wait_until(is_so: Callable[[], bool]) -> None:
+    """Wait for another thread; fail rather than hang where it never comes to that."""
+    for _ in range(5_000):
+        if is_so():
+            return
         threading.Event().wait(0.001)
+    raise AssertionError("it never came to that")

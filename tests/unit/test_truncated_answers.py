@@ -10,9 +10,11 @@ import pytest
 from tests.world import CLIENT_ID, START, World
 from token_broker.adapters.client_credentials import SecretsManagerClientSecret
 from token_broker.adapters.connection_table import DynamoConnectionTable
+from token_broker.adapters.control_table import DynamoControl
 from token_broker.adapters.escrow import S3Escrow
 from token_broker.adapters.seal import KmsSeal
-from token_broker.domain.errors import TokenBrokerError, UpstreamUnavailable
+from token_broker.domain.connection import Reason
+from token_broker.domain.errors import ConsentSuspect, TokenBrokerError, UpstreamUnavailable
 
 
 class Cut:
@@ -61,10 +63,10 @@ def test_a_write_whose_answer_was_cut_has_an_unknown_effect(world: World) -> Non
     assert isinstance(caught.value, UpstreamUnavailable)
 
 
-class CutS3(Cut):
-    """S3 whose list says what is given, and whose objects have lost their bodies."""
+class CutPages(Cut):
+    """A service whose one page carries what is given, and whose other answers carry that too."""
 
-    def get_paginator(self, _: str) -> CutS3:
+    def get_paginator(self, _: str) -> CutPages:
         return self
 
     def paginate(self, **_: Any) -> list[dict[str, Any]]:
@@ -73,6 +75,79 @@ class CutS3(Cut):
 
 @pytest.mark.parametrize("page", [{}, {"KeyCount": 1, "Contents": [{"Key": "id/2/attempt"}]}])
 def test_a_set_in_escrow_whose_answer_was_cut_is_not_taken_for_none(page: dict[str, Any]) -> None:
-    client: Any = CutS3(**page)
+    client: Any = CutPages(**page)
     with pytest.raises(UpstreamUnavailable):
         S3Escrow(client, "bucket").find("id", 2)
+
+
+@pytest.mark.parametrize("read", ["expiries", "of_subject", "every"])
+def test_a_list_of_rows_that_was_cut_is_not_an_empty_one(read: str) -> None:
+    client: Any = CutPages()
+    table = DynamoConnectionTable(client, "connections", clock=clock)
+    reads: dict[str, Callable[[], object]] = {
+        "expiries": lambda: table.expiries(due_until=START, asked_since=0),
+        "of_subject": lambda: table.of_subject("ada"),
+        "every": lambda: list(table.every()),
+    }
+    with pytest.raises(UpstreamUnavailable):
+        reads[read]()
+
+
+def test_a_count_of_refusals_that_was_cut_is_no_count() -> None:
+    client: Any = Cut()
+    with pytest.raises(UpstreamUnavailable):
+        DynamoControl(client, "control", clock=clock).refusal_met(connector="c", earlier_at=None)
+
+
+class Cutting:
+    """A client whose answers to some requests lose all they carry, after those took effect."""
+
+    def __init__(self, client: Any, operation: str, *, having: str) -> None:
+        self._client, self._operation, self._having = client, operation, having
+
+    def __getattr__(self, name: str) -> Any:
+        call = getattr(self._client, name)
+        if name != self._operation:
+            return call
+
+        def cut(**request: Any) -> Any:
+            answer = call(**request)
+            return {} if self._having in request else answer
+
+        return cut
+
+
+def test_a_refusal_is_recorded_as_what_it_is_though_its_count_was_cut(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    one = world.connect()
+    world.provider.expire("refresh_token")
+    world.clock.now = float(one.expires_at or 0)
+    control: Any = world.on.control
+    with monkeypatch.context() as patch:
+        client = Cutting(world.aws.dynamodb, "update_item", having="UpdateExpression")
+        patch.setattr(control, "_client", client)
+        with pytest.raises(ConsentSuspect):
+            world.hand_out(one.id)
+
+    row = world.row(one.id)
+    assert (row.lease, row.unsettled) == (None, 0)
+    assert world.pass_refusals(one.id).reason is Reason.GRANT_DEAD
+
+
+def test_a_run_sends_what_is_due_though_its_measurement_was_cut(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    one = world.connect()
+    world.make_due(one.id)
+    client = Cutting(world.aws.dynamodb, "query", having="FilterExpression")
+    monkeypatch.setattr(world.on.connections, "_client", client)
+
+    world.run_schedule()
+
+    answered = [
+        request["status"]
+        for request in world.provider.ledger()["requests"]
+        if request["grant_type"] == "refresh_token"
+    ]
+    assert (answered, world.row(one.id).generation) == ([200], 2)

@@ -200,7 +200,11 @@ class DynamoConnectionTable:
             ScanIndexForward=False,
         )
         try:
-            return [_connection(from_wire(item)) for page in pages for item in page["Items"]]
+            return [
+                _connection(from_wire(item))
+                for page in pages
+                for item in member(page, "Items", of="DynamoDB")
+            ]
         except (ClientError, BotoCoreError) as exc:
             raise unavailable(exc) from None
 
@@ -254,7 +258,8 @@ class DynamoConnectionTable:
             ),
             Limit=MEASURED,
         )
-        return [int(from_wire(item)["expires_at"]) for item in answer["Items"]]
+        items = map(from_wire, member(answer, "Items", of="DynamoDB"))
+        return [int(item["expires_at"]) for item in items]
 
     # ── one attempt ──────────────────────────────────────────────────────────────────────────────
 
@@ -540,7 +545,8 @@ class DynamoConnectionTable:
         )
         try:
             for page in pages:
-                yield from (_connection(from_wire(item)) for item in page["Items"])
+                items = member(page, "Items", of="DynamoDB")
+                yield from (_connection(from_wire(item)) for item in items)
         except (ClientError, BotoCoreError) as exc:
             raise unavailable(exc) from None
 

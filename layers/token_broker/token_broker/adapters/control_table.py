@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 from botocore.exceptions import BotoCoreError, ClientError
 
+from token_broker.adapters.answers import member
 from token_broker.adapters.dynamodb import (
     SCHEMA,
     Row,
@@ -120,7 +121,7 @@ class DynamoControl:
             )
         except (ClientError, BotoCoreError) as exc:
             raise unavailable(exc) from None
-        return int(from_wire(answer["Attributes"])["count"])
+        return int(from_wire(member(answer, "Attributes", of="DynamoDB"))["count"])
 
     def _once(self, row_id: str, seconds: int) -> bool:
         """Return whether nobody has asked this within so many seconds."""
