@@ -7,12 +7,14 @@ PYTHON_RUNTIME ?= $(shell command -v python3.13 >/dev/null 2>&1 && python3.13 -c
 SCHEDULES ?= 5000
 SEED ?= $(shell date +%s)
 RUN = PYTHONPATH=layers/token_broker .venv/bin
+# A process a core; tests that share this machine's ports stay together in one of them.
+TESTS = .venv/bin/python -m pytest -n auto --dist loadgroup
 PIP = -m pip install --quiet --disable-pip-version-check --cache-dir .build/pip --require-hashes --no-deps
 # SAM keeps notes in its user's home; ours stay in the checkout.
 SAM = mkdir -p .build/home && HOME=$(CURDIR)/.build/home SAM_CLI_TELEMETRY=0 AWS_DEFAULT_REGION=us-east-1 \
 	PATH="$(if $(PYTHON_RUNTIME),$(dir $(PYTHON_RUNTIME)):)$$PATH" .venv-sam/bin/sam
 
-.PHONY: help setup check test test-all faults soak mutants build deploy operate demo up down smoke invoke
+.PHONY: help setup check test-fast test test-all faults soak mutants build deploy operate demo up down smoke invoke
 help: ## Show this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
 
@@ -47,11 +49,14 @@ check: .venv/.ready .venv-sam/.ready ## Lint, types, directions, template, secur
 	$(SAM) validate --lint
 	.venv/bin/bandit -q -r functions layers local operations -c pyproject.toml
 
-test: .venv/.ready ## Every test; one that needs more than is there is skipped with its reason
-	.venv/bin/python -m pytest
+test-fast: .venv/.ready ## What can be told in memory, in under a minute
+	$(TESTS) -m "not (slow or stack or optional)" tests/unit tests/contract tests/template
+
+test: .venv/.ready ## All but the slow tests; one that needs more than is there is skipped with its reason
+	$(TESTS) -m "not slow"
 
 test-all: setup ## Every test; a skipped one fails
-	REQUIRE_ALL=1 .venv/bin/python -m pytest
+	REQUIRE_ALL=1 $(TESTS)
 
 faults: .venv/.ready ## Cut every flow everywhere, write docs/faults.md, print what was lost
 	PYTHONPATH=.:layers/token_broker .venv/bin/python -m tests.interleavings.faults

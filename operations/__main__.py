@@ -17,6 +17,7 @@ from operations import bring_back, move_in, move_out
 from operations.audit import NotWrittenError, Trail
 from operations.deployed_stack import NotFoundError, look_at
 from operations.many import Entry
+from token_broker import __version__
 from token_broker.domain.connection import Reason
 from token_broker.domain.errors import TokenBrokerError
 from token_broker.domain.ports import Sending
@@ -67,6 +68,7 @@ class Plan:
 
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="python -m operations", description=__doc__)
+    parser.add_argument("--version", action="version", version=__version__)
     parser.add_argument("--stack-name", required=True)
     commands = parser.add_subparsers(dest="command", required=True)
 

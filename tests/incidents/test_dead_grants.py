@@ -129,6 +129,7 @@ def tokens_of(fleet: Fleet, ids: Iterable[str]) -> frozenset[str]:
     return frozenset(tokens.refresh_token.reveal() for tokens in held)
 
 
+@pytest.mark.slow
 def test_one_bank_of_three_in_a_hundred_that_refuses_everybody_ends_nobody() -> None:
     size, hours = 10_000, 6
     connectors = ["small"] * 3 + ["mikomo"] * 97
