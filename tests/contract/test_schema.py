@@ -162,7 +162,7 @@ def test_a_renewal_that_was_left_in_escrow_brings_an_ended_connection_back(world
 
 
 def test_breaker_and_identity_are_read(world: World) -> None:
-    write(world, "control", {"id": "senders", "open_until": START + 60, "reason": "edge"})
+    write(world, "control", {"id": "senders", "open_until": START + 60})
     whose = {"table_id": "t", "environment": "sandbox", "client_id": CLIENT_ID, "provider": IDP}
     write(world, "connections", {"id": "identity", **whose})
 
@@ -185,7 +185,7 @@ def test_a_row_of_a_later_version_is_reported_and_nothing_of_it_is_sent(world: W
 def test_every_row_that_is_written_carries_its_version(world: World) -> None:
     went = world.come_back(world.consent(world.open(world.begin())))
     world.confirm(went)
-    world.on.control.open_breaker(reason="edge", until=START)
+    world.on.control.open_breaker(until=START)
     world.on.control.refusal_met(connector="mikomo", earlier_at=None)
     world.on.control.ask_witness("mikomo")
 

@@ -91,7 +91,7 @@ def test_escrow_lists_more_sets_than_one_page_holds(on: Sending) -> None:
 
 def test_the_breaker_is_closed_until_it_opens_and_after_it_closes(on: Sending) -> None:
     assert on.control.breaker() is None
-    on.control.open_breaker(reason="client_auth", until=NOW + 60)
+    on.control.open_breaker(until=NOW + 60)
     assert on.control.breaker() == NOW + 60
     on.control.close_breaker()
     assert on.control.breaker() is None
@@ -101,7 +101,7 @@ def test_opening_and_closing_the_breaker_leave_what_is_known_of_witnesses(either
     control = either.on.control
     control.rotation_met(connector="mikomo", by="a")
     control.refusal_met(connector="mikomo", earlier_at=None)
-    control.open_breaker(reason="edge", until=NOW + 60)
+    control.open_breaker(until=NOW + 60)
     control.close_breaker()
 
     assert control.witness("mikomo") == Witness(connection_id="a", answered_at=NOW)
@@ -163,14 +163,6 @@ def test_a_witness_is_asked_for_once_in_a_quarter_of_an_hour_by_connector(either
 
     either.clock.advance(900)
     assert either.on.control.ask_witness("mikomo")
-
-
-def test_what_one_connection_meets_again_and_again_is_news_once(either: World) -> None:
-    news = [either.on.control.edge_met(by=one) for one in ("a", "a", "b", "a", "a")]
-    assert news == [True, False, True, False, False]
-
-    either.clock.advance(900)
-    assert either.on.control.edge_met(by="a")
 
 
 def test_a_set_opens_where_and_as_what_it_was_sealed(on: Sending) -> None:

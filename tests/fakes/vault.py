@@ -10,7 +10,6 @@ from dataclasses import dataclass
 from token_broker.domain.connection import Connection, Landing
 from token_broker.domain.errors import BrokerMisconfigured, SetUnreadable
 from token_broker.domain.ports import ClientCredentials, Clock
-from token_broker.domain.refresh_policy import EDGE_REMEMBERED
 from token_broker.domain.secret_text import SecretText
 from token_broker.domain.suspicion import (
     NOTED_EVERY,
@@ -58,11 +57,7 @@ class MemoryControl:
     def breaker(self) -> int | None:
         return self.open_until
 
-    def edge_met(self, *, by: str) -> bool:
-        return self._first(f"edge#{by}", EDGE_REMEMBERED)
-
-    def open_breaker(self, *, reason: str, until: int) -> None:
-        del reason
+    def open_breaker(self, *, until: int) -> None:
         self.open_until = until
 
     def close_breaker(self) -> None:

@@ -342,10 +342,16 @@ GUARDS = (
         "if ours and not run.answered:",
     ),
     Guard(
-        "breaker: a run that meets nobody but strangers stops",
+        "unreached: a run that meets nothing of Akoya stops",
         SCHEDULE,
-        "    if len(run.odd) >= MOST_ODD and not run.answered:\n",
-        "    if len(run.odd) < 0:\n",
+        "is_cut_off = len(self.unreached) >= MOST_UNREACHED and not self.answered",
+        "is_cut_off = len(self.unreached) < 0",
+    ),
+    Guard(
+        "unreached: not once Akoya has answered somebody",
+        SCHEDULE,
+        "is_cut_off = len(self.unreached) >= MOST_UNREACHED and not self.answered",
+        "is_cut_off = len(self.unreached) >= MOST_UNREACHED",
     ),
     Guard(
         "deadline: no refresh without time to persist its answer",

@@ -21,8 +21,8 @@ def people(world: World, count: int) -> list[Connection]:
 
 
 def several(world: World, count: int) -> list[Connection]:
-    """Connect so many people and make them all due."""
-    made = people(world, count)
+    """Connect so many people and make them all due; the oldest due comes first."""
+    made = sorted(people(world, count), key=lambda one: one.due_at or 0)
     world.clock.now = float(max(one.due_at or 0 for one in made))
     return made
 
@@ -113,21 +113,62 @@ def test_service_is_back_by_itself_once_the_secret_is_right(world: World) -> Non
     assert world.recorded("breaker_closed")
 
 
-def test_a_page_in_place_of_the_token_endpoint_opens_the_breaker(world: World) -> None:
-    made = several(world, 3)
-    world.http.before = lambda _: http_response(302, b"<html>", {"Location": "https://x.example"})
+def never_connected(_: requests.PreparedRequest) -> None:
+    raise requests.ConnectTimeout
+
+
+def page_instead(_: requests.PreparedRequest) -> requests.Response:
+    return http_response(302, b"<html>", {"Location": "https://x.example"})
+
+
+@pytest.mark.parametrize("something_else", [page_instead, never_connected])
+def test_a_run_that_meets_nothing_of_akoya_stops_after_three_and_the_next_goes_on_behind_them(
+    something_else: Callable[[requests.PreparedRequest], requests.Response | None],
+) -> None:
+    world = World.in_memory()
+    made = several(world, 7)
+    world.http.before = something_else
+
+    world.run_schedule()
+    assert [world.row(one.id).failures for one in made] == [1, 1, 1, 0, 0, 0, 0]
+    assert world.on.control.breaker() is None
+    assert world.recorded("nothing_answered") == [{"value": 3}]
+
+    world.pass_minutes()
+    assert [world.row(one.id).failures for one in made] == [1, 1, 1, 1, 1, 1, 0]
+
+
+def test_a_run_goes_on_past_those_a_firewall_dislikes_once_akoya_has_answered_somebody() -> None:
+    world = World.in_memory()
+    answered, *disliked, last = several(world, 5)
+    opened = [world.on.seal.open(world.row(one.id)) for one in disliked]
+    answer_with_403(world, *(tokens.refresh_token.reveal() for tokens in opened))
 
     world.run_schedule()
 
-    assert world.sends() == 1
-    assert {world.row(one.id).status for one in made} == {Status.ACTIVE}
-    assert world.on.control.breaker() is not None
+    assert {world.row(one.id).generation for one in (answered, last)} == {2}
+    assert {world.row(one.id).failures for one in disliked} == {1}
+
+
+def test_a_bank_that_is_away_does_not_stop_the_run_for_the_others() -> None:
+    world = World.in_memory()
+    *away, other = several(world, 6)
+    opened = [world.on.seal.open(world.row(one.id)).refresh_token.reveal() for one in away]
+
+    def bank_is_away(request: requests.PreparedRequest) -> requests.Response | None:
+        is_theirs = any(token in str(request.body) for token in opened)
+        return http_response(502, b"<html>bad gateway</html>") if is_theirs else None
+
+    world.http.before = bank_is_away
+    world.run_schedule()
+
+    assert world.row(other.id).generation == 2
 
 
 def test_a_run_does_not_close_the_breaker_it_has_just_opened() -> None:
     world = World.in_memory()
     several(world, 3)
-    world.on.control.open_breaker(reason="edge", until=world.clock() - 1)  # tried again now
+    world.on.control.open_breaker(until=world.clock() - 1)  # tried again now
     canary = [True]
 
     def second_one_fails(request: requests.PreparedRequest) -> requests.Response | None:
@@ -136,7 +177,7 @@ def test_a_run_does_not_close_the_breaker_it_has_just_opened() -> None:
         if canary:
             canary.pop()
             return None
-        return http_response(403, b"<html>blocked</html>")
+        return http_response(401, b'{"error":"invalid_client"}')
 
     world.http.before = second_one_fails
     world.run_schedule()

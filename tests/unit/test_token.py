@@ -323,7 +323,7 @@ def test_a_bearer_that_still_lives_is_served_while_the_breaker_is_open(
     world: World, connection: Connection
 ) -> None:
     world.clock.advance(LIFE - 30)
-    world.on.control.open_breaker(reason="client_auth", until=world.clock() + 60)
+    world.on.control.open_breaker(until=world.clock() + 60)
 
     assert world.hand_out(connection.id).generation == 1
     assert world.sends() == 0

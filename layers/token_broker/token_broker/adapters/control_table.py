@@ -18,7 +18,6 @@ from token_broker.adapters.dynamodb import (
     versioned,
 )
 from token_broker.domain.ports import Clock
-from token_broker.domain.refresh_policy import EDGE_REMEMBERED
 from token_broker.domain.suspicion import (
     NOTED_EVERY,
     SUSPECT_STANDS,
@@ -57,17 +56,13 @@ class DynamoControl:
         until = (self._known or {}).get("open_until")
         return int(until) if until is not None else None
 
-    def edge_met(self, *, by: str) -> bool:
-        """Note which connection met something else than Akoya; tell whether that is news."""
-        return self._once(f"edge#{by}", EDGE_REMEMBERED)
-
-    def open_breaker(self, *, reason: str, until: int) -> None:
-        """Pause all sends; after `until` the schedule's canary may try."""
-        self._set({"open_until": until, "reason": reason})
+    def open_breaker(self, *, until: int) -> None:
+        """Pause all sends: our credentials are refused. After `until` a canary may try."""
+        self._set({"open_until": until})
 
     def close_breaker(self) -> None:
         """Let sends go on."""
-        self._set({"open_until": None, "reason": None})
+        self._set({"open_until": None})
 
     def refusal_met(self, *, connector: str, earlier_at: int | None) -> int:
         """Note a refusal; return how many of the connector were refused within the hour."""

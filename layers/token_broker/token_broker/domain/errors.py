@@ -8,6 +8,7 @@ TokenBrokerError
 │  └ RowUnreadable          one row makes no sense: report, go on      500
 ├ UpstreamUnavailable       the weather: ask again later               503
 │  ├ OutcomeUnknown         sent, and nobody knows what became of it   503
+│  ├ AkoyaUnreached         no connection, or a page in Akoya's place  503
 │  ├ ConsentSuspect         refused, and it may be Akoya's own fault    503
 │  └ DataAccessRefused      the consent lives, its fresh bearers do not 503
 ├ RefreshInProgress         another attempt holds the lease            503
@@ -193,6 +194,10 @@ class UpstreamUnavailable(TokenBrokerError):
 
 class OutcomeUnknown(UpstreamUnavailable):
     """A request went out and no answer tells what became of it."""
+
+
+class AkoyaUnreached(UpstreamUnavailable):
+    """No connection was had, or something else answered in the token endpoint's place."""
 
 
 class ConsentSuspect(UpstreamUnavailable):

@@ -55,8 +55,7 @@ class Reaction(StrEnum):
     BACK_OFF = "back_off"  # certainly nothing happened: later
     REPORT = "report"  # later, and a human should look at us
     SUSPECT = "suspect"  # the consent may be over, or Akoya wrong: looked at again and again
-    REREAD_SECRET = "reread_secret"  # once with a newer secret, else as BREAK
-    BREAK = "break"  # stop all sends, touch no connection, page a human
+    REREAD_SECRET = "reread_secret"  # once with a newer secret, else all sends stop
 
 
 _CODE, _REFRESH, _REVOKE = Grant.AUTHORIZATION_CODE, Grant.REFRESH_TOKEN, Grant.REVOKE
@@ -90,9 +89,11 @@ REACTIONS: Mapping[tuple[Outcome, Grant], Reaction] = {
     (Outcome.UNREACHABLE, _REFRESH): Reaction.BACK_OFF,
     (Outcome.UNREACHABLE, _REVOKE): Reaction.BACK_OFF,
     (Outcome.EDGE, _CODE): Reaction.REOPEN,  # what a browser brings stops nobody else
-    (Outcome.EDGE, _REFRESH): Reaction.BREAK,
-    (Outcome.EDGE, _REVOKE): Reaction.BREAK,
+    (Outcome.EDGE, _REFRESH): Reaction.BACK_OFF,
+    (Outcome.EDGE, _REVOKE): Reaction.BACK_OFF,
 }
+
+UNREACHED = frozenset({Outcome.UNREACHABLE, Outcome.EDGE})  # no bank's fault, and no token's
 
 # What cannot come of a grant: a code is not a refresh token.
 IMPOSSIBLE = frozenset(

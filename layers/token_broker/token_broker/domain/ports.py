@@ -416,14 +416,8 @@ class Control(Protocol):
     def breaker(self) -> int | None:
         """Return until when all sends pause, or None; may lag by some seconds."""
 
-    def edge_met(self, *, by: str) -> bool:
-        """Note which connection met something else than Akoya; tell whether that is news.
-
-        It is not where the same one has met it within EDGE_REMEMBERED.
-        """
-
-    def open_breaker(self, *, reason: str, until: int) -> None:
-        """Pause all sends; after `until` the schedule's canary may try."""
+    def open_breaker(self, *, until: int) -> None:
+        """Pause all sends: our credentials are refused. After `until` a canary may try."""
 
     def close_breaker(self) -> None:
         """Let sends go on."""

@@ -28,7 +28,6 @@ REJECTED_SOON = 120  # after its issue, or a quarter of its life: such a rejecti
 PROOF_INTERVAL = 3_600  # Akoya is asked so often whether a consent lives whose bearers are refused
 BREAKER_PAUSE = 45  # less than the minute between runs, so that every run tries one
 CANARY_PATIENCE = 75  # how long after that callers still leave the first try to the schedule
-EDGE_REMEMBERED = 900  # for so long one connection alone cannot open the breaker again
 
 CONFIRM_WITHIN = 900
 LOGIN_LOOKED_AT = 300  # until an unconfirmed link's login is settled again; the next run is first

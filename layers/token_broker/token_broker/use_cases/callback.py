@@ -599,11 +599,10 @@ class _Exchange:
             case Reaction.REOPEN:
                 self.finishing.authorizations.reopen(row.id, attempt=self.attempt)
                 raise UpstreamUnavailable(detail=answer.detail, retry_after=5)
-            case Reaction.BREAK | Reaction.REREAD_SECRET:  # our fault: the code is unused
+            case Reaction.REREAD_SECRET:  # our fault: the code is unused
                 self.finishing.authorizations.reopen(row.id, attempt=self.attempt)
                 why = trip_breaker(on, answer, by=row.connection_id)
-                detail = why.detail if why else answer.detail
-                raise UpstreamUnavailable(detail=detail, retry_after=BREAKER_PAUSE)
+                raise UpstreamUnavailable(detail=why.detail, retry_after=BREAKER_PAUSE)
             case Reaction.LAND:
                 on.record("refresh_token_missing", connection_id=row.known_as)
                 return self._failed("invalid_scope")

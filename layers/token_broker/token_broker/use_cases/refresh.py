@@ -19,6 +19,7 @@ from token_broker.domain.connection import (
     login_of,
 )
 from token_broker.domain.errors import (
+    AkoyaUnreached,
     OutcomeUnknown,
     Reported,
     SetUnreadable,
@@ -26,7 +27,7 @@ from token_broker.domain.errors import (
     UpstreamUnavailable,
 )
 from token_broker.domain.identity import Identity
-from token_broker.domain.outcome import REACTIONS, Answer, Grant, Outcome, Reaction
+from token_broker.domain.outcome import REACTIONS, UNREACHED, Answer, Grant, Reaction
 from token_broker.domain.ports import ClientCredentials, Remaining, Sealer, Sending
 from token_broker.domain.refresh_policy import (
     BREAKER_PAUSE,
@@ -544,11 +545,11 @@ def _set_back(
         case Reaction.REPORT:
             event = "request_refused"
             error = Reported(detail=f"Akoya calls our request malformed: {answer.detail}")
-        case Reaction.BREAK | Reaction.REREAD_SECRET:
-            if error := trip_breaker(on, answer, by=held.id):
-                wait, failures, is_paused = BREAKER_PAUSE, held.failures, True
-            else:
-                error = EdgeMet(detail=answer.detail, retry_after=wait)
+        case Reaction.REREAD_SECRET:
+            error = trip_breaker(on, answer, by=held.id)
+            wait, failures, is_paused = BREAKER_PAUSE, held.failures, True
+        case _ if answer.outcome in UNREACHED:
+            error = AkoyaUnreached(detail=answer.detail, retry_after=wait)
     on.record(event, connection_id=held.id, outcome=answer.outcome, detail=answer.detail)
     due_at = now + wait
     if held.status is Status.REAUTH_REQUIRED and held.keep_until and not is_paused:
@@ -565,27 +566,11 @@ def _set_back(
     return error or UpstreamUnavailable(detail=answer.detail, retry_after=wait)
 
 
-class EdgeMet(UpstreamUnavailable):
-    """Something else than the token endpoint answered; the breaker tells of it."""
-
-
-def trip_breaker(on: Sending, answer: Answer, *, by: str) -> TokenBrokerError | None:
-    """Stop all sends: the answer speaks about us or the way to Akoya, not about a connection.
-
-    None, and nothing is stopped, where this connection alone keeps meeting it: a firewall may
-    dislike one token and block none of the others.
-    """
-    if answer.outcome is Outcome.EDGE and not on.control.edge_met(by=by):
-        return None
-    until = on.clock() + BREAKER_PAUSE
-    on.control.open_breaker(reason=answer.outcome, until=until)
+def trip_breaker(on: Sending, answer: Answer, *, by: str) -> Reported:
+    """Stop all sends: Akoya refuses our credentials, and no connection is to blame."""
+    on.control.open_breaker(until=on.clock() + BREAKER_PAUSE)
     on.record("breaker_opened", connection_id=by, outcome=answer.outcome, detail=answer.detail)
-    if answer.outcome is Outcome.CLIENT_AUTH:
-        return Reported(
-            detail=f"Akoya refuses our client credentials ({answer.detail}): put the secret the "
-            "Data Recipient Hub shows for this client id into Secrets Manager"
-        )
-    return EdgeMet(
-        detail=f"something else than the token endpoint answers ({answer.detail}): check "
-        "Environment and IdentityProviderUrl"
+    return Reported(
+        detail=f"Akoya refuses our client credentials ({answer.detail}): put the secret the "
+        "Data Recipient Hub shows for this client id into Secrets Manager"
     )

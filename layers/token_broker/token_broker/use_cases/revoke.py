@@ -8,12 +8,13 @@ from __future__ import annotations
 
 from token_broker.domain.connection import Connection
 from token_broker.domain.errors import (
+    AkoyaUnreached,
     OutcomeUnknown,
     RowUnreadable,
     TokenBrokerError,
     UpstreamUnavailable,
 )
-from token_broker.domain.outcome import REACTIONS, Answer, Grant, Reaction
+from token_broker.domain.outcome import REACTIONS, UNREACHED, Answer, Grant, Reaction
 from token_broker.domain.ports import ClientCredentials, Remaining, Sending
 from token_broker.domain.refresh_policy import (
     BREAKER_PAUSE,
@@ -52,8 +53,10 @@ def revoke(
     match REACTIONS[answer.outcome, Grant.REVOKE]:
         case Reaction.ERASE:
             return REVOKED
-        case Reaction.BREAK | Reaction.REREAD_SECRET:
-            raise _broken(on, held, answer)
+        case Reaction.REREAD_SECRET:
+            stopped = trip_breaker(on, answer, by=held.id)
+            _postpone(on, held, BREAKER_PAUSE, failures=held.failures)
+            raise stopped
         case _ if _is_over(on, held, quarantine):
             return _unproven(on, held, detail=answer.detail)
         case Reaction.SUSPECT:
@@ -64,7 +67,8 @@ def revoke(
         case _:
             wait = max(back_off(held.id, held.failures), answer.retry_after or 0)
             _postpone(on, held, wait, failures=held.failures + 1)
-            raise OutcomeUnknown(detail=answer.detail)
+            is_unreached = answer.outcome in UNREACHED
+            raise (AkoyaUnreached if is_unreached else OutcomeUnknown)(detail=answer.detail)
 
 
 def _pre_flight(
@@ -111,15 +115,6 @@ def _unproven(on: Sending, held: Connection, *, detail: str | None) -> str:
     on.record(UNPROVEN, connection_id=held.id, detail=detail)
     on.record("request_refused", connection_id=held.id, detail=UNPROVEN)
     return UNPROVEN
-
-
-def _broken(on: Sending, held: Connection, answer: Answer) -> TokenBrokerError:
-    """Return why all sends stop, or that this connection alone met something else than Akoya."""
-    if stopped := trip_breaker(on, answer, by=held.id):
-        _postpone(on, held, BREAKER_PAUSE, failures=held.failures)
-        return stopped
-    _postpone(on, held, back_off(held.id, held.failures), failures=held.failures + 1)
-    return OutcomeUnknown(detail=answer.detail)
 
 
 def _postpone(

@@ -13,6 +13,7 @@ from dataclasses import dataclass, field
 
 from token_broker.domain.connection import Connection, Reason, Status
 from token_broker.domain.errors import (
+    AkoyaUnreached,
     BrokerMisconfigured,
     ConnectionNotFound,
     RefreshInProgress,
@@ -36,7 +37,6 @@ from token_broker.use_cases.login import hand_over, other_owner, settle_login
 from token_broker.use_cases.measure import measure_expired, measure_failed
 from token_broker.use_cases.pace import AT_ONCE, Pace, Turns
 from token_broker.use_cases.refresh import (
-    EdgeMet,
     SetEscrowed,
     claim,
     ensure_home,
@@ -47,7 +47,7 @@ from token_broker.use_cases.refusal import GrantRefused, end, end_or_suspect
 from token_broker.use_cases.revoke import REVOKED, revoke
 
 TENDED = frozenset(Status) - {Status.REVOKED}
-MOST_ODD = 3  # so many met something else than Akoya, and nobody met Akoya: not this minute
+MOST_UNREACHED = 3  # so many did not reach Akoya, and nobody did: not this minute
 END_POSTPONED = 900  # where the same login is being linked again
 RUN_EVERY = 60
 WRAP_UP = 5  # seconds kept back for the end of the run
@@ -65,14 +65,15 @@ class Run:
     ended: list[str] = field(default_factory=list)
     failed: list[str] = field(default_factory=list)
     deferred: list[str] = field(default_factory=list)  # of these, those no row is to blame for
-    odd: list[str] = field(default_factory=list)  # of these, those that met something else
-    stopped: bool = False
+    unreached: list[str] = field(default_factory=list)  # of these, those that met nothing of Akoya
+    stopped: bool = False  # a cause is named: no secret, no key, refused credentials
     closes: float = 0  # with so many seconds left nothing is begun any more
     turns: Turns = AT_ONCE
 
     def is_open(self, remaining: Remaining) -> bool:
         """Return whether another connection may be begun with."""
-        return not self.stopped and remaining() >= self.closes
+        is_cut_off = len(self.unreached) >= MOST_UNREACHED and not self.answered
+        return not self.stopped and not is_cut_off and remaining() >= self.closes
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -153,16 +154,13 @@ def _tend(
 def _deferred(on: Sending, run: Run, connection_id: str, exc: TokenBrokerError) -> None:
     """Say why; the run ends where those behind this one would fare the same."""
     run.failed.append(connection_id)
-    if isinstance(exc, EdgeMet):
-        run.odd.append(connection_id)
-    else:
-        run.deferred.append(connection_id)
+    run.deferred.append(connection_id)
+    if isinstance(exc, AkoyaUnreached):
+        run.unreached.append(connection_id)
     on.record("tending_failed", connection_id=connection_id, detail=exc.detail)
     ours = exc.event == BrokerMisconfigured.event  # no secret, no key: whatever the row
     if ours:
         on.record(exc.event, connection_id=connection_id, detail=exc.detail)
-    if len(run.odd) >= MOST_ODD and not run.answered:
-        run.stopped = True
     with suppress(TokenBrokerError):
         until = on.control.breaker()
         if (until is not None and until > on.clock()) or (ours and not run.answered):
