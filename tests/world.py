@@ -539,7 +539,6 @@ def _create(
     finishing = callback.Finishing(
         authorizations=authorizations,
         recent_subjects=recent_subjects,
-        require_confirmation=True,
         code_binding=CodeBinding.NONCE,
     )
     return cls(

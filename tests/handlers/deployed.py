@@ -115,7 +115,6 @@ def environment(aws: Aws, prefix: str) -> dict[str, str]:
         "PUBLIC_BASE_URL": "",
         "RETURN_TO_ALLOW_LIST": "https://app.example/return",
         "SCOPES": "openid profile offline_access",
-        "REQUIRE_CONFIRMATION": "true",
         "REQUIRE_SUBJECT": "false",
         "REFRESH_MARGIN_SECONDS": "3600",
         "KEEP_ALIVE_DAYS": "7",

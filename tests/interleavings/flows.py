@@ -214,7 +214,6 @@ def _export(world: World) -> Prepared:
 def _injected_code(world: World) -> Prepared:
     """Another's code in this browser, and an Akoya that repeats no nonce: nobody is connected."""
     world.linking = replace(world.linking, send_pkce=False)
-    world.finishing = replace(world.finishing, require_confirmation=False)
     world.provider.arm({"fault": "nonce_missing"})
     mine, theirs = sent_out(world), sent_out(world, "eve", user="mikomo_2")
     (code,) = parse_qs(urlsplit(theirs.address).query)["code"]

@@ -92,12 +92,20 @@ GUARDS = (
         "if not row:",
     ),
     Guard(
-        "persist first: the bearer is checked after the set is durable",
+        "persist first: a set lands whatever its bearer is worth",
         REFRESH,
         "        landed = persist(\n",
-        "        if on.id_tokens.verify(tokens.id_token, nonce=None) is Verdict.BAD:\n"
+        "        if verdict is Verdict.BAD:\n"
         '            raise UpstreamUnavailable(detail="off")\n'
         "        landed = persist(\n",
+    ),
+    Guard(
+        "persist first: no key is asked for before the set is durable",
+        REFRESH,
+        "            on.id_tokens.verify_at_hand(tokens.id_token, nonce=None, about=held.id)\n"
+        "            if is_new\n",
+        "            on.id_tokens.verify(tokens.id_token, nonce=None, about=held.id)\n"
+        "            if is_new\n",
     ),
     Guard(
         "escrow: what the table does not take is kept there",

@@ -96,7 +96,6 @@ def test_template_and_code_agree_on_the_bounds_of_a_number(parameter: str) -> No
         ("IdTokenVerification", set(settings.IdTokenVerification)),
         ("SendPkce", {"true", "false"}),
         ("CodeBinding", set(CodeBinding)),
-        ("RequireConfirmation", {"true", "false"}),
         ("RequireSubject", {"true", "false"}),
     ],
 )

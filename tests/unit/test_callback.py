@@ -406,11 +406,9 @@ def test_a_foreign_nonce_is_an_injected_code_and_connects_nobody(
 
 
 @pytest.mark.parametrize("send_pkce", [True, False])
-@pytest.mark.parametrize("require_confirmation", [True, False])
 def test_an_injected_code_connects_nobody_where_the_nonce_is_not_repeated(
-    world: World, *, send_pkce: bool, require_confirmation: bool
+    world: World, *, send_pkce: bool
 ) -> None:
-    world.finishing = replace(world.finishing, require_confirmation=require_confirmation)
     without_nonce(world)
 
     went = world.come_back(injected(world, send_pkce=send_pkce))
@@ -433,7 +431,6 @@ def test_a_link_without_a_nonce_fails_and_names_the_parameter_and_the_risk(world
 
 def test_an_unbound_set_is_revoked_also_if_the_process_died_as_soon_as_it_was_durable() -> None:
     world = without_nonce(World.in_memory())
-    world.finishing = replace(world.finishing, require_confirmation=False)
     address = sent_out(world).address
     with cut_at(world.finishing.authorizations, "finish"):
         world.come_back(address)
@@ -444,7 +441,6 @@ def test_an_unbound_set_is_revoked_also_if_the_process_died_as_soon_as_it_was_du
 
 def test_an_unbound_set_that_lay_in_escrow_connects_nobody() -> None:
     world = without_nonce(World.in_memory())
-    world.finishing = replace(world.finishing, require_confirmation=False)
     person = sent_out(world)
     with table_away(world), suppress(TokenBrokerError):
         person.comes_back(world)
@@ -590,14 +586,6 @@ def test_an_unconfirmed_connection_is_revoked_and_erased_after_its_time(world: W
     with pytest.raises(ConnectionNotFound):
         world.row(went.result.connection_id)
     assert all(grant.get("ended") for grant in world.provider.grants())
-
-
-def test_without_confirmation_a_connection_is_active_at_once(world: World) -> None:
-    world.finishing = replace(world.finishing, require_confirmation=False)
-    went = world.link()
-
-    assert (went.result.status, went.confirmation) == ("active", None)
-    assert world.hand_out(went.result.connection_id).generation == 1
 
 
 # ── renewing ─────────────────────────────────────────────────────────────────────────────────────

@@ -106,6 +106,7 @@ def test_a_renewal_whose_lease_ran_out_seals_its_set_above_the_newer_one(
             expires_in=899,
             sent_at=world.clock(),
             sealer=world.on.seal.prepare(one.id, subject="ada", connector="mikomo"),
+            verdict=None,
             login=held.login,
         )
         world.on.connections.land(

@@ -24,7 +24,6 @@ GOOD = {
     "REFRESH_MARGIN_SECONDS": "3600",
     "KEEP_ALIVE_DAYS": "7",
     "RATE_LIMIT_PER_SECOND": "2",
-    "REQUIRE_CONFIRMATION": "true",
 }
 READERS: list[Callable[[Mapping[str, str]], Any]] = [
     settings.IdentityProvider.from_env,
@@ -32,7 +31,6 @@ READERS: list[Callable[[Mapping[str, str]], Any]] = [
     settings.refresh_margin,
     settings.keep_alive,
     settings.rate_limit,
-    settings.require_confirmation,
 ]
 
 
@@ -51,6 +49,7 @@ def read_all(environ: Mapping[str, str]) -> None:
         ("IDENTITY_PROVIDER_URL", "https://idp.example"),  # on no list
         ("IDENTITY_PROVIDER_URL", "https://user@idp.example"),
         ("ID_TOKEN_VERIFICATION", "maybe"),
+        ("ID_TOKEN_VERIFICATION", "off"),
         ("SEND_PKCE", "yes"),
         ("CODE_BINDING", "none"),
         ("PUBLIC_BASE_URL", "http://broker.example"),
@@ -63,7 +62,6 @@ def read_all(environ: Mapping[str, str]) -> None:
         ("REFRESH_MARGIN_SECONDS", "1e3"),
         ("KEEP_ALIVE_DAYS", "-7"),
         ("RATE_LIMIT_PER_SECOND", "1000"),
-        ("REQUIRE_CONFIRMATION", ""),
     ],
 )
 def test_a_bad_value_is_refused_by_name(name: str, value: str) -> None:

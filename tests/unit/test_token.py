@@ -8,6 +8,7 @@ from dataclasses import replace
 import jwt
 import pytest
 import requests
+from botocore.model import OperationModel
 
 from tests.world import World, http_response
 from token_broker.domain.connection import Connection, Lease, Reason, Status
@@ -251,7 +252,61 @@ def test_checking_an_id_token_never_raises() -> None:
     payload = json.dumps({"iss": ["a", "list"], "sub": "s"}).encode()
     token = jwt.PyJWS().encode(payload, "k" * 32, algorithm="HS256")
 
-    World.in_memory().on.id_tokens.verify(SecretText(token), nonce=None)
+    id_tokens = World.in_memory().on.id_tokens
+    id_tokens.verify(SecretText(token), nonce=None)
+    id_tokens.verify_at_hand(SecretText(token), nonce=None)
+
+
+def test_a_refresh_with_the_signing_key_at_hand_writes_its_row_twice_to_claim_and_to_land(
+    world: World, connection: Connection
+) -> None:
+    world.make_due(connection.id)
+    writes: list[str] = []
+
+    def note(model: OperationModel, **_: object) -> None:
+        if not model.name.startswith(("Get", "Query", "Describe")):
+            writes.append(model.name)
+
+    world.aws.dynamodb.meta.events.register("before-call.dynamodb", note)
+    world.run_schedule()
+
+    assert writes == ["UpdateItem", "UpdateItem"]
+    row = world.row(connection.id)
+    assert (row.generation, row.verdict) == (2, Verdict.OK)
+
+
+def test_a_bearer_whose_key_is_not_at_hand_is_checked_once_its_set_is_durable(
+    world: World, connection: Connection
+) -> None:
+    world.provider.change_signing_key()
+    world.clock.advance(LIFE)
+    found: list[Connection] = []
+
+    def keys_are_asked_for(request: requests.PreparedRequest) -> None:
+        if str(request.url).endswith("openid-configuration"):
+            found.append(world.row(connection.id))
+
+    world.http.before = keys_are_asked_for
+    assert world.hand_out(connection.id).generation == 2
+
+    assert [(row.generation, row.verdict) for row in found] == [(2, Verdict.UNVERIFIED)]
+    assert world.row(connection.id).verdict is Verdict.OK
+
+
+def test_a_set_whose_bearer_is_known_to_be_bad_lands_all_the_same(
+    world: World, connection: Connection, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    world.clock.advance(LIFE)
+    monkeypatch.setattr(world.on.id_tokens, "_client_id", "another")
+
+    with pytest.raises(UpstreamUnavailable):
+        world.hand_out(connection.id)
+
+    row = world.row(connection.id)
+    assert (row.generation, row.verdict) == (2, Verdict.BAD)
+    assert world.is_alive(row)
+    assert len(world.recorded("id_token_rejected")) == 1
+    assert len(world.recorded("id_token_unverified")) == 1
 
 
 def test_a_rotation_without_a_bearer_keeps_the_connection_and_is_retried_by_the_schedule(

@@ -1,15 +1,15 @@
-"""Reading and checking id_tokens, after they are durable.
+"""Reading and checking id_tokens.
 
 The token comes straight from the token endpoint over TLS, so OpenID Connect Core 3.1.3.7 lets the
-signature go unchecked. `strict` hands out only what verifies; `warn` checks, reports and hands out;
-`off` checks no signature. A nonce that is not ours is refused in every mode: it is the mark of an
-injected code.
+signature go unchecked. `strict` hands out only what verifies; `warn` checks, reports and hands out.
+A nonce that is not ours is refused in both: it is the mark of an injected code.
 """
 
 from __future__ import annotations
 
 import hmac
 import json
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
@@ -29,6 +29,8 @@ KEYS_KEPT_FOR = 3_600
 KEYS_RETRIED_AFTER = 300
 KEYS_TIMEOUT = (2, 4)
 LARGEST_DOCUMENT = 262_144
+NO_KEYS = "no_keys"
+KeyOf = Callable[[str | None], jwt.PyJWK | None]
 
 
 class SigningKeys:
@@ -58,6 +60,10 @@ class SigningKeys:
         wait = KEYS_KEPT_FOR if self._keys else KEYS_RETRIED_AFTER
         if self._looked_up_at is None or self._clock() - self._looked_up_at >= wait:
             self._look_up()
+
+    def at_hand(self, key_id: str | None) -> jwt.PyJWK | None:
+        """Return a key that was fetched before; None: none of this id was."""
+        return self._keys.get(key_id)
 
     def get(self, key_id: str | None) -> jwt.PyJWK | None:
         """Return a key; None if the provider announces none of this id."""
@@ -102,7 +108,7 @@ class OpenIdTokens:
 
     def __init__(
         self,
-        keys: SigningKeys | None,
+        keys: SigningKeys,
         *,
         issuer: str,
         client_id: str,
@@ -110,7 +116,6 @@ class OpenIdTokens:
         clock: Clock,
         record: Record,
     ) -> None:
-        """Check no signature where `keys` is None (mode `off`)."""
         self._keys = keys
         self._issuers = _spellings(issuer)
         self._client_id = client_id
@@ -119,9 +124,8 @@ class OpenIdTokens:
         self._record = record
 
     def prepare(self) -> None:
-        """Have the signing keys at hand before anything is sent, where they are checked."""
-        if self._keys:
-            self._keys.warm()
+        """Have the signing keys at hand before anything is sent."""
+        self._keys.warm()
 
     def accepts_issuer(self, issuer: str) -> bool:
         """Return whether a redirect that names its issuer may go on (RFC 9207 section 2.4)."""
@@ -148,6 +152,20 @@ class OpenIdTokens:
         self, id_token: SecretText | None, *, nonce: str | None, about: str | None = None
     ) -> Verdict:
         """Check signature and claims (OpenID Connect Core 3.1.3.7) as configured."""
+        verdict = self._verdict(id_token, nonce, about, self._keys.get)
+        if verdict is None:
+            self._record("id_token_unverified", connection_id=about, fault=NO_KEYS)
+        return verdict or Verdict.UNVERIFIED
+
+    def verify_at_hand(
+        self, id_token: SecretText | None, *, nonce: str | None, about: str | None = None
+    ) -> Verdict | None:
+        """Check as `verify` does, but ask nobody for a key: None where it is not at hand."""
+        return self._verdict(id_token, nonce, about, self._keys.at_hand)
+
+    def _verdict(
+        self, id_token: SecretText | None, nonce: str | None, about: str | None, key_of: KeyOf
+    ) -> Verdict | None:
         payload = self._payload(id_token)
         given = payload.get("nonce")
         if nonce is not None and given is not None and not _same(given, nonce):
@@ -156,12 +174,13 @@ class OpenIdTokens:
         if "nbf" in payload and not _near(payload["nbf"], latest=self._clock() + SKEW):
             self._record("id_token_unverified", connection_id=about, fault="nbf")
             return Verdict.BAD  # nobody may accept it yet, whatever the mode (RFC 7519 4.1.5)
-        fault = self._fault_of(payload) or self._fault_of_signature(id_token)
+        fault = self._fault_of(payload) or _fault_of_signature(id_token, key_of)
         if fault is None:
-            return Verdict.OK if self._keys else Verdict.UNVERIFIED
+            return Verdict.OK
+        if fault == NO_KEYS:
+            return None
         self._record("id_token_unverified", connection_id=about, fault=fault)
-        unreadable = fault == "no_keys"
-        return Verdict.BAD if self._strict and not unreadable else Verdict.UNVERIFIED
+        return Verdict.BAD if self._strict else Verdict.UNVERIFIED
 
     def acceptable(self, verdict: Verdict) -> bool:
         """Tell whether a bearer with this verdict may be handed out."""
@@ -190,27 +209,27 @@ class OpenIdTokens:
             return "exp"
         return None
 
-    def _fault_of_signature(self, id_token: SecretText | None) -> str | None:
-        if self._keys is None or id_token is None:
-            return None
-        try:
-            key = self._keys.get(jwt.get_unverified_header(id_token.reveal()).get("kid"))
-            if key is None:
-                return "no_keys"
-            jwt.decode(
-                id_token.reveal(),
-                key,
-                algorithms=ALGORITHMS,
-                options={
-                    "verify_aud": False,
-                    "verify_exp": False,
-                    "verify_iat": False,
-                    "verify_nbf": False,
-                },
-            )
-        except Exception:  # noqa: BLE001 - any failure to verify is a failure to verify
-            return "signature"
-        return None
+
+def _fault_of_signature(id_token: SecretText | None, key_of: KeyOf) -> str | None:
+    try:
+        token = id_token.reveal() if id_token else ""
+        key = key_of(jwt.get_unverified_header(token).get("kid"))
+        if key is None:
+            return NO_KEYS
+        jwt.decode(
+            token,
+            key,
+            algorithms=ALGORITHMS,
+            options={
+                "verify_aud": False,
+                "verify_exp": False,
+                "verify_iat": False,
+                "verify_nbf": False,
+            },
+        )
+    except Exception:  # noqa: BLE001 - any failure to verify is a failure to verify
+        return "signature"
+    return None
 
 
 def _spellings(issuer: str) -> tuple[str, ...]:

@@ -130,8 +130,7 @@ def sending(environ: Mapping[str, str] = os.environ) -> Sending:
     session.mount("http://", DeadlineAdapter())
     dynamodb = boto3.client("dynamodb", config=PATIENT)
     impatient = boto3.client("dynamodb", config=ONE_TRY_ON_TABLE)
-    mode = provider.verification
-    strict = mode is IdTokenVerification.STRICT
+    strict = provider.verification is IdTokenVerification.STRICT
     keys = SigningKeys(
         session,
         provider.discovery_url,
@@ -164,7 +163,7 @@ def sending(environ: Mapping[str, str] = os.environ) -> Sending:
             revocation_endpoint=provider.revocation_endpoint,
         ),
         id_tokens=OpenIdTokens(
-            None if mode is IdTokenVerification.OFF else keys,
+            keys,
             issuer=provider.base_url,
             client_id=provider.client_id,
             strict=strict,
@@ -189,7 +188,6 @@ def finishing(environ: Mapping[str, str] = os.environ) -> tuple[Sending, Finishi
     return sending(environ), Finishing(
         authorizations=authorization_table(environ, dynamodb),
         recent_subjects=DynamoRecentSubjects(dynamodb, settings.control_table_name(environ)),
-        require_confirmation=settings.require_confirmation(environ),
         code_binding=provider.code_binding,
     )
 

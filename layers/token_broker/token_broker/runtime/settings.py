@@ -28,7 +28,6 @@ LOOPBACK_HOSTS = frozenset({"localhost", "127.0.0.1", "::1"})
 class IdTokenVerification(StrEnum):
     """What an id_token that cannot be verified leads to."""
 
-    OFF = "off"
     WARN = "warn"
     STRICT = "strict"
 
@@ -247,8 +246,3 @@ def end_after(environ: Mapping[str, str]) -> int:
 def rate_limit(environ: Mapping[str, str]) -> int:
     """Read how many requests a second one scheduled run may send to Akoya."""
     return _read(environ, "RATE_LIMIT_PER_SECOND", _between(1, 100))
-
-
-def require_confirmation(environ: Mapping[str, str]) -> bool:
-    """Read whether a new connection waits for the backend's word."""
-    return _read(environ, "REQUIRE_CONFIRMATION", _flag)

@@ -101,7 +101,6 @@ class Finishing:
 
     authorizations: AuthorizationTable
     recent_subjects: RecentSubjects
-    require_confirmation: bool
     code_binding: CodeBinding
 
 
@@ -156,7 +155,7 @@ def _finish(
     if response.error is None and response.code is None:
         raise RequestRejected("The bank's answer carries neither a code nor an error.")
     if row.progress is Progress.SENT:
-        result = _recovered(on, finishing, row)
+        result = _recovered(on, row)
         if not _is_finisher(on, result, cookie):
             return Redirect(return_to=row.return_to, result=result, cookie_name=cookie_name)
     elif response.error is not None or response.code is None:
@@ -243,12 +242,12 @@ def _under_way(on: Sending, row: Authorization) -> bool:
     return row.attempt is not None and row.attempt.until > on.clock()
 
 
-def _recovered(on: Sending, finishing: Finishing, row: Authorization) -> Result:
+def _recovered(on: Sending, row: Authorization) -> Result:
     """Tell the outcome of an exchange whose process ended before it could; never send again."""
     if row.attempt is None:
         raise ExchangeInProgress(retry_after=3)
     for connection_id in filter(None, (row.connection_id, row.replaces)):
-        landed = _landed_by(on, finishing, connection_id, row.attempt)
+        landed = _landed_by(on, connection_id, row.attempt)
         is_good = landed and landed.status in FINISHED and landed.verdict is not Verdict.BAD
         if landed and is_good and _settle_login(on, landed):
             return _success(row, landed)
@@ -266,9 +265,7 @@ def _is_finisher(on: Sending, result: Result, cookie: SecretText) -> bool:
     return expected is not None and link.matches(link.confirmation(cookie), expected)
 
 
-def _landed_by(
-    on: Sending, finishing: Finishing, connection_id: str, attempt: Lease
-) -> Connection | None:
+def _landed_by(on: Sending, connection_id: str, attempt: Lease) -> Connection | None:
     """Return the connection if it holds this attempt's set, landing it from escrow if need be."""
     try:
         found = on.connections.look(connection_id)
@@ -281,7 +278,7 @@ def _landed_by(
     kept = on.escrow.find(connection_id, found.generation + 1)
     if kept is None or kept.attempt_id != attempt.id:
         return _landed_meanwhile(on, found, attempt)
-    status, due_at = _lands_as(on, finishing, found, kept)
+    status, due_at = _lands_as(on, found, kept)
     try:  # whoever else has claimed the row may be about to send what this set replaces
         held = claim(
             on,
@@ -318,9 +315,7 @@ def _settle_login(on: Sending, landed: Connection) -> bool:
         raise ExchangeInProgress(retry_after=3) from None
 
 
-def _lands_as(
-    on: Sending, finishing: Finishing, target: Connection, landing: Landing
-) -> tuple[Status, int]:
+def _lands_as(on: Sending, target: Connection, landing: Landing) -> tuple[Status, int]:
     """Return what a consent makes of the row it lands in, and when that is due.
 
     A new link whose set is not to be used never becomes a connection: the schedule gives the set
@@ -329,7 +324,7 @@ def _lands_as(
     now = on.clock()
     if target.status is Status.LINKING and landing.verdict is Verdict.BAD:
         return Status.REVOKE_PENDING, now
-    if target.status is Status.LINKING and finishing.require_confirmation:
+    if target.status is Status.LINKING:
         return Status.PENDING_CONFIRMATION, now
     return Status.ACTIVE, on.policy.due_at(
         connection_id=landing.connection_id,
@@ -496,6 +491,12 @@ class _Exchange:
             opening=self.opening,
             cookie=self.cookie,
         )
+        foreign, nonce = is_foreign(on, tokens, cookie=self.cookie), link.nonce(self.cookie)
+        verdict = (
+            Verdict.BAD
+            if foreign
+            else on.id_tokens.verify_at_hand(tokens.id_token, nonce=nonce, about=self.row.known_as)
+        )
 
         def landing(target: Connection) -> Landing:
             made = landing_of(
@@ -508,9 +509,9 @@ class _Exchange:
                 expires_in=expires_in,
                 sent_at=sent_at,
                 sealer=prepared.sealers[target.id],
+                verdict=verdict,
                 login=None,
                 consent=self.attempt.id,
-                nonce=link.nonce(self.cookie),
             )
             is_new = target.id == prepared.linking.id
             return replace(made, verdict=Verdict.BAD) if is_new and not bound else made
@@ -520,17 +521,15 @@ class _Exchange:
             target = renewed
         landed = self._persist(target, landing)
         self._tidy(prepared, target)
-        if is_foreign(
-            on, tokens, cookie=self.cookie
-        ):  # refused for a renewal, too; the set stays with its login
+        if foreign:  # refused for a renewal, too; the set stays with its login
             on.record("id_token_nonce_foreign", connection_id=landed.id)
             return self._failed("server_error")
         if target is prepared.linking and not bound:
             report_unbound(on, landed)
             return self._failed("code_unbound")
-        landed = judged(on, landed, tokens, nonce=link.nonce(self.cookie))
+        landed = judged(on, landed, tokens, nonce=nonce, verdict=verdict)
         if landed.verdict is Verdict.BAD:
-            if target is prepared.linking:  # what was connected before stays so
+            if landed.status is Status.PENDING_CONFIRMATION:  # what was connected before stays so
                 on.connections.ask_revoke(landed.id, now=on.clock())
             return self._failed("server_error")
         if landed.status not in FINISHED or not _settle_login(on, landed):
@@ -543,7 +542,7 @@ class _Exchange:
     def _persist(self, target: Connection, landing: Callable[[Connection], Landing]) -> Connection:
         """Land the set; one of a renewal that met a newer set is sealed again above that one."""
         sealed = landing(target)
-        status, due_at = _lands_as(self.on, self.finishing, target, sealed)
+        status, due_at = _lands_as(self.on, target, sealed)
         while True:
             try:
                 landed = persist(

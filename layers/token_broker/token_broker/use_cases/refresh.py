@@ -200,6 +200,12 @@ def refresh_held(
     reaction = REACTIONS[answer.outcome, Grant.REFRESH_TOKEN]
     if reaction is Reaction.LAND:
         tokens = _issued(on, held, ready, answer)
+        is_new = answer.id_token is not None
+        verdict = (
+            on.id_tokens.verify_at_hand(tokens.id_token, nonce=None, about=held.id)
+            if is_new
+            else held.verdict
+        )
         landing = landing_of(
             on,
             connection_id=held.id,
@@ -210,11 +216,12 @@ def refresh_held(
             expires_in=answer.expires_in,
             sent_at=sent_at,
             sealer=ready.sealer,
+            verdict=verdict,
             login=held.login,
             iat=held.iat,
             predecessor_resent=_is_resent(held, answer, ambiguous=ambiguous),
         )
-        if answer.id_token is None and tokens.id_token is not None:
+        if tokens.id_token is not None and not is_new:
             landing = _with_living_bearer(landing, held)
         landed = persist(
             on,
@@ -225,12 +232,17 @@ def refresh_held(
             remaining=remaining,
         )
         if landed is None:
-            raise SetEscrowed(_escrowed(on, held, landing, tokens))
+            raise SetEscrowed(_escrowed(on, held, landing, tokens, verdict))
         if answer.refresh_token is not None:
             note_rotation(on, landed)
         if held.degraded and held.suspected:
             on.record("connection_healed", connection_id=held.id, reason=held.suspected.reason)
-        return _verify(on, landed, tokens)
+        on.record("token_refreshed", connection_id=landed.id, generation=landed.generation)
+        if landing.suspect:
+            on.record("subject_changed", connection_id=landed.id)
+        elif is_new:
+            return judged(on, landed, tokens, nonce=None, verdict=verdict)
+        return landed
     if reaction is Reaction.SUSPECT:
         raise refused(on, held, answer, ambiguous=ambiguous, sent_at=sent_at)
     raise _set_back(on, held, answer, reaction, ambiguous=ambiguous)
@@ -242,12 +254,15 @@ def _is_resent(held: Connection, answer: Answer, *, ambiguous: bool) -> bool:
     return ambiguous or held.unsettled > 1 or kept
 
 
-def _escrowed(on: Sending, held: Connection, landing: Landing, tokens: TokenSet) -> Connection:
+def _escrowed(
+    on: Sending, held: Connection, landing: Landing, tokens: TokenSet, verdict: Verdict | None
+) -> Connection:
     """Make the row due now, its attempt unsettled; return it as it is once its set has landed."""
     leave_to_escrow(on, held)
-    verdict = landing.verdict
-    if verdict is Verdict.UNVERIFIED:
+    if landing.verdict is not Verdict.BAD and verdict is None:
         verdict = on.id_tokens.verify(tokens.id_token, nonce=None, about=held.id)
+    else:
+        verdict = landing.verdict
     return replace(
         held,
         generation=landing.generation,
@@ -427,20 +442,20 @@ def landing_of(
     expires_in: int | None,
     sent_at: int,
     sealer: Sealer,
+    verdict: Verdict | None,
     login: str | None,
     iat: int | None = None,
     consent: str | None = None,
-    nonce: str | None = None,
     predecessor_resent: bool = False,
 ) -> Landing:
     """Seal a token set for its row; `login` and `iat` are those of the consent, if it is known.
 
-    `consent` and `nonce` are of the exchange that a set of a new consent came of.
+    `verdict` is what checking its bearer came to, if that could be said at once; `consent` is the
+    exchange that a set of a new consent came of.
     """
     claims = on.id_tokens.claims(tokens.id_token)
     found = login_named_by(on, claims, connector) if claims else login
     changed = login is not None and found != login
-    foreign = nonce is not None and claims is not None and claims.nonce not in (None, nonce)
     life = lifetime(claims, expires_in) if tokens.id_token else 0
     return Landing(
         connection_id=connection_id,
@@ -451,7 +466,7 @@ def landing_of(
         issued_at=sent_at,
         expires_at=sent_at + life,
         iat=iat if iat is not None else claims.iat if claims else None,
-        verdict=Verdict.BAD if changed or foreign or not tokens.id_token else Verdict.UNVERIFIED,
+        verdict=Verdict.BAD if changed or not tokens.id_token else verdict or Verdict.UNVERIFIED,
         consent=consent,
         suspect=Suspect(
             generation=generation,
@@ -488,22 +503,24 @@ def _due_after(on: Sending, held: Connection, landing: Landing) -> int:
     )
 
 
-def _verify(on: Sending, landed: Connection, tokens: TokenSet) -> Connection:
-    on.record("token_refreshed", connection_id=landed.id, generation=landed.generation)
-    if landed.verdict is Verdict.BAD:
-        if landed.suspected:
-            on.record("subject_changed", connection_id=landed.id)
-        return landed
-    return judged(on, landed, tokens, nonce=None)
+def judged(
+    on: Sending,
+    landed: Connection,
+    tokens: TokenSet,
+    *,
+    nonce: str | None,
+    verdict: Verdict | None = None,
+) -> Connection:
+    """Check the bearer of a set that is already durable and note the verdict with it.
 
-
-def judged(on: Sending, landed: Connection, tokens: TokenSet, *, nonce: str | None) -> Connection:
-    """Check the bearer of a set that is already durable and note the verdict with it."""
-    verdict = on.id_tokens.verify(tokens.id_token, nonce=nonce, about=landed.id)
-    if verdict is Verdict.UNVERIFIED:
-        return landed
+    `verdict` is the one it landed with, if it was known before.
+    """
+    is_known = verdict is not None
+    verdict = verdict or on.id_tokens.verify(tokens.id_token, nonce=nonce, about=landed.id)
     if verdict is Verdict.BAD:
         on.record("id_token_rejected", connection_id=landed.id, generation=landed.generation)
+    if is_known or verdict is Verdict.UNVERIFIED:
+        return landed
     on.connections.judge(landed, verdict)
     return replace(landed, verdict=verdict)
 
