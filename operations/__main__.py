@@ -22,7 +22,7 @@ from token_broker.domain.connection import Reason
 from token_broker.domain.errors import TokenBrokerError
 from token_broker.domain.ports import Sending
 from token_broker.runtime import bootstrap, settings
-from token_broker.runtime.observability import ALARMING
+from token_broker.runtime.observability import ALARMS
 from token_broker.use_cases.refresh import adopt
 
 GOOD = frozenset({"imported", "present", "would_be_imported", "exported", "brought_back", "active"})
@@ -184,7 +184,7 @@ def _status(counts: Counter[str]) -> int:
 
 def _tell(event: str, *, value: int = 1, **fields: str | int | None) -> None:
     """Show what an operator must know of; the rest is in the report."""
-    if event in ALARMING:
+    if event in ALARMS:
         print(json.dumps({"event": event, "value": value, **fields}), file=sys.stderr)
 
 

@@ -9,6 +9,7 @@ from token_broker.domain.errors import Reported
 from token_broker.runtime import bootstrap
 from token_broker.runtime.observability import publish_metrics, record_failure
 from token_broker.use_cases import schedule
+from token_broker.use_cases.measure import account_for_failure
 
 on, tending = bootstrap.tending()
 
@@ -28,12 +29,12 @@ def lambda_handler(_event: dict[str, Any], context: Any) -> dict[str, int]:
             workers=ThreadPoolExecutor(WORKERS),
             remaining=bootstrap.remaining(context),
         )
-    except Reported as exc:
-        record_failure(exc)
-        run = schedule.Run()  # it has an alarm of its own; a failed run would be a second one
     except Exception as exc:  # noqa: BLE001 - Lambda would log its text
-        record_failure(exc)
-        raise RunFailedError("see the log line before this one") from None
+        if record_failure(exc):  # it has an alarm of its own; a missing run would be a second one
+            account_for_failure(on)
+        if not isinstance(exc, Reported):
+            raise RunFailedError("see the log line before this one") from None
+        run = schedule.Run()
     finally:
         publish_metrics()
     return {"tended": len(run.tended), "failed": len(run.failed), "ended": len(run.ended)}

@@ -10,7 +10,7 @@ from tests.world import World
 from token_broker.adapters.secret_presence import SecretsManagerPresence
 from token_broker.domain.connection import Connection, Landing, Reason, Status, Suspect
 from token_broker.domain.errors import RowUnreadable
-from token_broker.domain.ports import Sending
+from token_broker.domain.ports import Sending, Trouble
 from token_broker.domain.secret_text import SecretText
 from token_broker.domain.suspicion import Witness
 from token_broker.domain.token_set import TokenSet, Verdict
@@ -95,6 +95,18 @@ def test_the_breaker_is_closed_until_it_opens_and_after_it_closes(on: Sending) -
     assert on.control.breaker() == NOW + 60
     on.control.close_breaker()
     assert on.control.breaker() is None
+
+
+def test_trouble_is_as_the_last_run_left_it_and_leaves_the_breaker_alone(on: Sending) -> None:
+    assert on.control.trouble() == Trouble()
+    on.control.open_breaker(until=NOW + 60)
+    for trouble in (
+        Trouble(in_vain_since=NOW, explained_until=NOW + 3_600),
+        Trouble(in_vain_since=None, explained_until=NOW + 7_200),
+    ):
+        on.control.note_trouble(trouble)
+        assert on.control.trouble() == trouble
+    assert on.control.breaker() == NOW + 60
 
 
 def test_opening_and_closing_the_breaker_leave_what_is_known_of_witnesses(either: World) -> None:

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 from token_broker.domain.connection import Connection, Landing
 from token_broker.domain.errors import BrokerMisconfigured, SetUnreadable
-from token_broker.domain.ports import ClientCredentials, Clock
+from token_broker.domain.ports import ClientCredentials, Clock, Trouble
 from token_broker.domain.secret_text import SecretText
 from token_broker.domain.suspicion import (
     NOTED_EVERY,
@@ -49,6 +49,7 @@ class MemoryControl:
         self.open_until: int | None = None
         self._clock = clock
         self._once: dict[str, int] = {}
+        self._trouble = Trouble()
         self._refused: Counter[tuple[str, int]] = Counter()
         self._refused_at: dict[str, int] = {}
         self._answered: dict[str, Witness] = {}  # as a process knows it
@@ -56,6 +57,12 @@ class MemoryControl:
 
     def breaker(self) -> int | None:
         return self.open_until
+
+    def trouble(self) -> Trouble:
+        return self._trouble
+
+    def note_trouble(self, trouble: Trouble) -> None:
+        self._trouble = trouble
 
     def open_breaker(self, *, until: int) -> None:
         self.open_until = until

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from tests.handlers.deployed import EVENTS, Context, Deployed, deployed
 from tests.tables import Aws
 from token_broker.runtime import observability
-from token_broker.runtime.observability import ALARMING
+from token_broker.runtime.observability import ALARMS
 
 
 @pytest.fixture(scope="module")
@@ -33,7 +33,7 @@ def alarms() -> Iterator[list[str]]:
     heard: list[str] = []
 
     def add_metric(name: str, **_: Any) -> None:
-        if name in ALARMING:
+        if name in ALARMS:
             heard.append(name)
 
     with pytest.MonkeyPatch.context() as patch:

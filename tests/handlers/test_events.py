@@ -11,7 +11,8 @@ from typing import Any
 import pytest
 
 from tests.handlers.deployed import BASE_URL, EVENTS, Deployed
-from token_broker.runtime.observability import ALARMING
+from token_broker.domain.errors import BrokerMisconfigured, UpstreamUnavailable
+from token_broker.runtime.observability import ALARMS
 from token_broker.use_cases import refresh
 
 Prepare = Callable[[Deployed], object]
@@ -245,7 +246,7 @@ def test_a_subject_with_too_many_open_attempts_is_told_when_to_come_again(
     assert answer["statusCode"] == 429
     assert json.loads(answer["body"])["error"] == "too_many_attempts"
     assert 0 < int(answer["headers"]["Retry-After"]) <= 900
-    assert not [name for name in ALARMING if f'"{name}"' in capsys.readouterr().out]
+    assert not [name for name in ALARMS if f'"{name}"' in capsys.readouterr().out]
 
 
 def test_a_bearer_is_handed_out_with_what_its_user_needs(broker: Deployed) -> None:
@@ -293,13 +294,13 @@ def test_a_run_whose_alarm_has_spoken_leaves_no_failure_for_a_human_to_clear(
     printed = capsys.readouterr().out
     assert '"table_foreign"' in printed
     assert '"broker_misconfigured"' not in printed
-    assert counted(printed, "run_completed") == 0
+    assert counted(printed, "ours_to_correct") == counted(printed, "run_accounted_for") == 1
 
 
 def test_a_good_run_is_counted(broker: Deployed, capsys: pytest.CaptureFixture[str]) -> None:
     broker.handle("refresh.schedule")
 
-    assert counted(capsys.readouterr().out, "run_completed") == 1
+    assert counted(capsys.readouterr().out, "run_accounted_for") == 1
 
 
 def counted(printed: str, metric: str) -> int:
@@ -308,11 +309,24 @@ def counted(printed: str, metric: str) -> int:
     return sum(len(line.get(metric, [])) for line in lines if "_aws" in line)
 
 
-def test_a_failed_run_says_so_to_lambda_without_saying_why_and_is_not_counted(
-    broker: Deployed, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+@pytest.mark.parametrize(
+    ("error", "alarms"),
+    [
+        (ValueError("rt-secret in the text"), 1),
+        (BrokerMisconfigured("rt-secret in the text", detail="may not query"), 1),
+        (UpstreamUnavailable("rt-secret in the text", detail="ThrottlingException"), 0),
+    ],
+    ids=lambda value: type(value).__name__,
+)
+def test_a_failed_run_says_so_to_lambda_not_why_and_counts_only_where_its_cause_has_an_alarm(
+    error: Exception,
+    alarms: int,
+    broker: Deployed,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
 ) -> None:
     def fail(*_: Any, **__: Any) -> None:
-        raise ValueError("rt-secret in the text")
+        raise error
 
     monkeypatch.setattr(broker.functions["refresh"].on.connections, "due", fail)
 
@@ -320,7 +334,8 @@ def test_a_failed_run_says_so_to_lambda_without_saying_why_and_is_not_counted(
         broker.handle("refresh.schedule")
     assert "secret" not in str(failed.value)
     assert failed.value.__suppress_context__
-    assert counted(capsys.readouterr().out, "run_completed") == 0
+    printed = capsys.readouterr().out
+    assert counted(printed, "run_accounted_for") == counted(printed, "ours_to_correct") == alarms
 
 
 def test_the_line_of_a_redirect_that_failed_names_the_connection_of_its_attempt(

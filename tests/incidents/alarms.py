@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import re
 from collections import Counter, deque
 from dataclasses import dataclass, field
 from functools import cache
 from typing import Any
 
 from tests.template.deployed import Deployed, deployed
+from token_broker.runtime.observability import counted_as
 
 TOPIC = "arn:aws:sns:us-east-1:123456789012:on-call"
 
@@ -64,38 +64,26 @@ class Alarms:
             name: Alarm(properties)
             for name, properties in _template().of_type("AWS::CloudWatch::Alarm").items()
         }
-        self._rules = _template().of_type("AWS::CloudWatch::CompositeAlarm")
         self._on: set[str] = set()
         self._minute: dict[str, list[int]] = {}
         self.counted: Counter[str] = Counter()
 
-    def count(self, metric: str, value: int = 1) -> None:
-        """Count something in the current minute."""
-        self._minute.setdefault(metric, []).append(value)
-        self.counted[metric] += value
+    def count(self, event: str, value: int = 1) -> None:
+        """Count an event in the current minute, as the functions do."""
+        for metric in counted_as(event):
+            self._minute.setdefault(metric, []).append(value)
+            self.counted[metric] += value
 
     def minute_is_over(self) -> None:
-        """Let every alarm judge; whoever changes to ALARM and has somebody to tell pages."""
+        """Let every alarm judge; one that changes to ALARM pages."""
         for alarm in self._alarms.values():
             alarm.minute_is_over(self._minute.get(alarm.properties["MetricName"], []))
         self._minute = {}
         on = {name for name, alarm in self._alarms.items() if alarm.is_on}
-        on |= {name for name, rule in self._rules.items() if _holds(rule["AlarmRule"], on)}
-        self.pages += sorted(name for name in on - self._on if self._pages(name))
+        self.pages += sorted(on - self._on)
         self._on = on
 
     @property
     def on(self) -> frozenset[str]:
         """The alarms whose state is ALARM."""
         return frozenset(self._on)
-
-    def _pages(self, name: str) -> bool:
-        properties = self._rules.get(name) or self._alarms[name].properties
-        return "AlarmActions" in properties
-
-
-def _holds(rule: str, on: set[str]) -> bool:
-    """Tell whether a composite alarm is on: one of the first named, and none of the others."""
-    wanted, _, unwanted = rule.partition("AND NOT")
-    names = re.compile(r"ALARM\((\w+)\)")
-    return not on.isdisjoint(names.findall(wanted)) and on.isdisjoint(names.findall(unwanted))

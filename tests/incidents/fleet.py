@@ -22,8 +22,8 @@ from token_broker.domain.errors import Reported, TokenBrokerError
 from token_broker.domain.refresh_policy import SENDING_WINDOW
 from token_broker.domain.secret_text import SecretText
 from token_broker.domain.token_set import TokenSet, Verdict
-from token_broker.runtime.http_api import status_code
 from token_broker.use_cases import schedule
+from token_broker.use_cases.measure import account_for_failure
 
 MINUTE, HOUR, DAY = 60, 3_600, 86_400
 SIZES = (3, 300, 30_000)
@@ -97,6 +97,7 @@ class Fleet:
             )
         except Reported as exc:
             self.alarms.count(exc.event)
+            account_for_failure(self.world.on)
         else:
             self.runs.append(run)
 
@@ -107,8 +108,6 @@ class Fleet:
         except TokenBrokerError as exc:
             self.asked.refused[connection_id] = exc
             self.alarms.count(exc.event)
-            if status_code(exc) >= 500:
-                self.alarms.count("5XXError")
         else:
             self.asked.served[connection_id] = bearer.expires_at
         self.asked.told_at[connection_id] = self.world.clock()

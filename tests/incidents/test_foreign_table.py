@@ -12,7 +12,7 @@ from token_broker.domain.errors import Reported
 from token_broker.domain.identity import Identity
 from token_broker.use_cases import refresh
 
-FOREIGN, MASS = "TableForeignAlarm", "MassRefusalsAlarm"
+FOREIGN, MASS = "OursToCorrectAlarm", "MassRefusalsAlarm"
 ANOTHERS = Identity(
     table_id="table-9",
     environment="production",

@@ -111,7 +111,7 @@ def nothing_in_between(world: World) -> None:
 
 PAGE = b"<!doctype html><title>Down for maintenance</title>"
 FEW = 3 + 5  # of a run, and callers whose connections do not rest
-BREAKER, AWAY = "BreakerOpenedAlarm", "NothingAnsweredAlarm"
+OURS, BREAKER, AWAY = "OursToCorrectAlarm", "AtOddsWithAkoyaAlarm", "NoGoodRunAlarm"
 INCIDENTS = (
     Incident(
         "wrong secret from the start",
@@ -132,7 +132,7 @@ INCIDENTS = (
         "no secret",
         secret_here(None, read=True),
         secret_here(CLIENT_SECRET),
-        "BrokerMisconfiguredAlarm",
+        OURS,
         caller_is_told=500,
     ),
     Incident("302", armed("redirect"), disarmed, AWAY, canary=FEW),

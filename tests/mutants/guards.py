@@ -30,6 +30,19 @@ SUBJECT = f"{CORE}/use_cases/subject.py"
 IDENTITY = f"{CORE}/domain/identity.py"
 IDENTITY_ROW = f"{CORE}/adapters/identity_row.py"
 TOKEN = f"{CORE}/use_cases/token.py"
+OBSERVABILITY = f"{CORE}/runtime/observability.py"
+MEASURE = f"{CORE}/use_cases/measure.py"
+ALARMS = {  # the events that count under the name of an alarm
+    "ours_to_correct": ("broker_misconfigured", "table_foreign", "unexpected_error"),
+    "at_odds_with_akoya": (
+        "breaker_opened",
+        "request_refused",
+        "subject_changed",
+        "id_token_rejected",
+    ),
+    "tokens_at_risk": ("escrow_used", "escrow_stranded", "token_persist_failed", "rotation_lost"),
+    "row_unreadable": ("row_unreadable",),
+}
 
 
 @dataclass(frozen=True)
@@ -777,6 +790,53 @@ GUARDS = (
         "    trail.write(plan.act, plan.about)\n",
         "    try:\n        trail.write(plan.act, plan.about)\n"
         "    except Exception:\n        pass\n",
+    ),
+    *(
+        Guard(f"alarm: {event} reaches somebody", OBSERVABILITY, f'    "{event}": "{alarm}",\n', "")
+        for alarm, events in ALARMS.items()
+        for event in events
+    ),
+    Guard(
+        "alarm: a run in vain is missed",
+        MEASURE,
+        "if since is None and (lag",
+        "if (lag",
+    ),
+    Guard(
+        "alarm: idle runs between those in vain are missed, too",
+        MEASURE,
+        "before.in_vain_since or (now if in_vain else None)",
+        "(now if in_vain else None)",
+    ),
+    Guard(
+        "alarm: a run that lags is missed",
+        MEASURE,
+        "lag <= LAG_ALLOWED or",
+        "lag >= 0 or",
+    ),
+    Guard(
+        "alarm: one that names a cause speaks for the lag it leaves behind",
+        MEASURE,
+        "explained_until=now + SPOKEN_FOR if alarmed or is_outage else before.explained_until",
+        "explained_until=now if alarmed or is_outage else before.explained_until",
+    ),
+    Guard(
+        "alarm: one that names a cause speaks for expired bearers",
+        MEASURE,
+        "if before.in_vain_since is None and before.explained_until <= now:",
+        "if before.in_vain_since is None:",
+    ),
+    Guard(
+        "alarm: an outage is no alarm on bearers as well",
+        MEASURE,
+        "if before.in_vain_since is None and before.explained_until <= now:",
+        "if before.explained_until <= now:",
+    ),
+    Guard(
+        "alarm: a run that failed for a named cause is not missed",
+        "functions/refresh/app.py",
+        "            account_for_failure(on)\n",
+        "            pass\n",
     ),
     Guard(
         "subject: another's connection is not found",

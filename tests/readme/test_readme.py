@@ -65,7 +65,7 @@ def test_the_alarms_it_reckons_with_are_the_templates() -> None:
     kinds = [one["Type"] for one in TEMPLATE["Resources"].values()]
     alarms = kinds.count("AWS::CloudWatch::Alarm")
     assert f"{alarms} alarms ${alarms / 10:.2f}" in README
-    assert kinds.count("AWS::CloudWatch::CompositeAlarm") == 1
+    assert alarms <= 8
 
 
 PROMISES = re.findall(

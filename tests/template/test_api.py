@@ -85,6 +85,7 @@ def test_the_access_log_holds_the_route_never_the_path_or_the_query(stack: Deplo
         "resourcePath",
         "status",
         "responseLatency",
+        "error.responseType",
         "identity.sourceIp",
         "identity.userArn",
     }

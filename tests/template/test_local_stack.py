@@ -48,11 +48,11 @@ def test_a_local_build_on_the_shipped_platform_is_the_shipped_template() -> None
     assert local_template(TEXT, python="python3.13", architecture="arm64") == TEXT
 
 
-def test_the_embedded_aws_is_spared_two_conditions_and_an_alarm_it_does_not_know() -> None:
-    """It speaks plain HTTP, and knows no condition keys of KMS's and no alarms on alarms."""
+def test_the_embedded_aws_is_spared_two_conditions_it_does_not_know() -> None:
+    """It speaks plain HTTP, and knows no condition keys of KMS's."""
     shipped, embedded = deployed(EmbeddedAws="false"), deployed(EmbeddedAws="true")
     left_out = shipped.resources.keys() - embedded.resources.keys()
-    assert left_out == {"EscrowBucketPolicy", "UnexplainedAlarm"}
+    assert left_out == {"EscrowBucketPolicy"}
     assert embedded.resources.keys() <= shipped.resources.keys()
     unconditioned = {
         name: without_key_conditions(resource) for name, resource in shipped.resources.items()

@@ -17,7 +17,7 @@ from token_broker.domain.errors import (
     StateInvalid,
     TokenBrokerError,
 )
-from token_broker.runtime.observability import ALARMING
+from token_broker.runtime.observability import ALARMS
 
 
 def callback(world: World, subject: str = "ada", **query: str) -> str:
@@ -128,7 +128,7 @@ def test_an_answer_of_another_provider_is_only_counted_where_verification_is_not
 
 
 def alarms(world: World) -> set[str]:
-    return {name for name, _ in world.events} & ALARMING
+    return {name for name, _ in world.events} & ALARMS.keys()
 
 
 @pytest.mark.parametrize("error", ["invalid_scope", "invalid_request", "unauthorized_client"])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import asdict
 from typing import TYPE_CHECKING
 
 from botocore.exceptions import BotoCoreError, ClientError
@@ -17,7 +18,7 @@ from token_broker.adapters.dynamodb import (
     unavailable,
     versioned,
 )
-from token_broker.domain.ports import Clock
+from token_broker.domain.ports import Clock, Trouble
 from token_broker.domain.suspicion import (
     NOTED_EVERY,
     SUSPECT_STANDS,
@@ -51,10 +52,21 @@ class DynamoControl:
 
     def breaker(self) -> int | None:
         """Return until when all sends pause, or None; up to 10 s old."""
-        if self._known is None or self._clock() - self._read_at >= CACHED_FOR:
-            self._read_known()
-        until = (self._known or {}).get("open_until")
+        until = self._known_lately().get("open_until")
         return int(until) if until is not None else None
+
+    def trouble(self) -> Trouble:
+        """Return what the runs before have met; up to 10 s old."""
+        known = self._known_lately()
+        since = known.get("in_vain_since")
+        return Trouble(
+            in_vain_since=int(since) if since is not None else None,
+            explained_until=int(known.get("explained_until", 0)),
+        )
+
+    def note_trouble(self, trouble: Trouble) -> None:
+        """Leave to the runs that follow what they have to know."""
+        self._set(asdict(trouble))
 
     def open_breaker(self, *, until: int) -> None:
         """Pause all sends: our credentials are refused. After `until` a canary may try."""
@@ -133,6 +145,12 @@ class DynamoControl:
                 return False
             raise unavailable(exc) from None
         return True
+
+    def _known_lately(self) -> Row:
+        """Return what holds for all senders, up to 10 s old."""
+        if self._known is None or self._clock() - self._read_at >= CACHED_FOR:
+            return self._read_known()
+        return self._known
 
     def _read_known(self) -> Row:
         """Read what holds for all senders, as it is now."""

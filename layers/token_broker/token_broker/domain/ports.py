@@ -415,6 +415,14 @@ class IdTokens(Protocol):
         """Tell whether a bearer with this verdict may be handed out."""
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Trouble:
+    """What the schedule's runs have met lately that no connection is to blame for."""
+
+    in_vain_since: int | None = None  # since then runs have tried and none was answered
+    explained_until: int = 0  # until then an alarm speaks for lag and for expired bearers
+
+
 class Control(Protocol):
     """What holds for many connections at once: the breaker, and whom each connector answers."""
 
@@ -445,6 +453,12 @@ class Control(Protocol):
 
     def ask_witness(self, connector: str) -> bool:
         """Return whether a witness may be asked for: once in WITNESS_ASKED_EVERY seconds."""
+
+    def trouble(self) -> Trouble:
+        """Return what the runs before have met; may lag as the breaker does."""
+
+    def note_trouble(self, trouble: Trouble) -> None:
+        """Leave to the runs that follow what they have to know."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

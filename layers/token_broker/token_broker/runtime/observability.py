@@ -12,26 +12,23 @@ import traceback
 from aws_lambda_powertools import Logger, Metrics
 from aws_lambda_powertools.metrics import MetricUnit
 
-from token_broker.domain.errors import TokenBrokerError
+from token_broker.domain.errors import Reported, TokenBrokerError
 
-# What a person has to look at; everything else is information.
-ALARMING = frozenset(
-    {
-        "breaker_opened",
-        "broker_misconfigured",
-        "escrow_stranded",
-        "escrow_used",
-        "id_token_rejected",
-        "nothing_answered",
-        "request_refused",
-        "rotation_lost",
-        "row_unreadable",
-        "subject_changed",
-        "table_foreign",
-        "token_persist_failed",
-        "unexpected_error",
-    }
-)
+# By what a person has to do: an event that is an alarm's business, and the metric that alarm is on.
+ALARMS = {
+    "broker_misconfigured": "ours_to_correct",
+    "table_foreign": "ours_to_correct",
+    "unexpected_error": "ours_to_correct",
+    "breaker_opened": "at_odds_with_akoya",
+    "request_refused": "at_odds_with_akoya",
+    "subject_changed": "at_odds_with_akoya",
+    "id_token_rejected": "at_odds_with_akoya",
+    "escrow_used": "tokens_at_risk",
+    "escrow_stranded": "tokens_at_risk",
+    "token_persist_failed": "tokens_at_risk",
+    "rotation_lost": "tokens_at_risk",
+    "row_unreadable": "row_unreadable",
+}
 GAUGES = {  # what each run measures, and in which unit
     "oldest_due_seconds": MetricUnit.Seconds,
     "bearers_expired": MetricUnit.Count,
@@ -39,9 +36,8 @@ GAUGES = {  # what each run measures, and in which unit
     "failed_share": MetricUnit.Percent,
     "connections_refused": MetricUnit.Count,
 }
-WATCHED = frozenset(  # what has an alarm though its log line is no error
-    {"oldest_due_seconds", "bearers_expired_share", "connections_refused", "run_completed"}
-)
+# These have an alarm on how much is counted, or that nothing is: one alone is no error.
+WATCHED = frozenset({"bearers_expired_share", "connections_refused", "run_accounted_for"})
 
 logger = Logger()
 metrics = Metrics()
@@ -49,12 +45,18 @@ _mutex = threading.Lock()  # a run of the schedule counts from many threads
 
 
 def record(event: str, *, value: int = 1, **fields: str | int | None) -> None:
-    """Log an event and count it under its name."""
+    """Log an event and count it under its name, and under that of its alarm."""
     known = {name: field for name, field in fields.items() if field is not None}
-    level = logger.error if event in ALARMING else logger.info
+    level = logger.error if event in ALARMS else logger.info
     level(event, extra={"event": event, "value": value, **known})
     with _mutex:
-        metrics.add_metric(name=event, unit=GAUGES.get(event, MetricUnit.Count), value=value)
+        for metric in counted_as(event):
+            metrics.add_metric(name=metric, unit=GAUGES.get(event, MetricUnit.Count), value=value)
+
+
+def counted_as(event: str) -> list[str]:
+    """Return the metrics an event counts under: its own, then its alarm's if that is another."""
+    return list(dict.fromkeys([event, ALARMS.get(event, event)]))
 
 
 def of_request(request_id: str | None) -> None:
@@ -68,14 +70,15 @@ def publish_metrics() -> None:
         metrics.flush_metrics()
 
 
-def record_failure(exc: Exception, *, connection_id: str | None = None) -> None:
-    """Log what ended a request or a run, and count what needs a human."""
+def record_failure(exc: Exception, *, connection_id: str | None = None) -> bool:
+    """Log and count what ended a request or a run; return whether it is an alarm's business."""
     kind = type(exc).__name__
     if isinstance(exc, TokenBrokerError):
         about = connection_id or exc.about
         record(exc.event, connection_id=about, error=exc.error, detail=exc.detail, kind=kind)
-    else:
-        record("unexpected_error", connection_id=connection_id, kind=kind, detail=places(exc))
+        return exc.event in ALARMS or isinstance(exc, Reported)
+    record("unexpected_error", connection_id=connection_id, kind=kind, detail=places(exc))
+    return True
 
 
 def places(exc: BaseException) -> str:

@@ -1,12 +1,18 @@
-"""Measure what callers meet: bearers that expired in use, and how much of a run failed."""
+"""Measure what callers meet, and whether a run went as it should: what the alarms are on."""
 
 from __future__ import annotations
 
 from collections.abc import Collection
+from contextlib import suppress
+from dataclasses import replace
 
-from token_broker.domain.errors import UpstreamUnavailable
-from token_broker.domain.ports import Sending
+from token_broker.domain.errors import TokenBrokerError, UpstreamUnavailable
+from token_broker.domain.ports import Sending, Trouble
 from token_broker.domain.refresh_policy import ASKED_LATELY, BACK_OFF_LONGEST
+
+LAG_ALLOWED = 900  # seconds the oldest due connection may wait
+OUTAGE = 300  # of runs in vain: from then on the alarm on runs is on
+SPOKEN_FOR = 3_600  # an alarm stays on for so long, and the schedule catches up meanwhile
 
 
 def measure_expired(on: Sending) -> None:
@@ -14,7 +20,8 @@ def measure_expired(on: Sending) -> None:
 
     Looks at what is due or backs off from a failed attempt: due within BACK_OFF_LONGEST. What is
     suspect does not count, for its consent may be over. The share stays 0 where only one bearer has
-    expired: that is the trouble of one connection, whose view says so.
+    expired: that is the trouble of one connection, whose view says so. The share is not counted
+    while nothing answers, nor while an alarm speaks for the cause.
     """
     now = on.clock()
     try:
@@ -26,7 +33,9 @@ def measure_expired(on: Sending) -> None:
     expired = sum(expires_at <= now for expires_at in expiries)
     on.record("bearers_expired", value=expired)
     share = 100 * expired // len(expiries) if expired > 1 else 0
-    on.record("bearers_expired_share", value=share)
+    before = on.control.trouble()
+    if before.in_vain_since is None and before.explained_until <= now:
+        on.record("bearers_expired_share", value=share)
 
 
 def measure_failed(on: Sending, *, failed: Collection[str], tended: Collection[str]) -> None:
@@ -34,3 +43,31 @@ def measure_failed(on: Sending, *, failed: Collection[str], tended: Collection[s
     attempted = {*tended, *failed}
     if attempted:
         on.record("failed_share", value=100 * len(set(failed)) // len(attempted))
+
+
+def account_for(on: Sending, *, lag: int, answered: bool, in_vain: bool, alarmed: bool) -> None:
+    """Count a run that went as it should, or whose trouble has an alarm of its own (`alarmed`).
+
+    `lag`: seconds the oldest due connection had waited. `in_vain`: it tried, and nothing answered.
+    Runs that find nothing to try between such ones are in vain as well, so that a stack of one
+    connection tells an outage as a large one does.
+    """
+    now, before = on.clock(), on.control.trouble()
+    since = None if answered else before.in_vain_since or (now if in_vain else None)
+    is_outage = since is not None and now - since >= OUTAGE
+    after = Trouble(
+        in_vain_since=since,
+        explained_until=now + SPOKEN_FOR if alarmed or is_outage else before.explained_until,
+    )
+    if after != before:
+        on.control.note_trouble(after)
+    if since is None and (lag <= LAG_ALLOWED or after.explained_until > now):
+        on.record("run_accounted_for")
+
+
+def account_for_failure(on: Sending) -> None:
+    """Count a run that failed and whose cause has an alarm, which speaks for what follows too."""
+    with suppress(TokenBrokerError):  # the alarm is on whether or not this can be noted
+        until = on.clock() + SPOKEN_FOR
+        on.control.note_trouble(replace(on.control.trouble(), explained_until=until))
+    on.record("run_accounted_for")

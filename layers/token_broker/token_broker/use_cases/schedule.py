@@ -34,7 +34,7 @@ from token_broker.domain.refresh_policy import (
 from token_broker.use_cases.daily_try import may_be_tried, try_again
 from token_broker.use_cases.escrow import sweep
 from token_broker.use_cases.login import hand_over, other_owner, settle_login
-from token_broker.use_cases.measure import measure_expired, measure_failed
+from token_broker.use_cases.measure import account_for, measure_expired, measure_failed
 from token_broker.use_cases.pace import AT_ONCE, Pace, Turns
 from token_broker.use_cases.refresh import (
     SetEscrowed,
@@ -94,11 +94,12 @@ def tend_due(on: Sending, tending: Tending, *, workers: Executor, remaining: Rem
     ensure_home(on)
     run, now = Run(), on.clock()
     due = on.connections.due(now=now, limit=tending.limit)
-    on.record("oldest_due_seconds", value=now - due[0][1] if due else 0)
+    lag = now - due[0][1] if due else 0
+    on.record("oldest_due_seconds", value=lag)
     measure_expired(on)
     paused_until = on.control.breaker()
     if paused_until is not None and paused_until > now:
-        on.record("run_completed")
+        account_for(on, lag=lag, answered=False, in_vain=False, alarmed=True)
         return run
     run.turns = Pace(tending.rate, pause=on.pause, has_answered=lambda: bool(run.answered))
     run.closes = max(remaining() - SENDING_WINDOW, REFRESH_BUDGET + WRAP_UP)
@@ -110,7 +111,8 @@ def tend_due(on: Sending, tending: Tending, *, workers: Executor, remaining: Rem
             with suppress(TimeoutError):  # a bank that hangs must not cost the others their run
                 future.result(timeout=CANARY_HEARD_WITHIN)
     workers.shutdown(wait=True)
-    if run.deferred and not run.answered and not run.stopped:
+    in_vain = bool(run.deferred) and not run.answered and not run.stopped
+    if in_vain:
         on.record("nothing_answered", value=len(run.deferred))
     if paused_until is not None and run.answered and not run.stopped:
         on.control.close_breaker()
@@ -118,7 +120,7 @@ def tend_due(on: Sending, tending: Tending, *, workers: Executor, remaining: Rem
     if now % ESCROW_SWEPT_EVERY < RUN_EVERY:
         sweep(on)
     measure_failed(on, failed=run.failed, tended=run.tended)
-    on.record("run_completed")
+    account_for(on, lag=lag, answered=bool(run.answered), in_vain=in_vain, alarmed=run.stopped)
     return run
 
 
