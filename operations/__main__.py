@@ -14,6 +14,7 @@ from pathlib import Path
 from botocore.exceptions import BotoCoreError
 
 from operations import bring_back, move_in, move_out
+from operations.adopt import adopt
 from operations.audit import NotWrittenError, Trail
 from operations.deployed_stack import NotFoundError, look_at
 from operations.many import Entry
@@ -23,7 +24,6 @@ from token_broker.domain.errors import TokenBrokerError
 from token_broker.domain.ports import Sending
 from token_broker.runtime import bootstrap, settings
 from token_broker.runtime.observability import ALARMS
-from token_broker.use_cases.refresh import adopt
 
 GOOD = frozenset({"imported", "present", "would_be_imported", "exported", "brought_back", "active"})
 

@@ -6,10 +6,14 @@ from collections import Counter
 from collections.abc import Callable, Collection, Iterable
 
 from operations.many import Entry, for_each
-from token_broker.domain.connection import Status
-from token_broker.domain.errors import StaleGeneration, TokenBrokerError, UpstreamUnavailable
+from token_broker.domain.connection import Connection, Status
+from token_broker.domain.errors import (
+    RequestRejected,
+    StaleGeneration,
+    TokenBrokerError,
+    UpstreamUnavailable,
+)
 from token_broker.domain.ports import Sending
-from token_broker.use_cases import connections
 
 
 def ids_of(text: Iterable[str]) -> list[str]:
@@ -39,7 +43,7 @@ def bring_back(
         try:
             if on.connections.look(connection_id).status is Status.ACTIVE:
                 return entry | {"outcome": "active"}
-            connections.bring_back(on.connections, on.clock, on.record, connection_id=connection_id)
+            reinstate(on, connection_id)
         except (StaleGeneration, UpstreamUnavailable) as exc:
             reason = f"{exc.detail or exc.error}: run the command again"
             return entry | {"outcome": "failed", "reason": reason}
@@ -49,3 +53,19 @@ def bring_back(
 
     wanted = list(dict.fromkeys(connection_ids))
     return for_each(wanted, act, report=report, total=len(wanted))
+
+
+def reinstate(on: Sending, connection_id: str) -> Connection:
+    """Undo an end while the sealed set is still kept; the next run shows whether it lives.
+
+    For what was refused by mistake, or taken out and not used elsewhere. Raises
+    ConnectionNotFound, RequestRejected, StaleGeneration (try again).
+    """
+    seen = on.connections.get(connection_id)
+    if seen.status is not Status.REAUTH_REQUIRED:
+        raise RequestRejected(f"It is {seen.status}; only what is REAUTH_REQUIRED can be undone.")
+    if seen.sealed is None:
+        raise RequestRejected("Its token set is erased; only a new consent can bring it back.")
+    back = on.connections.bring_back(seen, now=on.clock())
+    on.record("connection_brought_back", connection_id=connection_id, reason=seen.reason)
+    return back

@@ -7,6 +7,7 @@ from collections import Counter
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
+from operations import transfer
 from operations.many import Entry, for_each
 from token_broker.domain.errors import (
     RequestRejected,
@@ -15,7 +16,6 @@ from token_broker.domain.errors import (
 )
 from token_broker.domain.ports import Sending
 from token_broker.domain.secret_text import SecretText
-from token_broker.use_cases import transfer
 
 MEMBERS = ("subject", "connector", "refresh_token", "id_token")
 LONGEST_LINE = 65_536

@@ -8,12 +8,12 @@ from collections import Counter
 from collections.abc import Callable, Collection
 from pathlib import Path
 
+from operations import transfer
 from operations.many import Entry, for_each
 from token_broker.domain.connection import Connection, Reason, Status
 from token_broker.domain.errors import TokenBrokerError
 from token_broker.domain.ports import Sending
 from token_broker.domain.token_set import TokenSet
-from token_broker.use_cases import transfer
 
 
 def chosen(on: Sending, subjects: Collection[str]) -> list[Connection]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import re
 import subprocess
 import sys
@@ -101,6 +102,30 @@ def test_what_lies_in_a_layer_root_ships_so_nothing_else_lies_there() -> None:
         for folder in (ROOT / "layers").iterdir()
     }
     assert roots == {"dependencies": {"requirements.txt"}, "token_broker": {"token_broker"}}
+
+
+def imported_by(file: Path) -> set[str]:
+    """Return what a file imports, also inside a function, as dotted names; parts of modules too."""
+    names: set[str] = set()
+    for node in ast.walk(ast.parse(file.read_text())):
+        if isinstance(node, ast.Import):
+            names |= {one.name for one in node.names}
+        elif isinstance(node, ast.ImportFrom) and node.module:
+            names |= {node.module, *(f"{node.module}.{one.name}" for one in node.names)}
+    return names
+
+
+def test_no_module_ships_that_none_of_the_functions_reaches() -> None:
+    """What only an operator does lives in operations/."""
+    by_name = {dotted(path): path for path in MODULES if path.name != "__init__.py"}
+    reached: set[str] = set()
+    ahead = [folder / "app.py" for folder in FUNCTIONS]
+    while ahead:
+        found = (imported_by(ahead.pop()) & by_name.keys()) - reached
+        reached |= found
+        ahead += [by_name[name] for name in found]
+
+    assert by_name.keys() - reached == set()
 
 
 def test_no_file_is_a_junk_drawer_or_hides_the_standard_library() -> None:

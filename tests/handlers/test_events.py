@@ -13,7 +13,7 @@ import pytest
 from tests.handlers.deployed import BASE_URL, EVENTS, Deployed
 from token_broker.domain.errors import BrokerMisconfigured, UpstreamUnavailable
 from token_broker.runtime.observability import ALARMS
-from token_broker.use_cases import refresh
+from token_broker.use_cases.refresh import home_of
 
 Prepare = Callable[[Deployed], object]
 
@@ -286,7 +286,7 @@ def test_a_run_whose_alarm_has_spoken_leaves_no_failure_for_a_human_to_clear(
     broker: Deployed, capsys: pytest.CaptureFixture[str]
 ) -> None:
     on = broker.functions["refresh"].on
-    anothers = replace(refresh._home(on), environment="another")
+    anothers = replace(home_of(on), environment="another")
     on.connections.adopt(anothers)
 
     assert broker.handle("refresh.schedule") == {"tended": 0, "failed": 0, "ended": 0}

@@ -6,11 +6,12 @@ from dataclasses import replace
 
 import pytest
 
+from operations.adopt import adopt
 from tests.incidents.fleet import SIZES, Fleet, fleet_of
 from token_broker.domain.connection import Status
 from token_broker.domain.errors import Reported
 from token_broker.domain.identity import Identity
-from token_broker.use_cases import refresh
+from token_broker.use_cases.refresh import home_of
 
 FOREIGN, MASS = "OursToCorrectAlarm", "MassRefusalsAlarm"
 ANOTHERS = Identity(
@@ -38,7 +39,7 @@ def nothing_is_sent_for_an_hour(fleet: Fleet) -> None:
 @pytest.mark.parametrize("size", SIZES)
 def test_nothing_is_sent_from_anothers_table_and_at_home_all_goes_on_by_itself(size: int) -> None:
     fleet = fleet_of(size)
-    home = refresh._home(fleet.world.on)
+    home = home_of(fleet.world.on)
     fleet.table.adopt(ANOTHERS)
 
     nothing_is_sent_for_an_hour(fleet)
@@ -56,7 +57,7 @@ def test_nothing_is_sent_from_anothers_table_and_at_home_all_goes_on_by_itself(s
 
 def test_a_wrong_provider_address_alone_holds_everything_and_ends_nobody() -> None:
     fleet = fleet_of(3)
-    home = refresh._home(fleet.world.on)
+    home = home_of(fleet.world.on)
     fleet.table.adopt(replace(home, provider="https://idp.example"))
 
     nothing_is_sent_for_an_hour(fleet)
@@ -84,7 +85,7 @@ def test_a_restored_table_waits_for_the_operator_and_costs_only_what_moved_on_si
     nothing_is_sent_for_an_hour(fleet)
 
     fleet.hurry()
-    refresh.adopt(fleet.world.on)
+    adopt(fleet.world.on)
     fleet.pass_minutes(5)
     assert fleet.statuses() == {Status.ACTIVE: size}
     rows = fleet.table.rows

@@ -8,12 +8,12 @@ from dataclasses import dataclass, field, replace
 from enum import StrEnum
 from urllib.parse import parse_qs, urlsplit
 
+from operations import transfer
 from tests.between import table_away
 from tests.interleavings.cuts import Flow
 from tests.world import BROKER, World
 from token_broker.domain.authorization import Redirect
 from token_broker.domain.errors import TokenBrokerError
-from token_broker.use_cases import transfer
 
 CALLBACK_TIMEOUT = TOKEN_TIMEOUT = 105.0  # as the template sets them
 REFRESH_TIMEOUT = 150.0

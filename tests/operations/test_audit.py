@@ -10,12 +10,12 @@ from typing import Any
 import pytest
 
 from operations import __main__ as command
+from operations import transfer
 from operations.audit import NotWrittenError, Trail
 from tests.operations.command_line import GROUP, run
 from tests.operations.test_moving import line_of
 from tests.world import World
 from token_broker.domain.connection import Connection
-from token_broker.use_cases import transfer
 
 RUN = "0" * 32
 

@@ -7,10 +7,10 @@ from typing import Any
 
 import pytest
 
+from operations.adopt import adopt
 from tests.world import World
 from token_broker.domain.connection import Connection
 from token_broker.domain.errors import Reported
-from token_broker.use_cases import refresh
 
 ELSEWHERE = "https://idp.example"
 PARTS = {
@@ -78,10 +78,10 @@ def test_adopting_a_table_says_what_differed(world: World) -> None:
     one = world.connect()
     other = configured(world, provider=ELSEWHERE)
 
-    (differed,) = refresh.adopt(other.on)
+    (differed,) = adopt(other.on)
 
     assert differed == f"provider: {world.on.provider}, not {ELSEWHERE}"
     world.make_due(one.id)
     other.run_schedule()
     assert world.row(one.id).generation == 2
-    assert refresh.adopt(other.on) == []
+    assert adopt(other.on) == []

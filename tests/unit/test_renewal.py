@@ -7,12 +7,12 @@ from typing import Any
 
 import pytest
 
+from operations.bring_back import reinstate
 from tests.between import attempted, before_akoya_acts, cut_at
 from tests.world import World
 from token_broker.domain.connection import Lease, Status
 from token_broker.domain.errors import ExchangeInProgress, RefreshInProgress, RequestRejected
 from token_broker.domain.ports import TokenEndpoint
-from token_broker.use_cases import connections
 
 
 class During:
@@ -184,12 +184,6 @@ def test_a_page_need_not_wait_for_a_lease_to_end_once_the_consent_has_landed() -
 # ── an end that is undone ────────────────────────────────────────────────────────────────────────
 
 
-def bring_back(world: World, connection_id: str) -> None:
-    connections.bring_back(
-        world.on.connections, world.clock, world.on.record, connection_id=connection_id
-    )
-
-
 def ended_by_mistake(world: World) -> str:
     """Have Akoya refuse a living refresh token until the connection is ended."""
     one = world.connect()
@@ -203,7 +197,7 @@ def test_the_operator_brings_a_connection_back_within_the_quarantine(world: Worl
     world.clock.advance(6 * 86_400)
     world.run_schedule()
 
-    bring_back(world, connection_id)
+    reinstate(world.on, connection_id)
     world.provider.disarm()
     world.run_schedule()
 
@@ -216,7 +210,7 @@ def test_one_that_is_truly_dead_is_suspect_again_and_ends_again(world: World) ->
     connection_id = ended_by_mistake(world)
     world.provider.expire("refresh_token")
 
-    bring_back(world, connection_id)
+    reinstate(world.on, connection_id)
     world.run_schedule()
     assert world.row(connection_id).degraded
 
@@ -230,11 +224,11 @@ def test_after_the_quarantine_nothing_is_left_to_bring_back(world: World) -> Non
     assert world.row(connection_id).sealed is None
 
     with pytest.raises(RequestRejected, match="erased"):
-        bring_back(world, connection_id)
+        reinstate(world.on, connection_id)
 
 
 def test_a_living_connection_cannot_be_brought_back(world: World) -> None:
     one = world.connect()
 
     with pytest.raises(RequestRejected, match="ACTIVE"):
-        bring_back(world, one.id)
+        reinstate(world.on, one.id)

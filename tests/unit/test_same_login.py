@@ -6,6 +6,8 @@ from contextlib import suppress
 
 import pytest
 
+from operations import transfer
+from operations.bring_back import reinstate
 from tests.between import before_akoya_acts, cut_at
 from tests.interleavings.flows import sent_out
 from tests.world import World
@@ -19,7 +21,7 @@ from token_broker.domain.errors import (
     UpstreamUnavailable,
 )
 from token_broker.domain.token_set import TokenSet
-from token_broker.use_cases import connections, transfer
+from token_broker.use_cases import connections
 
 DIALECTS = ("gen1", "gen2-strict")  # linking again ends the older tokens, or does not
 in_both_dialects = pytest.mark.parametrize("dialect", DIALECTS)
@@ -202,9 +204,7 @@ def test_a_superseded_set_is_never_taken_out_or_brought_back(linked: World) -> N
     with pytest.raises(RequestRejected):
         transfer.take_out(linked.on, first.id, quarantine=86_400)
     with pytest.raises(RequestRejected):
-        connections.bring_back(
-            linked.on.connections, linked.clock, linked.on.record, connection_id=first.id
-        )
+        reinstate(linked.on, first.id)
 
     assert linked.row(first.id).status is Status.SUPERSEDED
     assert linked.sends() == 0

@@ -10,6 +10,7 @@ import pytest
 import requests
 from botocore.model import OperationModel
 
+from operations.adopt import adopt
 from tests.world import World, http_response
 from token_broker.domain.connection import Connection, Lease, Reason, Status
 from token_broker.domain.errors import (
@@ -26,7 +27,6 @@ from token_broker.domain.ports import Sealer
 from token_broker.domain.refresh_policy import SEND_BUDGET
 from token_broker.domain.secret_text import SecretText
 from token_broker.domain.token_set import Verdict
-from token_broker.use_cases.refresh import adopt
 
 LIFE = 899  # what the sandbox states of its id_tokens, a second less than they live
 

@@ -7,6 +7,7 @@ from typing import Any
 import jwt
 import pytest
 
+from operations import transfer
 from tests.world import World
 from token_broker.domain.connection import Reason, Status
 from token_broker.domain.errors import (
@@ -19,7 +20,6 @@ from token_broker.domain.errors import (
 )
 from token_broker.domain.secret_text import SecretText
 from token_broker.domain.token_set import TokenSet
-from token_broker.use_cases import transfer
 
 QUARANTINE = 7 * 86_400
 

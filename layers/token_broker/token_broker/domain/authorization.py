@@ -21,7 +21,6 @@ from token_broker.domain.errors import StateInvalid
 from token_broker.domain.secret_text import SecretText
 
 LIFE = 900  # seconds from POST /connections to the redirect back
-CODE_LIFE = 300  # Akoya: an authorization code lives five minutes
 MOST_OPENINGS = 20
 MOST_ATTEMPTS = 10  # of one subject that are open at once
 

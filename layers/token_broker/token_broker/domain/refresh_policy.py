@@ -37,7 +37,6 @@ ASKED_AT_PRECISION = 86_400
 FORGET_AFTER = 365 * 86_400
 ESCROW_PATIENCE = 3_600  # what lies in escrow for longer, nobody is coming for
 ESCROW_SWEPT_EVERY = 900
-SPREAD_OF_IMPORTS = 3_600
 
 
 def jitter(key: str, width: int) -> int:

@@ -8,7 +8,6 @@ from token_broker.domain.errors import (
     ConfirmationInvalid,
     ReauthorizationRequired,
     RefreshInProgress,
-    RequestRejected,
 )
 from token_broker.domain.ports import Clock, ConnectionTable, Record
 from token_broker.domain.refresh_policy import RefreshPolicy
@@ -97,21 +96,3 @@ def disconnect(
     asked = connections.ask_revoke(connection_id, now=clock())
     record("disconnect_asked", connection_id=connection_id)
     return asked
-
-
-def bring_back(
-    connections: ConnectionTable, clock: Clock, record: Record, *, connection_id: str
-) -> Connection:
-    """Undo an end while the sealed set is still kept; the next run shows whether it lives.
-
-    For the operator: what was refused by mistake, or taken out and not used elsewhere. Raises
-    ConnectionNotFound, RequestRejected, StaleGeneration (try again).
-    """
-    seen = connections.get(connection_id)
-    if seen.status is not Status.REAUTH_REQUIRED:
-        raise RequestRejected(f"It is {seen.status}; only what is REAUTH_REQUIRED can be undone.")
-    if seen.sealed is None:
-        raise RequestRejected("Its token set is erased; only a new consent can bring it back.")
-    back = connections.bring_back(seen, now=clock())
-    record("connection_brought_back", connection_id=connection_id, reason=seen.reason)
-    return back

@@ -110,7 +110,7 @@ def ensure_home(on: Sending) -> None:
     It is a copy or restore, or its tokens are another environment's, client's or provider's. While
     no token set has landed everything may still be corrected.
     """
-    home = _home(on)
+    home = home_of(on)
     recorded = on.connections.recorded_identity(home)
     if recorded.provider is None:
         return
@@ -123,19 +123,8 @@ def ensure_home(on: Sending) -> None:
         )
 
 
-def adopt(on: Sending) -> list[str]:
-    """Belong to this table from now on, by the operator's word; returns what differed.
-
-    Tokens that were used since a restored table's backup are refused.
-    """
-    home = _home(on)
-    differing = on.connections.recorded_identity(home).unlike(home)
-    on.connections.adopt(home)
-    on.record("table_adopted", detail="; ".join(differing))
-    return differing
-
-
-def _home(on: Sending) -> Identity:
+def home_of(on: Sending) -> Identity:
+    """Return whose tokens the table should hold as this stack is configured."""
     return Identity(
         table_id=on.connections.table_id(),
         environment=on.environment,

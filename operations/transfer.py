@@ -12,7 +12,7 @@ from token_broker.domain.connection import Connection, Reason, Status
 from token_broker.domain.errors import RequestRejected, StaleGeneration
 from token_broker.domain.names import ensure_named
 from token_broker.domain.ports import Sending
-from token_broker.domain.refresh_policy import BRIEFLY, SPREAD_OF_IMPORTS, jitter
+from token_broker.domain.refresh_policy import BRIEFLY, jitter
 from token_broker.domain.secret_text import SecretText
 from token_broker.domain.token_set import TokenSet, lifetime
 from token_broker.use_cases.refresh import (
@@ -22,6 +22,8 @@ from token_broker.use_cases.refresh import (
     login_named_by,
     release,
 )
+
+SPREAD_OF_IMPORTS = 3_600
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
