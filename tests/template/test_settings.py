@@ -55,6 +55,13 @@ def test_a_function_is_set_what_it_reads_and_reads_what_it_is_set(
     assert given.read == set(given) - POWERTOOLS
 
 
+def test_each_setting_is_of_one_variable_and_some_function_is_set_it(stack: Deployed) -> None:
+    table = [one.variable for one in vars(settings).values() if isinstance(one, settings.Setting)]
+    given = set().union(*(variables(stack, function) for function in BUILDERS))
+    assert len(table) == len(set(table))
+    assert set(table) == given - POWERTOOLS
+
+
 def test_every_function_logs_and_counts_under_the_stacks_name(stack: Deployed) -> None:
     for function in BUILDERS:
         given = variables(stack, function)

@@ -27,7 +27,9 @@ GOOD = {
 }
 READERS: list[Callable[[Mapping[str, str]], Any]] = [
     settings.IdentityProvider.from_env,
-    settings.Front.from_env,
+    settings.public_base_url,
+    settings.return_to_allow_list,
+    settings.scopes,
     settings.refresh_margin,
     settings.keep_alive,
     settings.rate_limit,

@@ -85,7 +85,6 @@ def linking(environ: Mapping[str, str] = os.environ) -> tuple[Linking, str]:
     from token_broker.use_cases.authorize import Linking  # noqa: PLC0415
 
     provider = settings.IdentityProvider.from_env(environ)
-    front = settings.Front.from_env(environ)
     client = boto3.client("dynamodb", config=PATIENT)
     on = Linking(
         authorizations=authorization_table(environ, client),
@@ -97,15 +96,15 @@ def linking(environ: Mapping[str, str] = os.environ) -> tuple[Linking, str]:
         ),
         authorization_endpoint=provider.authorization_endpoint,
         client_id=provider.client_id,
-        scopes=front.scopes,
-        return_to_allow_list=front.return_to_allow_list,
+        scopes=settings.scopes(environ),
+        return_to_allow_list=settings.return_to_allow_list(environ),
         send_pkce=provider.send_pkce,
         clock=clock,
         new_secret=new_secret,
         new_id=new_id,
         record=record,
     )
-    return on, front.public_base_url
+    return on, settings.public_base_url(environ)
 
 
 def sending(environ: Mapping[str, str] = os.environ) -> Sending:
@@ -123,7 +122,6 @@ def sending(environ: Mapping[str, str] = os.environ) -> Sending:
     from token_broker.adapters.seal import KmsSeal  # noqa: PLC0415
 
     provider = settings.IdentityProvider.from_env(environ)
-    vault = settings.Vault.from_env(environ)
     session = requests.Session()
     session.trust_env = False  # no proxy, no .netrc credentials beside our own
     session.mount("https://", DeadlineAdapter())
@@ -144,16 +142,16 @@ def sending(environ: Mapping[str, str] = os.environ) -> Sending:
         client_id=provider.client_id,
         provider=provider.base_url,
         connections=connection_table(environ, dynamodb, impatient=impatient),
-        escrow=S3Escrow(boto3.client("s3", config=IMPATIENT), vault.escrow_bucket_name),
-        control=DynamoControl(dynamodb, vault.control_table_name, clock=clock),
+        escrow=S3Escrow(boto3.client("s3", config=IMPATIENT), settings.escrow_bucket_name(environ)),
+        control=DynamoControl(dynamodb, settings.control_table_name(environ), clock=clock),
         seal=KmsSeal(
             boto3.client("kms", config=PATIENT),
-            vault.token_key_arn,
+            settings.token_key_arn(environ),
             environment=provider.environment,
         ),
         client_secret=SecretsManagerClientSecret(
             boto3.client("secretsmanager", config=PATIENT),
-            vault.client_secret_id,
+            settings.client_secret_id(environ),
             client_id=provider.client_id,
             clock=clock,
         ),

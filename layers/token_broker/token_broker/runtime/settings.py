@@ -1,15 +1,15 @@
 """Every environment variable the functions read, checked once at cold start.
 
-One small dataclass a concern; `bootstrap` reads just those a function needs, and the template sets
-just those. A bad value raises BrokerMisconfigured naming the variable and the remedy.
+One table of name, variable and parser. `bootstrap` reads just those a function needs, and the
+template sets just those. A bad value raises BrokerMisconfigured naming the variable and the remedy.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from enum import StrEnum
-from typing import TypeVar
+from typing import Generic, TypeVar
 from urllib.parse import urlsplit
 
 from token_broker.domain.authorization import CodeBinding
@@ -32,22 +32,12 @@ class IdTokenVerification(StrEnum):
     STRICT = "strict"
 
 
-def _read(environ: Mapping[str, str], name: str, parse: Callable[[str], T]) -> T:
-    try:
-        return parse(environ[name])
-    except KeyError:
-        raise BrokerMisconfigured(
-            detail=f"environment variable {name} is missing: deploy with the stack's template.yaml"
-        ) from None
-    except ValueError as exc:
-        raise BrokerMisconfigured(
-            detail=f"environment variable {name}: {exc}; correct the stack parameter behind it"
-        ) from None
+# ── parsers: ValueError says what a value must be ────────────────────────────────────────────────
 
 
 def _text(value: str) -> str:
-    if not value or value != value.strip():
-        raise ValueError("must be a non-empty text without surrounding blanks")
+    if value != value.strip():
+        raise ValueError("must be a text without surrounding blanks")
     return value
 
 
@@ -57,11 +47,22 @@ def _flag(value: str) -> bool:
     return value == "true"
 
 
-def _between(low: int, high: int) -> Callable[[str], int]:
+def _between(low: int, high: int, *, unit: int = 1) -> Callable[[str], int]:
+    """Return a parser of whole numbers from `low` to `high`; the result is times `unit`."""
+
     def parse(value: str) -> int:
         if not (value.isascii() and value.isdigit() and low <= int(value) <= high):
             raise ValueError(f"must be a whole number from {low} to {high}")
-        return int(value)
+        return int(value) * unit
+
+    return parse
+
+
+def _one_of(words: Iterable[str]) -> Callable[[str], str]:
+    def parse(value: str) -> str:
+        if value not in words:
+            raise ValueError(f"must be {' or '.join(words)}")
+        return value
 
     return parse
 
@@ -81,7 +82,7 @@ def web_url(value: str) -> str:
     return value
 
 
-def _optional_url(value: str) -> str:
+def _base_url(value: str) -> str:
     return web_url(value).rstrip("/") if value else ""
 
 
@@ -90,6 +91,77 @@ def _web_urls(value: str) -> tuple[str, ...]:
     if not urls:
         raise ValueError("must list at least one URL")
     return urls
+
+
+def _scopes(value: str) -> tuple[str, ...]:
+    scopes = tuple(value.split())
+    if not {"openid", "offline_access"} <= set(scopes):
+        raise ValueError(
+            "needs openid and offline_access: without them Akoya gives no id_token or no "
+            "refresh token"
+        )
+    return scopes
+
+
+# ── the table ────────────────────────────────────────────────────────────────────────────────────
+
+
+@dataclass(frozen=True, slots=True)
+class Setting(Generic[T]):
+    """One environment variable; call it with an environment to read it.
+
+    The variable must be set; only one that is not `required` may be empty.
+    """
+
+    variable: str
+    parse: Callable[[str], T]
+    required: bool = True
+
+    def __call__(self, environ: Mapping[str, str]) -> T:
+        """Return the parsed value; raises BrokerMisconfigured."""
+        value = environ.get(self.variable)
+        if value is None or (self.required and not value):
+            raise BrokerMisconfigured(
+                detail=f"environment variable {self.variable} is missing: deploy with the stack's "
+                "template.yaml, with a value for the parameter behind it"
+            )
+        try:
+            return self.parse(value)
+        except ValueError as exc:
+            raise BrokerMisconfigured(
+                detail=f"environment variable {self.variable}: {exc}; correct the stack parameter "
+                "behind it"
+            ) from None
+
+
+HOUR, DAY = 3_600, 86_400  # what is told in hours or days is read in seconds
+
+environment = Setting("ENVIRONMENT", _one_of(IDENTITY_PROVIDER_URLS))
+client_id = Setting("CLIENT_ID", _text)
+identity_provider_url = Setting("IDENTITY_PROVIDER_URL", _base_url, required=False)
+identity_provider_allowed_hosts = Setting("IDENTITY_PROVIDER_ALLOWED_HOSTS", _items, required=False)
+id_token_verification = Setting("ID_TOKEN_VERIFICATION", IdTokenVerification)
+send_pkce = Setting("SEND_PKCE", _flag)
+code_binding = Setting("CODE_BINDING", CodeBinding)
+# Empty: the API's own address, from the request context.
+public_base_url = Setting("PUBLIC_BASE_URL", _base_url, required=False)
+return_to_allow_list = Setting("RETURN_TO_ALLOW_LIST", _web_urls)
+scopes = Setting("SCOPES", _scopes)
+require_subject = Setting("REQUIRE_SUBJECT", _flag)
+refresh_margin = Setting("REFRESH_MARGIN_SECONDS", _between(60, 12 * HOUR))
+keep_alive = Setting("KEEP_ALIVE_DAYS", _between(1, 90, unit=DAY))
+end_after = Setting("END_AFTER_HOURS", _between(1, 168, unit=HOUR))
+quarantine = Setting("QUARANTINE_DAYS", _between(1, 90, unit=DAY))
+rate_limit = Setting("RATE_LIMIT_PER_SECOND", _between(1, 100))
+client_secret_id = Setting("CLIENT_SECRET_ID", _text)
+token_key_arn = Setting("TOKEN_KEY_ARN", _text)
+escrow_bucket_name = Setting("ESCROW_BUCKET_NAME", _text)
+connections_table_name = Setting("CONNECTIONS_TABLE_NAME", _text)
+authorizations_table_name = Setting("AUTHORIZATIONS_TABLE_NAME", _text)
+control_table_name = Setting("CONTROL_TABLE_NAME", _text)
+
+
+# ── what several of them say together ────────────────────────────────────────────────────────────
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -106,32 +178,27 @@ class IdentityProvider:
     @classmethod
     def from_env(cls, environ: Mapping[str, str]) -> IdentityProvider:
         """Read the profile of ENVIRONMENT, or the white-label host that is on the allow-list."""
-        environment = _read(environ, "ENVIRONMENT", _text)
-        if environment not in IDENTITY_PROVIDER_URLS:
-            raise BrokerMisconfigured(detail="ENVIRONMENT must be sandbox or production")
-        override = _read(environ, "IDENTITY_PROVIDER_URL", _optional_url)
-        allowed = _read(environ, "IDENTITY_PROVIDER_ALLOWED_HOSTS", _items)
-        host = urlsplit(override).hostname
-        if override and host not in {*allowed, *LOOPBACK_HOSTS}:
+        override = identity_provider_url(environ)
+        allowed = identity_provider_allowed_hosts(environ)
+        if override and urlsplit(override).hostname not in {*allowed, *LOOPBACK_HOSTS}:
             raise BrokerMisconfigured(
                 detail="IDENTITY_PROVIDER_URL names a host that IDENTITY_PROVIDER_ALLOWED_HOSTS "
                 "does not list: correct the one or the other"
             )
-        send_pkce = _read(environ, "SEND_PKCE", _flag)
-        code_binding = _read(environ, "CODE_BINDING", CodeBinding)
-        if code_binding is CodeBinding.PKCE and not send_pkce:
+        provider = cls(
+            environment=environment(environ),
+            client_id=client_id(environ),
+            base_url=override or IDENTITY_PROVIDER_URLS[environment(environ)],
+            verification=id_token_verification(environ),
+            send_pkce=send_pkce(environ),
+            code_binding=code_binding(environ),
+        )
+        if provider.code_binding is CodeBinding.PKCE and not provider.send_pkce:
             raise BrokerMisconfigured(
                 detail="CODE_BINDING is pkce and SEND_PKCE is false: what is not sent binds "
                 "nothing; correct the parameter CodeBinding or SendPkce"
             )
-        return cls(
-            environment=environment,
-            client_id=_read(environ, "CLIENT_ID", _text),
-            base_url=override or IDENTITY_PROVIDER_URLS[environment],
-            verification=_read(environ, "ID_TOKEN_VERIFICATION", IdTokenVerification),
-            send_pkce=send_pkce,
-            code_binding=code_binding,
-        )
+        return provider
 
     @property
     def authorization_endpoint(self) -> str:
@@ -152,97 +219,3 @@ class IdentityProvider:
     def discovery_url(self) -> str:
         """Where signing keys are announced (OpenID Connect Discovery section 4)."""
         return f"{self.base_url}/.well-known/openid-configuration"
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Front:
-    """What a front end may ask for and where the browser comes back."""
-
-    public_base_url: str  # empty: the API's own address, from the request context
-    return_to_allow_list: tuple[str, ...]
-    scopes: tuple[str, ...]
-
-    @classmethod
-    def from_env(cls, environ: Mapping[str, str]) -> Front:
-        """Read the addresses and scopes of the authorization request."""
-        scopes = tuple(_read(environ, "SCOPES", _text).split())
-        if not {"openid", "offline_access"} <= set(scopes):
-            raise BrokerMisconfigured(
-                detail="SCOPES needs openid and offline_access: without them Akoya gives no "
-                "id_token or no refresh token"
-            )
-        return cls(
-            public_base_url=_read(environ, "PUBLIC_BASE_URL", _optional_url),
-            return_to_allow_list=_read(environ, "RETURN_TO_ALLOW_LIST", _web_urls),
-            scopes=scopes,
-        )
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Vault:
-    """Where token sets are sealed, kept, and kept once more if the table will not take them."""
-
-    token_key_arn: str
-    escrow_bucket_name: str
-    client_secret_id: str
-    control_table_name: str
-
-    @classmethod
-    def from_env(cls, environ: Mapping[str, str]) -> Vault:
-        """Read the names of what a function that talks to Akoya stands on."""
-        return cls(
-            token_key_arn=_read(environ, "TOKEN_KEY_ARN", _text),
-            escrow_bucket_name=_read(environ, "ESCROW_BUCKET_NAME", _text),
-            client_secret_id=client_secret_id(environ),
-            control_table_name=control_table_name(environ),
-        )
-
-
-def client_secret_id(environ: Mapping[str, str]) -> str:
-    """Read the secret that holds the client credentials."""
-    return _read(environ, "CLIENT_SECRET_ID", _text)
-
-
-def control_table_name(environ: Mapping[str, str]) -> str:
-    """Read the table of what holds for all connections at once."""
-    return _read(environ, "CONTROL_TABLE_NAME", _text)
-
-
-def connections_table_name(environ: Mapping[str, str]) -> str:
-    """Read the table of connections."""
-    return _read(environ, "CONNECTIONS_TABLE_NAME", _text)
-
-
-def require_subject(environ: Mapping[str, str]) -> bool:
-    """Read whether a caller must say for whom it asks."""
-    return _read(environ, "REQUIRE_SUBJECT", _flag)
-
-
-def authorizations_table_name(environ: Mapping[str, str]) -> str:
-    """Read the table of authorization requests under way."""
-    return _read(environ, "AUTHORIZATIONS_TABLE_NAME", _text)
-
-
-def refresh_margin(environ: Mapping[str, str]) -> int:
-    """Read how many seconds before its expiry a token is renewed at the latest."""
-    return _read(environ, "REFRESH_MARGIN_SECONDS", _between(60, 43_200))
-
-
-def keep_alive(environ: Mapping[str, str]) -> int:
-    """Read after how long, in seconds, an idle connection is refreshed all the same."""
-    return _read(environ, "KEEP_ALIVE_DAYS", _between(1, 90)) * 86_400
-
-
-def quarantine(environ: Mapping[str, str]) -> int:
-    """Read how long, in seconds, the token set of an ended connection is kept sealed."""
-    return _read(environ, "QUARANTINE_DAYS", _between(1, 90)) * 86_400
-
-
-def end_after(environ: Mapping[str, str]) -> int:
-    """Read after how long, in seconds, what Akoya refuses ends where nobody bears witness."""
-    return _read(environ, "END_AFTER_HOURS", _between(1, 168)) * 3_600
-
-
-def rate_limit(environ: Mapping[str, str]) -> int:
-    """Read how many requests a second one scheduled run may send to Akoya."""
-    return _read(environ, "RATE_LIMIT_PER_SECOND", _between(1, 100))
