@@ -15,8 +15,8 @@ from botocore.exceptions import BotoCoreError
 
 from operations import bring_back, move_in, move_out
 from operations.adopt import adopt
-from operations.audit import NotWrittenError, Trail
-from operations.deployed_stack import NotFoundError, look_at
+from operations.audit import Trail
+from operations.deployed_stack import look_at
 from operations.many import Entry
 from token_broker import __version__
 from token_broker.domain.connection import Reason
@@ -41,9 +41,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return 130
     except TokenBrokerError as exc:
         print(f"operations: {exc.detail or exc.description}", file=sys.stderr)
-    except NotWrittenError as exc:
-        print(f"operations: nothing was done, the audit trail is away: {exc}", file=sys.stderr)
-    except (NotFoundError, BotoCoreError) as exc:
+    except BotoCoreError as exc:
         print(f"operations: {exc}", file=sys.stderr)
     except OSError as exc:
         print(f"operations: {exc.filename}: {exc.strerror}", file=sys.stderr)
@@ -51,7 +49,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def run(on: Sending, trail: Trail, environ: Mapping[str, str], options: argparse.Namespace) -> int:
-    """Write down what a command is about to do, then do it; raises NotWrittenError."""
+    """Write down what a command is about to do, then do it; raises UpstreamUnavailable."""
     plan = _COMMANDS[options.command](on, environ, options)
     trail.write(plan.act, plan.about)
     return plan.carry_out()

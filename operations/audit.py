@@ -12,13 +12,10 @@ import boto3
 from botocore.exceptions import BotoCoreError, ClientError
 
 from operations.many import Entry
+from token_broker.domain.errors import UpstreamUnavailable
 from token_broker.runtime.audit import subject_hash
 
 AT_ONCE = 1_000  # lines a request; CloudWatch takes 10,000 and a megabyte
-
-
-class NotWrittenError(Exception):
-    """The trail did not take the lines, so nothing was done; the message says why."""
 
 
 class Trail:
@@ -33,15 +30,15 @@ class Trail:
 
     @classmethod
     def of(cls, log_group: str, *, run: str) -> Trail:
-        """Write as whoever runs this; raises NotWrittenError if AWS does not say who that is."""
+        """Write as whoever runs this; raises UpstreamUnavailable if AWS does not say who."""
         try:
             caller = boto3.client("sts").get_caller_identity()["Arn"]
         except (ClientError, BotoCoreError) as exc:
-            raise NotWrittenError(f"AWS does not say who you are ({_code(exc)})") from None
+            raise _not_written(f"AWS does not say who you are ({_code(exc)})") from None
         return cls(boto3.client("logs"), log_group, caller=caller, run=run)
 
     def write(self, act: str, about: Sequence[Entry]) -> None:
-        """Write that `act` begins, and a line for each connection; raises NotWrittenError.
+        """Write that `act` begins, and a line for each connection; raises UpstreamUnavailable.
 
         `about`: what is known of each: connection_id, or subject and connector.
         """
@@ -53,7 +50,7 @@ class Trail:
             while batch := list(islice(lines, AT_ONCE)):
                 self._put(stream, batch)
         except (ClientError, BotoCoreError) as exc:
-            raise NotWrittenError(f"CloudWatch: {_code(exc)}") from None
+            raise _not_written(f"CloudWatch: {_code(exc)}") from None
 
     def _put(self, stream: str, lines: Iterable[dict[str, Any]]) -> None:
         now = int(time.time() * 1000)
@@ -63,7 +60,7 @@ class Trail:
             logEvents=[{"timestamp": now, "message": json.dumps(line)} for line in lines],
         )
         if answer.get("rejectedLogEventsInfo"):
-            raise NotWrittenError("CloudWatch refused the lines: is this machine's clock right?")
+            raise _not_written("CloudWatch refused the lines: is this machine's clock right?")
 
     def _line(self, act: str, about: Entry) -> dict[str, Any]:
         """Return a line as the functions' own are, with a hash in the subject's place."""
@@ -79,6 +76,11 @@ class Trail:
             "outcome": "begun",
             **known,
         }
+
+
+def _not_written(why: str) -> UpstreamUnavailable:
+    """Return the error of a trail that did not take the lines, so that nothing is done."""
+    return UpstreamUnavailable(detail=f"nothing was done, the audit trail is away: {why}")
 
 
 def _code(exc: ClientError | BotoCoreError) -> str:

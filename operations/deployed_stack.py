@@ -8,9 +8,7 @@ from dataclasses import dataclass
 import boto3
 from botocore.exceptions import BotoCoreError, ClientError
 
-
-class NotFoundError(Exception):
-    """No such stack, or no right to look at it; the message says what to do."""
+from token_broker.domain.errors import BrokerMisconfigured
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -22,7 +20,7 @@ class DeployedStack:
 
 
 def look_at(stack_name: str) -> DeployedStack:
-    """Read a stack's outputs and settings; raises NotFoundError."""
+    """Read a stack's outputs and settings; raises BrokerMisconfigured."""
     try:
         (stack,) = boto3.client("cloudformation").describe_stacks(StackName=stack_name)["Stacks"]
         outputs = {one["OutputKey"]: one["OutputValue"] for one in stack.get("Outputs", [])}
@@ -31,12 +29,12 @@ def look_at(stack_name: str) -> DeployedStack:
         )
         audit_log_group = outputs["OperatorAuditLogGroupName"]
     except (ClientError, BotoCoreError) as exc:
-        raise NotFoundError(
-            f"cannot read stack {stack_name} ({_code(exc)}): check --stack-name, the AWS region, "
-            "and that your credentials have the policy of its output OperatorPolicyArn"
+        raise BrokerMisconfigured(
+            detail=f"cannot read stack {stack_name} ({_code(exc)}): check --stack-name, the AWS "
+            "region, and that your credentials have the policy of its output OperatorPolicyArn"
         ) from None
     except KeyError:
-        raise NotFoundError(f"{stack_name} is not a stack of this template") from None
+        raise BrokerMisconfigured(detail=f"{stack_name} is not a stack of this template") from None
     return DeployedStack(
         environ=function["Environment"]["Variables"], audit_log_group=audit_log_group
     )

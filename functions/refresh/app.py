@@ -5,7 +5,7 @@ from __future__ import annotations
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
-from token_broker.domain.errors import Reported
+from token_broker.domain.errors import Reported, RunFailed
 from token_broker.runtime import bootstrap
 from token_broker.runtime.observability import publish_metrics, record_failure
 from token_broker.use_cases import schedule
@@ -14,10 +14,6 @@ from token_broker.use_cases.measure import account_for_failure
 on, tending = bootstrap.tending()
 
 WORKERS = 8
-
-
-class RunFailedError(Exception):
-    """The run could not begin; the log says why."""
 
 
 def lambda_handler(_event: dict[str, Any], context: Any) -> dict[str, int]:
@@ -33,7 +29,7 @@ def lambda_handler(_event: dict[str, Any], context: Any) -> dict[str, int]:
         if record_failure(exc):  # it has an alarm of its own; a missing run would be a second one
             account_for_failure(on)
         if not isinstance(exc, Reported):
-            raise RunFailedError("see the log line before this one") from None
+            raise RunFailed(detail="see the log line before this one") from None
         run = schedule.Run()
     finally:
         publish_metrics()

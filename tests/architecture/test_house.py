@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import builtins
 import re
 import subprocess
 import sys
@@ -126,6 +127,43 @@ def test_no_module_ships_that_none_of_the_functions_reaches() -> None:
         ahead += [by_name[name] for name in found]
 
     assert by_name.keys() - reached == set()
+
+
+def drawn(text: str) -> dict[str, str | None]:
+    """Return a tree drawn with box characters: each name and its parent's."""
+    found: dict[str, str | None] = {}
+    above: list[str] = []
+    for line in text.splitlines():
+        if drawn := re.match(r"((?:[│ ]  )*)([├└] )(\w+)", line):
+            depth = len(drawn[1]) // 3 + 1
+            above[depth:] = [drawn[3]]
+            found[drawn[3]] = above[depth - 1]
+        elif re.fullmatch(r"\w+", line):
+            above = [line]
+            found[line] = None
+    return found
+
+
+def test_errors_are_one_tree_drawn_in_one_docstring_and_none_is_defined_outside_it() -> None:
+    source = PACKAGE / "domain" / "errors.py"
+    tree = ast.parse(source.read_text())
+    defined = {
+        node.name: None if ast.unparse(node.bases[0]) == "Exception" else ast.unparse(node.bases[0])
+        for node in tree.body
+        if isinstance(node, ast.ClassDef)
+    }
+    assert drawn(ast.get_docstring(tree) or "") == defined
+
+    elsewhere = {
+        f"{path.relative_to(ROOT)}: {node.name}"
+        for folder in (LAYER, ROOT / "functions", ROOT / "operations")
+        for path in folder.rglob("*.py")
+        for node in ast.walk(ast.parse(path.read_text()))
+        if isinstance(node, ast.ClassDef) and path != source
+        if {ast.unparse(base).rpartition(".")[2] for base in node.bases}
+        & {"Exception", *defined, *(name for name in vars(builtins) if name.endswith("Error"))}
+    }
+    assert elsewhere <= {"layers/token_broker/token_broker/adapters/dynamodb.py: Refused"}
 
 
 def test_no_file_is_a_junk_drawer_or_hides_the_standard_library() -> None:

@@ -11,11 +11,12 @@ import pytest
 
 from operations import __main__ as command
 from operations import transfer
-from operations.audit import NotWrittenError, Trail
+from operations.audit import Trail
 from tests.operations.command_line import GROUP, run
 from tests.operations.test_moving import line_of
 from tests.world import World
 from token_broker.domain.connection import Connection
+from token_broker.domain.errors import UpstreamUnavailable
 
 RUN = "0" * 32
 
@@ -73,7 +74,7 @@ def test_a_command_does_nothing_where_the_trail_does_not_take_its_line(
     before, recorded = everything(world), len(world.events)
     trail = Trail(logs, "no-such-group", caller="arn:me", run=RUN)
 
-    with pytest.raises(NotWrittenError, match="ResourceNotFoundException"):
+    with pytest.raises(UpstreamUnavailable, match="ResourceNotFoundException"):
         run(world, trail, arguments)
 
     assert everything(world) == before

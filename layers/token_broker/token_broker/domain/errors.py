@@ -1,18 +1,33 @@
 """Errors by whom they concern, so that a caller reacts to the family and a log to the leaf.
 
 TokenBrokerError
-├ RequestRejected           the caller: correct the request            4xx
-├ ReauthorizationRequired   one connection: its person consents again  409
-├ BrokerMisconfigured       us: stop, page a human, touch nothing      500
-│  ├ Reported               the same, and an event of its own says it  500
-│  └ RowUnreadable          one row makes no sense: report, go on      500
-├ UpstreamUnavailable       the weather: ask again later               503
-│  ├ OutcomeUnknown         sent, and nobody knows what became of it   503
-│  ├ AkoyaUnreached         no connection, or a page in Akoya's place  503
-│  ├ ConsentSuspect         refused, and it may be Akoya's own fault    503
-│  └ DataAccessRefused      the consent lives, its fresh bearers do not 503
-├ RefreshInProgress         another attempt holds the lease            503
-└ StaleGeneration           someone moved the row: read it again
+├ RequestRejected              the caller: correct the request             4xx
+│  ├ StateInvalid              the redirect is not of this browser
+│  ├ IssuerForeign             the redirect is another provider's
+│  ├ OutcomeTold               the redirect has done its work
+│  ├ TooManyAttempts           this subject has too many open
+│  ├ TicketInvalid             the start link is unknown or over
+│  ├ ConnectionNotFound        no such connection of this subject
+│  ├ NotConfirmed              the person was not vouched for yet
+│  ├ ConfirmationInvalid       vouched for with the wrong value
+│  └ ConnectionGone            it was disconnected
+├ ReauthorizationRequired      one connection: its person consents again   409
+│  └ RecordUnreadable          its tokens cannot be read: the same         409
+├ BrokerMisconfigured          us: stop, page a human, touch nothing       500
+│  ├ Reported                  the same, and an event of its own says it   500
+│  └ RowUnreadable             one row makes no sense: report, go on       500
+│     └ SetUnreadable          its tokens alone: a new consent heals it
+├ UpstreamUnavailable          the weather: ask again later                503
+│  ├ OutcomeUnknown            sent, and nobody knows what became of it    503
+│  ├ AkoyaUnreached            no connection, or a page in Akoya's place   503
+│  ├ SetEscrowed               a new set is durable in escrow alone        503
+│  ├ ConsentSuspect            refused, and it may be Akoya's own fault    503
+│  │  └ GrantRefused           the same, with the lease still held
+│  ├ DataAccessRefused         the consent lives, its fresh bearers do not 503
+│  └ ExchangeInProgress        another delivery exchanges the code         503
+├ RefreshInProgress            another attempt holds the lease             503
+├ StaleGeneration              someone moved the row: read it again        503
+└ RunFailed                    a run of the schedule could not begin
 
 Each carries `error` (a stable code in OAuth's form), `description` (what the caller can do; public)
 and `detail` (for our log only). None of the three may hold a secret, code, token or state. `event`
@@ -22,6 +37,12 @@ where the request does not name it.
 """
 
 from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from token_broker.domain.connection import Connection, Suspect
+    from token_broker.domain.outcome import Answer
 
 
 class TokenBrokerError(Exception):
@@ -200,6 +221,14 @@ class AkoyaUnreached(UpstreamUnavailable):
     """No connection was had, or something else answered in the token endpoint's place."""
 
 
+class SetEscrowed(UpstreamUnavailable):
+    """A new set is durable in escrow alone; `connection` is the row as it will be."""
+
+    def __init__(self, connection: Connection) -> None:
+        self.connection = connection
+        super().__init__(detail="the token set is in escrow")
+
+
 class ConsentSuspect(UpstreamUnavailable):
     """Akoya refuses the refresh token; it is tried again until it is taken or the consent ends."""
 
@@ -208,6 +237,14 @@ class ConsentSuspect(UpstreamUnavailable):
         "The bank's consent may have ended. It is tried again by itself: ask again after "
         "Retry-After seconds. You may offer the user a renewal with this connection_id."
     )
+
+
+class GrantRefused(ConsentSuspect):
+    """Akoya refused a refresh token: the lease is still held and nothing is recorded yet."""
+
+    def __init__(self, held: Connection, suspect: Suspect, *, sent_at: int, answer: Answer) -> None:
+        self.held, self.suspect, self.sent_at, self.answer = held, suspect, sent_at, answer
+        super().__init__(detail=answer.detail)
 
 
 class DataAccessRefused(UpstreamUnavailable):
@@ -239,3 +276,7 @@ class StaleGeneration(TokenBrokerError):
 
     error = "stale_generation"
     description = "The connection changed meanwhile. Repeat the request."
+
+
+class RunFailed(TokenBrokerError):
+    """A run of the schedule could not begin; the log says why."""

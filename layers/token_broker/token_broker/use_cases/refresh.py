@@ -20,8 +20,10 @@ from token_broker.domain.connection import (
 )
 from token_broker.domain.errors import (
     AkoyaUnreached,
+    GrantRefused,
     OutcomeUnknown,
     Reported,
+    SetEscrowed,
     SetUnreadable,
     TokenBrokerError,
     UpstreamUnavailable,
@@ -46,7 +48,7 @@ from token_broker.domain.suspicion import next_try, unanswered
 from token_broker.domain.token_set import Claims, TokenSet, Verdict, lifetime
 from token_broker.use_cases.pace import AT_ONCE, Turns
 from token_broker.use_cases.persist import discard, persist
-from token_broker.use_cases.refusal import GrantRefused, note_rotation, record_suspicion, refused
+from token_broker.use_cases.refusal import note_rotation, record_suspicion, refused
 
 REPEATS = {Reaction.REPEAT: PROMPT_REPEATS, Reaction.REPEAT_ONCE: 1}
 CONSENTED = {  # what the set of a new consent makes of a row whose own process is gone
@@ -82,14 +84,6 @@ def ensure_fresh(
         return kept.connection
     except GrantRefused as refused:
         raise record_suspicion(on, refused) from None  # only the schedule ends a connection
-
-
-class SetEscrowed(UpstreamUnavailable):
-    """A new set is durable in escrow alone; `connection` is the row as it will be."""
-
-    def __init__(self, connection: Connection) -> None:
-        self.connection = connection
-        super().__init__(detail="the token set is in escrow")
 
 
 def ensure_sends_allowed(on: Sending) -> None:

@@ -7,24 +7,17 @@ looks at a suspect again and again, may end it (`end_or_suspect`). Why: docs/dec
 from __future__ import annotations
 
 from token_broker.domain import suspicion
-from token_broker.domain.connection import Connection, Reason, Status, Suspect
+from token_broker.domain.connection import Connection, Reason, Status
 from token_broker.domain.errors import (
     ConnectionNotFound,
     ConsentSuspect,
+    GrantRefused,
     StaleGeneration,
     TokenBrokerError,
 )
 from token_broker.domain.outcome import Answer
 from token_broker.domain.ports import Sending
 from token_broker.domain.suspicion import ENDED_BY_REFUSAL, Witness
-
-
-class GrantRefused(ConsentSuspect):
-    """Akoya refused a refresh token: the lease is still held and nothing is recorded yet."""
-
-    def __init__(self, held: Connection, suspect: Suspect, *, sent_at: int, answer: Answer) -> None:
-        self.held, self.suspect, self.sent_at, self.answer = held, suspect, sent_at, answer
-        super().__init__(detail=answer.detail)
 
 
 def refused(

@@ -16,8 +16,10 @@ from token_broker.domain.errors import (
     AkoyaUnreached,
     BrokerMisconfigured,
     ConnectionNotFound,
+    GrantRefused,
     RefreshInProgress,
     RowUnreadable,
+    SetEscrowed,
     StaleGeneration,
     TokenBrokerError,
 )
@@ -37,13 +39,12 @@ from token_broker.use_cases.login import hand_over, other_owner, settle_login
 from token_broker.use_cases.measure import account_for, measure_expired, measure_failed
 from token_broker.use_cases.pace import AT_ONCE, Pace, Turns
 from token_broker.use_cases.refresh import (
-    SetEscrowed,
     claim,
     ensure_home,
     escrowed_successor,
     refresh_held,
 )
-from token_broker.use_cases.refusal import GrantRefused, end, end_or_suspect
+from token_broker.use_cases.refusal import end, end_or_suspect
 from token_broker.use_cases.revoke import REVOKED, revoke
 
 TENDED = frozenset(Status) - {Status.REVOKED}
