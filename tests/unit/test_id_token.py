@@ -9,7 +9,7 @@ import pytest
 import requests
 
 from local.akoya_sandbox.answer import Answer
-from tests.world import CLIENT_ID, IDP, World, as_json, http_response
+from tests.world import CLIENT_ID, IDP, START, World, as_json, http_response
 from token_broker.adapters.id_token import OpenIdTokens, SigningKeys
 from token_broker.domain.secret_text import SecretText
 from token_broker.domain.token_set import Verdict
@@ -83,6 +83,64 @@ def test_nobody_accepts_an_id_token_before_its_time(*, strict: bool) -> None:
     assert tokens.verify(early, nonce=None) is Verdict.BAD
     world.clock.advance(1)  # within the skew that two clocks may have
     assert tokens.verify(early, nonce=None) is Verdict.OK
+
+
+@pytest.mark.parametrize("has_keys", [True, False])
+@pytest.mark.parametrize("strict", [True, False])
+@pytest.mark.parametrize(
+    "claims",
+    [
+        {"iss": "https://evil.example"},
+        {"iss": ""},
+        {"aud": "another-client"},
+        {"aud": ["another-client"]},
+        {"aud": {"client": CLIENT_ID}},
+        {"aud": None},
+        {"aud": [CLIENT_ID, "another-client"], "azp": "another-client"},
+        {"iat": START + 121},
+        {"iat": "now"},
+        {"iat": None},
+        {"exp": START - 121},
+        {"exp": None},
+    ],
+    ids=str,
+)
+def test_a_claim_that_is_not_as_it_must_be_is_a_fault_whether_or_not_there_are_keys(
+    claims: dict[str, Any], *, strict: bool, has_keys: bool
+) -> None:
+    world = World.in_memory()
+    if not has_keys:
+        announcing(world, jwks_uri="https://elsewhere.example/keys")
+    tokens = id_tokens(world, strict=strict)
+    expected = Verdict.BAD if strict else Verdict.UNVERIFIED
+
+    assert tokens.verify(signed(world, **claims), nonce=None) is expected
+    assert [one["fault"] for one in world.recorded("id_token_unverified")] != ["no_keys"]
+
+
+@pytest.mark.parametrize(
+    "claims",
+    [
+        {"iss": IDP},
+        {"iss": f"{IDP}/"},
+        {"aud": [CLIENT_ID]},
+        {"aud": [CLIENT_ID, "another-client"]},
+        {"aud": [CLIENT_ID, "another-client"], "azp": CLIENT_ID},
+        {"iat": START + 120},
+        {"exp": START - 119},
+    ],
+    ids=str,
+)
+def test_what_a_claim_may_be_is_no_fault(claims: dict[str, Any]) -> None:
+    world = World.in_memory()
+    assert id_tokens(world).verify(signed(world, **claims), nonce=None) is Verdict.OK
+
+
+def test_a_signature_of_another_key_is_a_fault(world: World) -> None:
+    token = signed(world).reveal()
+    head, _, signature = token.rpartition(".")
+    forged = SecretText(f"{head}.{signature[:-8]}AAAAAAAA")
+    assert id_tokens(world).verify(forged, nonce=None) is Verdict.BAD
 
 
 @pytest.mark.parametrize("strict", [True, False])

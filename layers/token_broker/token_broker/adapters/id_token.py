@@ -23,6 +23,13 @@ if TYPE_CHECKING:
     import requests
 
 ALGORITHMS = ["RS256", "ES256", "PS256"]  # never `none`, never a shared secret (RFC 8725 3.1)
+CHECKED: jwt.types.Options = {  # also where no key checks the signature
+    "verify_aud": True,
+    "verify_iss": True,
+    "verify_exp": False,
+    "verify_iat": False,
+    "verify_nbf": False,
+}
 SKEW = 120
 LATEST_MOMENT = 253_402_300_799  # the last second of the year 9999
 KEYS_KEPT_FOR = 3_600
@@ -174,7 +181,7 @@ class OpenIdTokens:
         if "nbf" in payload and not _near(payload["nbf"], latest=self._clock() + SKEW):
             self._record("id_token_unverified", connection_id=about, fault="nbf")
             return Verdict.BAD  # nobody may accept it yet, whatever the mode (RFC 7519 4.1.5)
-        fault = self._fault_of(payload) or _fault_of_signature(id_token, key_of)
+        fault = self._fault_of(id_token, payload, key_of)
         if fault is None:
             return Verdict.OK
         if fault == NO_KEYS:
@@ -194,42 +201,31 @@ class OpenIdTokens:
         except Exception:  # noqa: BLE001 - text of the outside; it reads or it does not
             return {}
 
-    def _fault_of(self, payload: dict[str, Any]) -> str | None:
-        """Name the first claim that is not as it must be."""
-        now, audiences = self._clock(), _audiences(payload)
-        if payload.get("iss") not in self._issuers:
-            return "iss"
-        if self._client_id not in audiences:
-            return "aud"
-        if len(audiences) > 1 and payload.get("azp", self._client_id) != self._client_id:
-            return "azp"
+    def _fault_of(
+        self, id_token: SecretText | None, payload: dict[str, Any], key_of: KeyOf
+    ) -> str | None:
+        """Name the first fault; PyJWT judges all but the times, which need our clock, and azp."""
+        now = self._clock()
         if not _near(payload.get("iat"), latest=now + SKEW):
             return "iat"
         if not _near(payload.get("exp"), earliest=now - SKEW):
             return "exp"
-        return None
-
-
-def _fault_of_signature(id_token: SecretText | None, key_of: KeyOf) -> str | None:
-    try:
-        token = id_token.reveal() if id_token else ""
-        key = key_of(jwt.get_unverified_header(token).get("kid"))
-        if key is None:
-            return NO_KEYS
-        jwt.decode(
-            token,
-            key,
-            algorithms=ALGORITHMS,
-            options={
-                "verify_aud": False,
-                "verify_exp": False,
-                "verify_iat": False,
-                "verify_nbf": False,
-            },
-        )
-    except Exception:  # noqa: BLE001 - any failure to verify is a failure to verify
-        return "signature"
-    return None
+        if len(_audiences(payload)) > 1 and payload.get("azp", self._client_id) != self._client_id:
+            return "azp"
+        try:
+            token = id_token.reveal() if id_token else ""
+            key = key_of(jwt.get_unverified_header(token).get("kid"))
+            jwt.decode(
+                token,
+                key or "",
+                algorithms=ALGORITHMS,
+                audience=self._client_id,
+                issuer=self._issuers,
+                options={**CHECKED, "verify_signature": key is not None},
+            )
+        except Exception as exc:  # noqa: BLE001 - any failure to verify is a failure to verify
+            return type(exc).__name__
+        return None if key else NO_KEYS
 
 
 def _spellings(issuer: str) -> tuple[str, ...]:
