@@ -473,6 +473,7 @@ def _create(
     )
     http = Loopback(provider, clock=lambda: clock.now)
     session = requests.Session()
+    session.trust_env = False
     session.mount("http://", http)
     events: list[tuple[str, dict[str, Any]]] = []
     numbers = itertools.count(1)

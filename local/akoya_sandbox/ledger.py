@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass, fields
 from typing import Any
 
 
@@ -119,4 +119,5 @@ class Ledger:
 
 
 def _filled(record: Entry | Request) -> dict[str, Any]:
-    return {name: value for name, value in asdict(record).items() if value is not None}
+    values = ((one.name, getattr(record, one.name)) for one in fields(record))
+    return {name: value for name, value in values if value is not None}

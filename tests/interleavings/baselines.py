@@ -214,11 +214,15 @@ def _is_lost(loop: Loop, dialect: str, at: int, fault: Fault) -> bool:
             loop(step, table, session)
 
     cutter = LoopCutter(
-        clock=world.clock, ends_at=world.clock.now + TIMEOUT, at=at, fault=fault, rival=run
+        clock=world.clock,
+        ends_at=world.clock.now + TIMEOUT,
+        faults={at: fault},
+        rival=lambda _: run(),
     )
     run(cutter.call)
-    with suppress(OAuth2Error, ConditionError):
-        cutter.late()
+    for late in cutter.late:
+        with suppress(OAuth2Error, ConditionError):
+            late()
     _live_on(world, run, minutes=30)
     return not _kept(world, table)
 

@@ -1,13 +1,13 @@
 """Cutting a flow at every step it makes at the ports.
 
-A step is one call at a port. `steps_of` finds them by running the flow once, so that a step added
-to the code is cut without anyone remembering; `cut` makes one step fail in one way.
+A step is one call at a port. A flow that is run without a fault shows its steps, so that a step
+added to the code is cut without anyone remembering; `cut` makes steps fail, each in one way.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager, nullcontext, suppress
 from dataclasses import dataclass, field, fields, replace
 from enum import StrEnum
@@ -63,44 +63,65 @@ SLOWEST_ANSWER = CONNECT_TIMEOUT + READ_TIMEOUT  # the send's own deadline
 OUTAGE = 30  # seconds until who meets it is killed
 HELD_LONG = 5  # seconds in which whoever holds a set must have made it durable
 DURABLE = frozenset({"connections", "escrow"})
+CODE_OUT = frozenset(  # until its use is recorded
+    {
+        "authorizations.mark_sent",
+        "token_endpoint.exchange",
+        "client_secret.reread",
+        "authorizations.reopen",
+    }
+)
+ROTATING = frozenset({"token_endpoint.refresh", "token_endpoint.exchange"})
 
 
 @dataclass
 class Cutter:
-    """Counts the steps of one process and makes one of them fail, or two."""
+    """Counts the steps of one process and makes some of them fail."""
 
     clock: FixedClock
     ends_at: float  # when Lambda ends the process
-    at: int | None = None
-    fault: Fault | None = None
-    then: tuple[int, Fault] | None = None  # so many steps later another fault
-    rival: Callable[[], object] = lambda: None
+    faults: Mapping[int, Fault] = field(default_factory=dict)  # by the number of the step
+    rival: Callable[[Fault], object] = lambda _: None
     dead: bool = False
     away: frozenset[str] = frozenset()  # the ports that do not answer any more
     killed_at: float = math.inf
-    late: Callable[[], object] = lambda: None  # what takes effect when nobody waits for it
+    late: list[Callable[[], object]] = field(default_factory=list)  # nobody waits for it any more
+    rotates_late: bool = False
     steps: list[str] = field(default_factory=list)
-    answer_lost: bool = False  # a rotation took effect and its answer reached nobody
+    had_answer: bool = False  # a rotation took effect for this process
+    answer_lost: bool = False  # and the last one's answer reached nobody
     only_copy: bool = False  # the process holds an answer that is not durable yet
     held_since: float = 0  # when that answer came
-    died_at: float = 0
+    died_at: float = math.inf
+    ended_at: float = math.inf
     _waits: float = 0  # for how long the step under way is waited for
 
     @property
+    def ended_at_send(self) -> bool:
+        """Whether a request to Akoya is the last thing the process did."""
+        return bool(self.steps) and is_send(self.steps[-1])
+
+    @property
     def could_have_kept(self) -> bool:
-        """Whether the process held a set for long while a durable place answered."""
-        held = self.died_at - self.held_since
+        """Whether it held a set for long while a durable place answered, or gave up early."""
+        if self.ended_at < self.ends_at - LAST_SECONDS and not self.dead:
+            return self.only_copy
+        held = min(self.died_at, self.ended_at) - self.held_since
         return self.only_copy and held > HELD_LONG and not self.away >= DURABLE
+
+    @property
+    def code_may_be_sent(self) -> bool:
+        """Whether its end, or an outage, kept it from saying that a code was not used."""
+        if "authorizations.mark_sent" not in self.steps:
+            return False
+        return (self.dead and self.steps[-1] in CODE_OUT) or "authorizations" in self.away
 
     def call(self, name: str, act: Callable[[], Any], *_what: Any, **how: Any) -> Any:
         self._go_on()
         self.steps.append(name)
         usual = how.get("read_timeout", READ_TIMEOUT) if is_send(name) else OURS_TIMEOUT
         self._waits = ONE_TRY.get(name, usual)
-        if len(self.steps) - 1 == self.at and self.fault:
-            fault = self.fault
-            if self.then:
-                self.at, self.fault, self.then = self.at + self.then[0], self.then[1], None
+        if fault := self.faults.get(len(self.steps) - 1):
             return self._cut(name, act, fault)
         if name.partition(".")[0] in self.away:
             return self._failure(name, Fault.AWAY)
@@ -108,14 +129,16 @@ class Cutter:
 
     def _seen(self, name: str, result: Any) -> Any:
         """Keep an eye on where the only copy of a token set is."""
-        if name in {"token_endpoint.refresh", "token_endpoint.exchange"}:
+        if name in ROTATING:
             self.only_copy = result.outcome is Outcome.SUCCESS
             self.held_since = self.clock.now
+            if self.only_copy:
+                self.had_answer, self.answer_lost = True, False
         elif name in {"connections.land", "escrow.put"}:
             self.only_copy = False
         return result
 
-    def _cut(self, name: str, act: Callable[[], Any], fault: Fault) -> Any:  # noqa: C901 - a list
+    def _cut(self, name: str, act: Callable[[], Any], fault: Fault) -> Any:
         match fault:
             case Fault.KILLED_BEFORE:
                 self._die()
@@ -123,11 +146,10 @@ class Cutter:
                 self._seen(name, act())
                 self._die()
             case Fault.DUPLICATED:
-                first = act()
-                self.answer_lost |= is_send(name) and bool(first.refresh_token)
+                self._unheard(name, act())
                 return self._seen(name, act())
             case Fault.RACED | Fault.LINKED | Fault.RENEWED:
-                self.rival()
+                self.rival(fault)
                 return self._seen(name, act())
             case Fault.DEADLINE:
                 self.clock.now = (
@@ -141,12 +163,16 @@ class Cutter:
                 if fault is Fault.AWAY_KILLED:
                     self.killed_at = self.clock.now + OUTAGE
             case Fault.TIMED_OUT_LATE:
-                self.late = act
+                self.late.append(act)
+                self.rotates_late |= name in ROTATING
             case Fault.TIMED_OUT_AFTER | Fault.CUT_OFF_AFTER:
-                result = act()
-                if is_send(name):
-                    self.answer_lost |= bool(result.refresh_token)
+                self._unheard(name, act())
         return self._failure(name, fault)
+
+    def _unheard(self, name: str, result: Any) -> None:
+        """Note a rotation whose answer reaches nobody."""
+        if is_send(name) and result.refresh_token:
+            self.had_answer = self.answer_lost = True
 
     def _go_on(self) -> None:
         if self.dead or self.clock.now >= min(self.ends_at, self.killed_at):
@@ -220,38 +246,27 @@ def process_in(world: World, cutter: Cutter) -> Process:
     return Process(**shared | {"on": on, "finishing": finishing}, cutter=cutter)
 
 
-def steps_of(world: World, flow: Flow, *, timeout: float) -> list[str]:
-    """Return the steps a flow makes when nothing goes wrong."""
-    cutter = Cutter(clock=world.clock, ends_at=world.clock.now + timeout)
-    flow(process_in(world, cutter))
-    return cutter.steps
-
-
 def cut(
     world: World,
     flow: Flow,
-    at: int,
-    fault: Fault,
+    faults: Mapping[int, Fault],
     *,
     timeout: float,
-    then: tuple[int, Fault] | None = None,
-    rival: Callable[[], object] = lambda: None,
+    rival: Callable[[Fault], object] = lambda _: None,
     while_late: Callable[[], AbstractContextManager[None]] = nullcontext,
 ) -> tuple[Cutter, bool]:
-    """Run a flow with one step cut, or two; tell too whether the flow came through all the same."""
+    """Run a flow in which steps fail; return its steps and whether it came through all the same."""
     cutter = Cutter(
-        clock=world.clock,
-        ends_at=world.clock.now + timeout,
-        at=at,
-        fault=fault,
-        then=then,
-        rival=rival,
+        clock=world.clock, ends_at=world.clock.now + timeout, faults=faults, rival=rival
     )
     came_through = False
     with suppress(KilledError, TokenBrokerError):
         flow(process_in(world, cutter))
         came_through = True
-    with suppress(TokenBrokerError), while_late():
-        # A late request either rotates, or is what a provider without grace ends the consent for.
-        cutter.answer_lost |= isinstance(cutter.late(), Answer)
+    cutter.ended_at = world.clock.now
+    for late in cutter.late:
+        with suppress(TokenBrokerError), while_late():
+            late()
+    if cutter.rotates_late:  # or is what a provider without grace ends the consent for
+        cutter.had_answer = cutter.answer_lost = True
     return cutter, came_through

@@ -2,18 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Container, Iterable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
 from enum import StrEnum
 from typing import Any
 
 from local.akoya_sandbox.ledger import fingerprint
-from tests.interleavings.cuts import Fault, cut, steps_of
+from tests.interleavings.cuts import Cutter, Fault, cut, is_send
 from tests.interleavings.flows import Case, End, Person, Prepared, sent_out
 from tests.world import World
 from token_broker.domain.connection import Connection, Reason, Status
 from token_broker.domain.errors import TokenBrokerError
+from token_broker.domain.refresh_policy import lease_end
 
 DIALECTS = ("gen1", "gen1-reuse-window", "gen2-strict", "gen2-grace")
 REVOKING = Status.REVOKE_PENDING
@@ -23,11 +24,9 @@ TOKEN_ENDPOINT_ONLY = frozenset({Fault.CUT_OFF_BEFORE, Fault.CUT_OFF_AFTER})
 BY_A_PERSON = frozenset({Fault.LINKED, Fault.RENEWED})  # who then goes on until it is done
 
 
-# The process dies, or hears nothing, around the moment the code leaves: it may have.
+# The process hears nothing once the code has left: it may have arrived.
 UNTELLABLE = frozenset(
     {
-        ("authorizations.mark_sent", Fault.KILLED_AFTER),
-        ("token_endpoint.exchange", Fault.KILLED_BEFORE),
         ("token_endpoint.exchange", Fault.TIMED_OUT_BEFORE),
         ("token_endpoint.exchange", Fault.CUT_OFF_BEFORE),
     }
@@ -47,73 +46,125 @@ class Verdict(StrEnum):
 
 
 @dataclass(frozen=True)
-class Cell:
-    """One flow, cut once, in one dialect."""
+class Cut:
+    """One call of a flow, and what happens to it."""
 
-    case: str
     place: int
     step: str
     fault: Fault
+
+    def __str__(self) -> str:
+        return f"{self.step} ({self.place}) {self.fault}"
+
+
+@dataclass(frozen=True)
+class Cell:
+    """One flow, cut once or twice, in one dialect."""
+
+    case: str
     dialect: str
+    cut: Cut
     verdict: Verdict
     complaints: tuple[str, ...]  # rules that were broken on the way, whatever the end
+    then: Cut | None = None
+    by_another: bool = False  # the second cut met the process that came after
+
+    @property
+    def is_lost(self) -> bool:
+        return self.verdict.startswith("lost")
+
+    @property
+    def is_wrong(self) -> bool:
+        return self.verdict is Verdict.RECOVERABLE or bool(self.complaints)
+
+    def __str__(self) -> str:
+        then = f", then{' another process' if self.by_another else ''} {self.then}"
+        cuts = f"{self.cut}{then if self.then else ''}"
+        return f"{self.case} ({self.dialect}): {cuts}: {self.verdict} {self.complaints}"
+
+
+class Trial:
+    """A flow in a world of its own, whose processes meet faults."""
+
+    def __init__(self, case: Case, dialect: str) -> None:
+        self.world = World.in_memory(dialect)
+        self.watch = Watch(self.world)
+        self.prepared = case.prepare(self.world)
+        self.cutters: list[Cutter] = []
+        self.came_through = True
+        self._others: list[Person] = []
+        self._before = len(self.world.events)
+
+    def run(self, faults: Mapping[int, Fault]) -> list[str]:
+        """Run the flow in one process; return the steps it made."""
+        cutter, came_through = cut(
+            self.world,
+            self.prepared.flow,
+            faults,
+            timeout=self.prepared.timeout,
+            rival=self._rival,
+            while_late=self.watch.nothing_leaves,
+        )
+        self.cutters.append(cutter)
+        self.came_through &= came_through
+        return cutter.steps
+
+    def run_again(self, faults: Mapping[int, Fault]) -> list[str]:
+        """Run the flow in another process, once nothing holds of the first one's lease."""
+        self.world.clock.advance(lease_end(0, self.prepared.timeout) + 1)
+        return self.run(faults)
+
+    def _rival(self, fault: Fault) -> None:
+        if fault in BY_A_PERSON:
+            self._others.extend(_consenting(self.world, fault))
+            _go_on(self.world, self._others)
+            return
+        with suppress(TokenBrokerError):
+            self.world.run_schedule()
+        _callers(self.world)
+
+    def ends(self, *met: Cut) -> tuple[Verdict, tuple[str, ...]]:
+        """Let the world run on; return how it ended and which rules were broken."""
+        settle(self.world, self.prepared, self._others)
+        verdict = self._verdict(met)
+        faults = {one.fault for one in met}
+        return verdict, (*self.watch.complaints, *_complaints(self.world, verdict, faults))
+
+    def _verdict(self, met: Iterable[Cut]) -> Verdict:
+        if ended_well(self.world, self.prepared):
+            if any(name == "escrow_applied" for name, _ in self.world.events[self._before :]):
+                return Verdict.BY_ESCROW
+            return Verdict.KEPT if self.came_through else Verdict.BY_RETRY
+        # What the last rotation came to decides: earlier ones have been got over.
+        heard = [cutter for cutter in self.cutters if cutter.had_answer]
+        last = (heard or self.cutters)[-1]
+        if last.answer_lost or (last.only_copy and last.ended_at_send):
+            return Verdict.NEVER_ARRIVED
+        if last.only_copy and not last.could_have_kept:
+            return Verdict.ONLY_COPY
+        if any((one.step, one.fault) in UNTELLABLE for one in met):
+            return Verdict.NEVER_TWICE
+        if any(cutter.code_may_be_sent for cutter in self.cutters):
+            return Verdict.NEVER_TWICE
+        return Verdict.RECOVERABLE
 
 
 def cells_of(case: Case, dialect: str) -> Iterator[Cell]:
     """Cut a flow at every step in every way that fits the step."""
-    world = World.in_memory(dialect)
-    prepared = case.prepare(world)
-    steps = steps_of(world, prepared.flow, timeout=prepared.timeout)
-    for at, step in enumerate(steps):
+    trial = Trial(case, dialect)
+    for place, step in enumerate(trial.run({})):
         for fault in Fault:
-            if fault in TOKEN_ENDPOINT_ONLY and not step.startswith("token_endpoint."):
+            if fault in TOKEN_ENDPOINT_ONLY and not is_send(step):
                 continue
-            if fault in BY_A_PERSON and prepared.end is not End.CONNECTED:
+            if fault in BY_A_PERSON and trial.prepared.end is not End.CONNECTED:
                 continue
-            yield _cell(case, dialect, at, step, fault)
+            yield _cut_once(case, dialect, Cut(place, step, fault))
 
 
-def _cell(case: Case, dialect: str, at: int, step: str, fault: Fault) -> Cell:
-    world = World.in_memory(dialect)
-    watch = Watch(world)
-    prepared = case.prepare(world)
-    before = len(world.events)
-    others: list[Person] = []
-
-    def rival() -> None:
-        if fault in BY_A_PERSON:
-            others.extend(_consenting(world, fault))
-            _go_on(world, others)
-            return
-        with suppress(TokenBrokerError):
-            world.run_schedule()
-        _callers(world)
-
-    cutter, came_through = cut(
-        world,
-        prepared.flow,
-        at,
-        fault,
-        timeout=prepared.timeout,
-        rival=rival,
-        while_late=watch.nothing_leaves,
-    )
-    settle(world, prepared, others)
-
-    if ended_well(world, prepared):
-        verdict = Verdict.KEPT if came_through else Verdict.BY_RETRY
-        if any(name == "escrow_applied" for name, _ in world.events[before:]):
-            verdict = Verdict.BY_ESCROW
-    elif cutter.answer_lost or (step.startswith("token_endpoint.") and cutter.only_copy):
-        verdict = Verdict.NEVER_ARRIVED
-    elif cutter.only_copy and cutter.dead and not cutter.could_have_kept:
-        verdict = Verdict.ONLY_COPY
-    elif (step, fault) in UNTELLABLE:
-        verdict = Verdict.NEVER_TWICE
-    else:
-        verdict = Verdict.RECOVERABLE
-    complaints = (*watch.complaints, *_complaints(world, verdict, fault))
-    return Cell(case.name, at, step, fault, dialect, verdict, complaints)
+def _cut_once(case: Case, dialect: str, one: Cut) -> Cell:
+    trial = Trial(case, dialect)
+    trial.run({one.place: one.fault})
+    return Cell(case.name, dialect, one, *trial.ends(one))
 
 
 class Watch:
@@ -243,7 +294,7 @@ def ended_well(world: World, prepared: Prepared) -> bool:
             )
 
 
-def _complaints(world: World, verdict: Verdict, fault: Fault) -> Iterator[str]:
+def _complaints(world: World, verdict: Verdict, faults: Container[Fault]) -> Iterator[str]:
     """Name every rule that was broken, whatever the end."""
     is_lost = verdict.startswith("lost, no way")
     for row in world.on.connections.every():
@@ -261,7 +312,7 @@ def _complaints(world: World, verdict: Verdict, fault: Fault) -> Iterator[str]:
             if other["received"] < one["answered"]:
                 yield "two sends of one code or token overlapped"
             is_code = one.get("grant_type") == "authorization_code"
-            if is_code and one["status"] == 200 and fault is not Fault.DUPLICATED:
+            if is_code and one["status"] == 200 and Fault.DUPLICATED not in faults:
                 yield "a code was sent again after it was answered"
 
 

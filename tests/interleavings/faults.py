@@ -4,16 +4,19 @@ from __future__ import annotations
 
 import sys
 from collections import Counter, defaultdict
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from concurrent.futures import Executor, ProcessPoolExecutor
 from contextlib import suppress
 from dataclasses import dataclass
+from itertools import chain, product
 from pathlib import Path
 
 from local.akoya_sandbox.faults import FAULTS
 from tests.interleavings.baselines import BASELINES, loses_to, loses_when_sent, losses
 from tests.interleavings.cuts import Fault
 from tests.interleavings.endings import DIALECTS, Cell, Verdict, cells_of
-from tests.interleavings.flows import CASES
+from tests.interleavings.flows import CASES, Case
+from tests.interleavings.pairs import PAIRED, pairs_of
 from tests.world import World
 from token_broker.domain.connection import Status
 from token_broker.domain.errors import TokenBrokerError
@@ -22,6 +25,7 @@ PAGE = Path(__file__).parents[2] / "docs" / "faults.md"
 TEXT = Path(__file__).with_name("faults_page.md")
 OURS = "this broker"
 SEND = "token_endpoint.refresh"
+Of = Callable[[Case, str], list[Cell]]
 Ends = Mapping[tuple[str, int | None, str], str]  # fault, times, dialect: how it ended
 SIGNS = {
     Verdict.KEPT: "k",
@@ -39,8 +43,11 @@ def main() -> int:
 
     Returns 1 if anything was lost that could be kept, or if in all a plain loop loses less.
     """
-    cells = [cell for case in CASES for dialect in DIALECTS for cell in cells_of(case, dialect)]
-    wrong = [cell for cell in cells if cell.verdict is Verdict.RECOVERABLE or cell.complaints]
+    with ProcessPoolExecutor() as workers:
+        twice = _all_of(workers, _pairs_of, PAIRED)
+        once = _all_of(workers, _cells_of, CASES)
+        cells, pairs = [*chain(*once)], [*chain(*twice)]
+    wrong = [cell for cell in (*cells, *pairs) if cell.is_wrong]
     ends = {
         (fault, times, dialect): _misbehaved(fault, times, dialect)
         for fault, times in MISBEHAVIOURS
@@ -50,12 +57,15 @@ def main() -> int:
     worse = _worse_in(found)
     totals = [
         *_totals(cells),
+        f"pairs of faults: {len(pairs)}",
+        f"lost to them: {sum(pair.is_lost for pair in pairs)}",
         f"dialects in which a plain loop loses less: {', '.join(worse) or 'none'}",
         f"lost though recoverable: {len(wrong)}",
     ]
     page = TEXT.read_text().format(
         dialects=", ".join(DIALECTS),
         flows="\n".join(_flows(cells)),
+        pairs="\n".join(_pairs(pairs, cells)),
         misbehaviours="\n".join(_misbehaviours(ends)),
         compared="\n".join(_compared(found)),
         better="\n".join(_plain_does_better(cells, ends)) or "- none",
@@ -63,9 +73,39 @@ def main() -> int:
     )
     PAGE.write_text(page)
     for cell in wrong:
-        print(f"{cell.case} ({cell.dialect}): {cell.step} {cell.fault}: {cell.complaints}")
+        print(cell)
     print(page.rstrip())
     return bool(wrong or worse)
+
+
+def _all_of(workers: Executor, of: Of, cases: Iterable[Case]) -> Iterator[list[Cell]]:
+    return workers.map(of, *zip(*product(cases, DIALECTS), strict=True))
+
+
+def _cells_of(case: Case, dialect: str) -> list[Cell]:
+    return [*cells_of(case, dialect)]
+
+
+def _pairs_of(case: Case, dialect: str) -> list[Cell]:
+    return [*pairs_of(case, dialect)]
+
+
+def _pairs(pairs: list[Cell], cells: list[Cell]) -> Iterator[str]:
+    """Say for each flow what became of it, and how often only the two faults together lose it."""
+    alone = {(one.case, one.dialect, one.cut): one.is_lost for one in cells}
+    found: dict[str, Counter[Verdict]] = defaultdict(Counter)
+    together: Counter[str] = Counter()
+    for pair in pairs:
+        found[pair.case][pair.verdict] += 1
+        first = alone.get((pair.case, pair.dialect, pair.cut))
+        together[pair.case] += pair.is_lost and not first
+    verdicts = [one for one in Verdict if any(counts[one] for counts in found.values())]
+    columns = [*verdicts, "lost, where the first alone loses nothing"]
+    yield f"| | pairs | {' | '.join(columns)} |"
+    yield "|---" * (len(columns) + 2) + "|"
+    for case, counts in found.items():
+        row = [counts.total(), *(counts[one] for one in verdicts), together[case]]
+        yield f"| {case} | {' | '.join(map(str, row))} |"
 
 
 def _totals(cells: list[Cell]) -> Iterator[str]:
@@ -78,7 +118,7 @@ def _flows(cells: list[Cell]) -> Iterator[str]:
     by_row: dict[str, dict[tuple[int, str], dict[Fault, dict[str, str]]]] = {}
     for cell in cells:
         rows = by_row.setdefault(cell.case, defaultdict(lambda: defaultdict(dict)))
-        rows[cell.place, cell.step][cell.fault][cell.dialect] = SIGNS[cell.verdict]
+        rows[cell.cut.place, cell.cut.step][cell.cut.fault][cell.dialect] = SIGNS[cell.verdict]
     for case, rows in by_row.items():
         yield f"\n## {case[0].upper()}{case[1:]}\n"
         yield f"| step | {' | '.join(fault.value for fault in Fault)} |"
@@ -164,7 +204,7 @@ def _losses(cells: list[Cell], ends: Ends) -> dict[str, list[Losses]]:
 
 def _our_losses(cells: list[Cell], ends: Ends, dialect: str) -> Losses:
     lost = [
-        cell.verdict.startswith("lost")
+        cell.is_lost
         for cell in cells
         if (cell.case, cell.dialect) == ("refresh by schedule", dialect)
     ]
@@ -199,11 +239,11 @@ def _plain_does_better(cells: list[Cell], ends: Ends) -> Iterator[str]:
     plain = BASELINES["a plain loop"]
     better: dict[str, list[str]] = defaultdict(list)
     for cell in cells:
-        where = (cell.case, cell.step)
-        if where != ("refresh by schedule", SEND) or not cell.verdict.startswith("lost"):
+        where = (cell.case, cell.cut.step)
+        if where != ("refresh by schedule", SEND) or not cell.is_lost:
             continue
-        if not loses_when_sent(plain, cell.fault, cell.dialect):
-            better[f"the request to Akoya, {cell.fault}"].append(cell.dialect)
+        if not loses_when_sent(plain, cell.cut.fault, cell.dialect):
+            better[f"the request to Akoya, {cell.cut.fault}"].append(cell.dialect)
     for (fault, times, dialect), end in ends.items():
         if not _is_kept(end) and not loses_to(plain, fault, times, dialect):
             better[f"{fault} {'once' if times else 'for an hour'}"].append(dialect)

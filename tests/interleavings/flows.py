@@ -11,8 +11,9 @@ from urllib.parse import parse_qs, urlsplit
 from operations import transfer
 from tests.between import table_away
 from tests.interleavings.cuts import Flow
-from tests.world import BROKER, World
+from tests.world import BROKER, END_AFTER, World
 from token_broker.domain.authorization import Redirect
+from token_broker.domain.connection import Status
 from token_broker.domain.errors import TokenBrokerError
 
 CALLBACK_TIMEOUT = TOKEN_TIMEOUT = 105.0  # as the template sets them
@@ -117,7 +118,11 @@ def _renewal(world: World) -> Prepared:
 def _renewal_of_an_ended_one(world: World) -> Prepared:
     connection = world.connect()
     world.provider.expire("refresh_token")
-    world.pass_refusals(connection.id)
+    world.make_due(connection.id)
+    world.run_schedule()
+    world.clock.advance(END_AFTER)
+    world.run_schedule()
+    assert world.row(connection.id).status is Status.REAUTH_REQUIRED
     person = sent_out(world, connection_id=connection.id)
     return Prepared(person.comes_back, timeout=CALLBACK_TIMEOUT, goes_on=person.comes_back)
 

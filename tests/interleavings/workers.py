@@ -122,8 +122,8 @@ class Worker(Cutter):
         """Make the next step, which meets a fault if one is given."""
         if self.is_over or self._body is None:
             return
-        self.fault = Fault.TIMED_OUT_LATE if late else fault
-        self.at = len(self.steps) if self.fault else None
+        fault = Fault.TIMED_OUT_LATE if late else fault
+        self.faults = {len(self.steps): fault} if fault else {}
         self._body.switch()
 
     def dies(self) -> None:

@@ -105,6 +105,19 @@ GUARDS = (
         "if not row:",
     ),
     Guard(
+        "code: an unused one is reopened again where that fails",
+        CALLBACK,
+        "REOPEN_TRIES = 3",
+        "REOPEN_TRIES = 1",
+    ),
+    Guard(
+        "code: an unused one is reopened before anything is tidied",
+        CALLBACK,
+        "        if reaction in CODE_UNUSED:\n            self._reopen()\n"
+        "        with suppress(TokenBrokerError):  # the schedule",
+        "        with suppress(UpstreamUnavailable):  # the schedule",
+    ),
+    Guard(
         "persist first: a set lands whatever its bearer is worth",
         REFRESH,
         "        landed = persist(\n",

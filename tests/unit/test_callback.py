@@ -17,6 +17,7 @@ from tests.world import CLIENT_SECRET, RETURN_TO, World, http_response
 from token_broker.domain.authorization import CodeBinding
 from token_broker.domain.connection import Status
 from token_broker.domain.errors import (
+    BrokerMisconfigured,
     ConfirmationInvalid,
     ConnectionNotFound,
     ExchangeInProgress,
@@ -312,6 +313,45 @@ def test_what_fails_before_the_send_leaves_the_code_good_for_another_delivery(
         world.come_back(address)
 
     world.time_left = 60
+    assert world.come_back(address).result.status == "pending_confirmation"
+
+
+@pytest.mark.parametrize("tidies", [True, False])
+def test_an_unused_code_stays_good_although_the_table_fails_once(
+    world: World, *, tidies: bool
+) -> None:
+    address = world.consent(world.open(world.begin()))
+    failing = [UpstreamUnavailable, BrokerMisconfigured]
+
+    def fail() -> None:
+        if failing:
+            raise failing.pop()(detail="away")
+
+    world.http.before = lambda request: (
+        http_response(429) if "authorization_code" in str(request.body) else None
+    )
+    if tidies:
+        before(world.on.connections, "delete", fail)
+    else:
+        before(world.finishing.authorizations, "reopen", fail)
+    with pytest.raises(UpstreamUnavailable):
+        world.come_back(address)
+
+    world.http.before = None
+    world.pass_a_lease()
+    assert world.come_back(address).result.status == "pending_confirmation"
+
+
+def test_a_death_while_it_tidies_leaves_an_unused_code_good(world: World) -> None:
+    address = world.consent(world.open(world.begin()))
+    world.http.before = lambda request: (
+        http_response(429) if "authorization_code" in str(request.body) else None
+    )
+    with cut_at(world.on.connections, "delete"):
+        world.come_back(address)
+
+    world.http.before = None
+    world.pass_a_lease()
     assert world.come_back(address).result.status == "pending_confirmation"
 
 

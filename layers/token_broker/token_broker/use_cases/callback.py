@@ -55,7 +55,7 @@ from token_broker.use_cases.authorize import RENEWABLE
 from token_broker.use_cases.code_binding import is_bound, is_foreign, report_unbound
 from token_broker.use_cases.front_channel import note_front_channel_error
 from token_broker.use_cases.login import settle_login
-from token_broker.use_cases.persist import persist
+from token_broker.use_cases.persist import PERSIST_PAUSE, persist
 from token_broker.use_cases.refresh import (
     apply_escrowed,
     claim,
@@ -81,6 +81,8 @@ TELLABLE_ERRORS = frozenset(
     }
 )
 DECLINED_WITHIN = 10  # seconds in which no exchange begins beside a refusal
+REOPEN_TRIES = 3
+CODE_UNUSED = frozenset({Reaction.REOPEN, Reaction.REREAD_SECRET})
 FINISHED = frozenset({Status.PENDING_CONFIRMATION, Status.ACTIVE})
 OUR_FAULTS = TELLABLE_ERRORS - {"access_denied", "server_error", "temporarily_unavailable"}
 
@@ -381,7 +383,7 @@ class _Exchange:
                 raise ExchangeInProgress(retry_after=3)
             self._ensure_time()
         except TokenBrokerError as exc:
-            self.finishing.authorizations.reopen(row.id, attempt=self.attempt)
+            self._reopen()
             on.record("exchange_deferred", connection_id=row.known_as, detail=exc.detail)
             raise
         sent_at = on.clock()
@@ -584,7 +586,9 @@ class _Exchange:
     def _let_go(self, prepared: _Prepared, answer: Answer, reaction: Reaction) -> Result:
         """No token set came of it: leave no row behind and tell the person what to do."""
         on, row = self.on, self.row
-        with suppress(UpstreamUnavailable):  # the schedule lets go of what stays behind
+        if reaction in CODE_UNUSED:
+            self._reopen()
+        with suppress(TokenBrokerError):  # the schedule lets go of what stays behind
             on.connections.delete(prepared.linking)
             if prepared.renewed:
                 self._give_back(prepared.renewed)
@@ -596,10 +600,8 @@ class _Exchange:
         )
         match reaction:
             case Reaction.REOPEN:
-                self.finishing.authorizations.reopen(row.id, attempt=self.attempt)
                 raise UpstreamUnavailable(detail=answer.detail, retry_after=5)
-            case Reaction.REREAD_SECRET:  # our fault: the code is unused
-                self.finishing.authorizations.reopen(row.id, attempt=self.attempt)
+            case Reaction.REREAD_SECRET:  # our fault
                 why = trip_breaker(on, answer, by=row.connection_id)
                 raise UpstreamUnavailable(detail=why.detail, retry_after=BREAKER_PAUSE)
             case Reaction.LAND:
@@ -607,6 +609,15 @@ class _Exchange:
                 return self._failed("invalid_scope")
             case _:
                 return self._failed("server_error")
+
+    def _reopen(self) -> None:
+        """Let the same redirect be delivered again; where this fails the unused code is lost."""
+        for _ in range(REOPEN_TRIES - 1):
+            with suppress(TokenBrokerError):
+                self.finishing.authorizations.reopen(self.row.id, attempt=self.attempt)
+                return
+            self.on.pause(PERSIST_PAUSE)
+        self.finishing.authorizations.reopen(self.row.id, attempt=self.attempt)
 
     def _failed(self, error: str) -> Result:
         return Result(status="failed", connection_id=self.row.known_as, error=error)
