@@ -9,8 +9,9 @@ from typing import Any
 import pytest
 
 from tests.template.deployed import ROOT, Deployed, deployed
-from token_broker.runtime.observability import ALARMS, GAUGES, WATCHED, counted_as
+from token_broker.runtime.observability import ALARMS, GAUGES, counted_as
 
+WATCHED = {"bearers_expired_share", "connections_refused", "run_accounted_for"}
 TOPIC = "arn:aws:sns:us-east-1:123456789012:on-call"
 BY_EVENT = {  # what each alarm stands for; two things a person must do are two alarms
     "OursToCorrectAlarm": {"broker_misconfigured", "table_foreign", "unexpected_error"},

@@ -15,6 +15,8 @@ from aws_lambda_powertools.metrics import MetricUnit
 from token_broker.domain.errors import Reported, TokenBrokerError
 
 # By what a person has to do: an event that is an alarm's business, and the metric that alarm is on.
+# Three more alarms are on how much is counted (connections_refused, bearers_expired_share), or that
+# nothing is (run_accounted_for): one of those alone is no error.
 ALARMS = {
     "broker_misconfigured": "ours_to_correct",
     "table_foreign": "ours_to_correct",
@@ -36,8 +38,6 @@ GAUGES = {  # what each run measures, and in which unit
     "failed_share": MetricUnit.Percent,
     "connections_refused": MetricUnit.Count,
 }
-# These have an alarm on how much is counted, or that nothing is: one alone is no error.
-WATCHED = frozenset({"bearers_expired_share", "connections_refused", "run_accounted_for"})
 
 logger = Logger()
 metrics = Metrics()
