@@ -11,6 +11,42 @@ import boto3
 REGION = "us-east-1"
 
 
+@dataclass(frozen=True, slots=True)
+class Index:
+    """An index of the connections table: its two keys, and what it holds beside them."""
+
+    partition: str
+    order: str
+    included: tuple[str, ...]
+
+    @property
+    def attributes(self) -> tuple[str, ...]:
+        return ("id", self.partition, self.order, *self.included)
+
+
+INDEXES = {
+    "due": Index("shard", "due_at", ("status", "expires_at", "asked_at", "suspect")),
+    "subject": Index(
+        "subject",
+        "linked_at",
+        (
+            "status",
+            "reason",
+            "suspect",
+            "refused",
+            "unreadable",
+            "connector",
+            "generation",
+            "expires_at",
+            "due_at",
+            "asked_at",
+            "updated_at",
+            "last_event",
+        ),
+    ),
+}
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Aws:
     """Clients of an in-memory AWS, and the token key in it."""
@@ -64,40 +100,17 @@ def create_tables(dynamodb: Any, prefix: str) -> None:
         ],
         GlobalSecondaryIndexes=[
             {
-                "IndexName": "due",
+                "IndexName": name,
                 "KeySchema": [
-                    {"AttributeName": "shard", "KeyType": "HASH"},
-                    {"AttributeName": "due_at", "KeyType": "RANGE"},
+                    {"AttributeName": index.partition, "KeyType": "HASH"},
+                    {"AttributeName": index.order, "KeyType": "RANGE"},
                 ],
                 "Projection": {
                     "ProjectionType": "INCLUDE",
-                    "NonKeyAttributes": ["status", "expires_at", "asked_at", "suspect"],
+                    "NonKeyAttributes": list(index.included),
                 },
-            },
-            {
-                "IndexName": "subject",
-                "KeySchema": [
-                    {"AttributeName": "subject", "KeyType": "HASH"},
-                    {"AttributeName": "linked_at", "KeyType": "RANGE"},
-                ],
-                "Projection": {
-                    "ProjectionType": "INCLUDE",
-                    "NonKeyAttributes": [
-                        "status",
-                        "reason",
-                        "suspect",
-                        "refused",
-                        "unreadable",
-                        "connector",
-                        "generation",
-                        "expires_at",
-                        "due_at",
-                        "asked_at",
-                        "updated_at",
-                        "last_event",
-                    ],
-                },
-            },
+            }
+            for name, index in INDEXES.items()
         ],
     )
     for table in ("authorizations", "control"):

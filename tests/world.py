@@ -28,38 +28,35 @@ from local.akoya_sandbox.id_tokens import shared_signing_key
 from local.akoya_sandbox.ledger import fingerprint
 from local.akoya_sandbox.provider import AkoyaProvider
 from local.akoya_sandbox.registration import Registration
-from tests.fakes.authorization_table import MemoryAuthorizationTable
-from tests.fakes.connection_table import MemoryConnectionTable
-from tests.fakes.linking import MemoryRecentSubjects, MemorySecretPresence
-from tests.fakes.vault import MemoryClientSecret, MemoryControl, MemoryEscrow, MemorySeal
+from tests.fakes.connections import MemoryConnections
+from tests.fakes.rows import MemoryRows
+from tests.fakes.vault import MemoryClientSecret, MemoryEscrow, MemorySeal, MemorySecretPresence
 from tests.tables import Aws, create_storage
 from token_broker.adapters.akoya import AkoyaTokenEndpoint
-from token_broker.adapters.authorization_table import DynamoAuthorizationTable
 from token_broker.adapters.client_credentials import SecretsManagerClientSecret
-from token_broker.adapters.connection_table import DynamoConnectionTable
-from token_broker.adapters.control_table import DynamoControl
+from token_broker.adapters.dynamodb import DynamoRows
 from token_broker.adapters.escrow import S3Escrow
 from token_broker.adapters.id_token import OpenIdTokens, SigningKeys
-from token_broker.adapters.recent_subjects import DynamoRecentSubjects
 from token_broker.adapters.seal import KmsSeal
 from token_broker.adapters.secret_presence import SecretsManagerPresence
 from token_broker.domain.authorization import CodeBinding, Redirect
 from token_broker.domain.connection import Connection, Status
 from token_broker.domain.errors import TokenBrokerError
 from token_broker.domain.ports import (
-    AuthorizationTable,
     ClientCredentials,
     ClientSecret,
-    ConnectionTable,
-    Control,
     EscrowedSets,
-    RecentSubjects,
     Seal,
     SecretPresence,
     Sending,
 )
 from token_broker.domain.refresh_policy import RefreshPolicy, lease_end
 from token_broker.domain.secret_text import SecretText
+from token_broker.store.authorizations import Authorizations
+from token_broker.store.connections import Connections
+from token_broker.store.control import Control
+from token_broker.store.recent_subjects import RecentSubjects
+from token_broker.store.rows import Rows
 from token_broker.use_cases import authorize, callback, connections, schedule, token
 
 CLIENT_ID = "f0a7c1de-client"
@@ -219,6 +216,7 @@ class World:
     time_left: float = FUNCTION_TIMEOUT
     address: str = ""  # a redirect kept for redelivery
     _aws: Aws | None = None
+    _memory: MemoryConnections | None = None
     prefix: str = ""
 
     @property
@@ -228,10 +226,10 @@ class World:
         return self._aws
 
     @property
-    def memory(self) -> MemoryConnectionTable:
-        """The connections table of a world in memory."""
-        assert isinstance(self.on.connections, MemoryConnectionTable)
-        return self.on.connections
+    def memory(self) -> MemoryConnections:
+        """The connections of a world in memory."""
+        assert self._memory is not None
+        return self._memory
 
     @classmethod
     @contextmanager
@@ -249,10 +247,10 @@ class World:
         world = _create(
             cls,
             clock,
-            connections=DynamoConnectionTable(aws.dynamodb, f"{prefix}-connections", clock=clock),
-            authorizations=DynamoAuthorizationTable(aws.dynamodb, f"{prefix}-authorizations"),
+            connections=DynamoRows(aws.dynamodb, f"{prefix}-connections"),
+            authorizations=DynamoRows(aws.dynamodb, f"{prefix}-authorizations"),
+            control=DynamoRows(aws.dynamodb, f"{prefix}-control"),
             escrow=S3Escrow(aws.s3, f"{prefix}-escrow"),
-            control=DynamoControl(aws.dynamodb, f"{prefix}-control", clock=clock),
             seal=KmsSeal(aws.kms, aws.key_arn, environment="sandbox"),
             client_secret=SecretsManagerClientSecret(
                 aws.secretsmanager, f"{prefix}-client-secret", client_id=CLIENT_ID, clock=clock
@@ -260,7 +258,6 @@ class World:
             secret_presence=SecretsManagerPresence(
                 aws.secretsmanager, f"{prefix}-client-secret", clock=clock
             ),
-            recent_subjects=DynamoRecentSubjects(aws.dynamodb, f"{prefix}-control"),
         )
         world._aws, world.prefix = aws, prefix
         return world
@@ -272,18 +269,19 @@ class World:
         credentials = ClientCredentials(
             client_id=CLIENT_ID, client_secret=SecretText(CLIENT_SECRET)
         )
+        connections = MemoryRows()
         world = _create(
             cls,
             clock,
-            connections=MemoryConnectionTable(),
-            authorizations=MemoryAuthorizationTable(),
+            connections=connections,
+            authorizations=MemoryRows(),
+            control=MemoryRows(),
             escrow=MemoryEscrow(),
-            control=MemoryControl(clock),
             seal=MemorySeal(),
             client_secret=MemoryClientSecret(credentials),
             secret_presence=MemorySecretPresence(),
-            recent_subjects=MemoryRecentSubjects(),
         )
+        world._memory = MemoryConnections(connections)
         if dialect:
             world.provider.change_settings({"dialect": dialect})
         return world
@@ -455,14 +453,13 @@ def _create(
     cls: type[World],
     clock: FixedClock,
     *,
-    connections: ConnectionTable,
-    authorizations: AuthorizationTable,
+    connections: Rows,
+    authorizations: Rows,
+    control: Rows,
     escrow: EscrowedSets,
-    control: Control,
     seal: Seal,
     client_secret: ClientSecret,
     secret_presence: SecretPresence,
-    recent_subjects: RecentSubjects,
 ) -> World:
     provider = AkoyaProvider(
         issuer=f"{IDP}/",
@@ -491,9 +488,9 @@ def _create(
         environment="sandbox",
         client_id=CLIENT_ID,
         provider=IDP,
-        connections=connections,
+        connections=Connections(connections, clock=clock),
         escrow=escrow,
-        control=control,
+        control=Control(control, clock=clock),
         seal=seal,
         client_secret=client_secret,
         token_endpoint=AkoyaTokenEndpoint(
@@ -524,8 +521,8 @@ def _create(
         record=record,
     )
     linking = authorize.Linking(
-        authorizations=authorizations,
-        connections=connections,
+        authorizations=Authorizations(authorizations),
+        connections=on.connections,
         secret_presence=secret_presence,
         authorization_endpoint=f"{IDP}/auth",
         client_id=CLIENT_ID,
@@ -538,8 +535,8 @@ def _create(
         record=record,
     )
     finishing = callback.Finishing(
-        authorizations=authorizations,
-        recent_subjects=recent_subjects,
+        authorizations=linking.authorizations,
+        recent_subjects=RecentSubjects(control),
         code_binding=CodeBinding.NONCE,
     )
     return cls(

@@ -75,7 +75,7 @@ def test_a_function_loads_only_what_it_needs(builder: str, absent: set[str]) -> 
         f"bootstrap.{builder}()\nprint(*sys.modules)"
     )
     loaded = set(run(code, env=env).split())
-    assert "token_broker.adapters.connection_table" in loaded
+    assert "token_broker.store.connections" in loaded
     assert not absent & loaded
 
 

@@ -5,9 +5,11 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import replace
 from typing import Any
+from urllib.parse import urlsplit
 
 import pytest
 
+from local.embedded_aws import client
 from tests.contract import dynamodb_local
 from tests.tables import Aws
 from tests.world import World
@@ -20,6 +22,12 @@ def real_dynamodb() -> Iterator[Any]:
     """A client of Amazon's engine."""
     with dynamodb_local.running() as address:
         yield dynamodb_local.connect(address)
+
+
+@pytest.fixture
+def embedded_dynamodb(stack: dict[str, Any]) -> Any:
+    """A client of the embedded AWS that the local stack runs on."""
+    return client("dynamodb", urlsplit(stack["aws_endpoint_url"]).port or 0)
 
 
 @pytest.fixture

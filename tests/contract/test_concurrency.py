@@ -11,16 +11,13 @@ import uuid
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any, TypeVar
-from urllib.parse import urlsplit
 
 import pytest
 
-from local.embedded_aws import client
 from tests.contract.conftest import DYNAMODB_LOCAL
 from tests.contract.rows import ID, NOW, OTHER, active, claim, landing, linking, owner_id
 from tests.tables import create_tables
-from token_broker.adapters.authorization_table import DynamoAuthorizationTable
-from token_broker.adapters.connection_table import DynamoConnectionTable
+from token_broker.adapters.dynamodb import DynamoRows
 from token_broker.domain.authorization import Authorization
 from token_broker.domain.connection import Connection, Landing, Lease, Status
 from token_broker.domain.errors import (
@@ -30,6 +27,8 @@ from token_broker.domain.errors import (
     UpstreamUnavailable,
 )
 from token_broker.domain.ports import ConnectionTable
+from token_broker.store.authorizations import Authorizations
+from token_broker.store.connections import Connections
 
 T = TypeVar("T")
 THREADS = 8
@@ -38,10 +37,8 @@ ROUNDS = range(5)  # a race is not lost every time
 
 @pytest.fixture(params=[DYNAMODB_LOCAL, pytest.param("embedded-aws", marks=pytest.mark.stack)])
 def engine(request: pytest.FixtureRequest) -> Any:
-    if request.param == "dynamodb-local":
-        return request.getfixturevalue("real_dynamodb")
-    stack = request.getfixturevalue("stack")
-    return client("dynamodb", urlsplit(stack["aws_endpoint_url"]).port or 0)
+    engines = {"dynamodb-local": "real_dynamodb", "embedded-aws": "embedded_dynamodb"}
+    return request.getfixturevalue(engines[request.param])
 
 
 @pytest.fixture(params=ROUNDS)
@@ -54,7 +51,7 @@ def prefix(engine: Any) -> str:
 
 @pytest.fixture
 def table(engine: Any, prefix: str) -> ConnectionTable:
-    return DynamoConnectionTable(engine, f"{prefix}-connections", clock=lambda: NOW)
+    return Connections(DynamoRows(engine, f"{prefix}-connections"), clock=lambda: NOW)
 
 
 def at_once(act: Callable[[int], T]) -> list[T | TokenBrokerError]:
@@ -188,7 +185,7 @@ def test_an_owner_superseded_by_many_at_once_is_superseded_by_one(table: Connect
 def test_of_many_deliveries_of_one_redirect_one_exchanges_the_code(
     engine: Any, prefix: str
 ) -> None:
-    table = DynamoAuthorizationTable(engine, f"{prefix}-authorizations")
+    table = Authorizations(DynamoRows(engine, f"{prefix}-authorizations"))
     row = Authorization(
         id="f" * 64,
         connection_id=ID,

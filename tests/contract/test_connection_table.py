@@ -10,7 +10,7 @@ import pytest
 
 from tests.contract.rows import HOME, ID, NOW, OTHER, active, claim, landing, linking, owner_id
 from tests.world import World
-from token_broker.adapters.connection_table import DynamoConnectionTable
+from token_broker.adapters.dynamodb import DynamoRows
 from token_broker.domain.connection import (
     Connection,
     Degraded,
@@ -34,6 +34,7 @@ from token_broker.domain.identity import Identity
 from token_broker.domain.ports import ConnectionTable
 from token_broker.domain.refresh_policy import CLOCK_SKEW, CONFIRM_WITHIN
 from token_broker.domain.token_set import Verdict
+from token_broker.store.connections import Connections
 
 
 @pytest.fixture
@@ -1014,11 +1015,9 @@ def test_a_set_that_lands_late_does_not_land_over_one_that_came_in_between(world
         quick = landing(2, attempt_id="quick", sealed=b"quick")
         table.land(quick, lease_id="quick", status=Status.ACTIVE, due_at=NOW + 900)
 
-    interrupted = DynamoConnectionTable(
-        Interrupted(world.aws.dynamodb, before_update=2, act=another_lands),  # type: ignore[arg-type]
-        f"{world.prefix}-connections",
-        clock=world.clock,
-    )
+    client: Any = Interrupted(world.aws.dynamodb, before_update=2, act=another_lands)
+    rows = DynamoRows(client, f"{world.prefix}-connections")
+    interrupted = Connections(rows, clock=world.clock)
     with pytest.raises(UpstreamUnavailable):
         interrupted.land(landing(2), lease_id="slow", status=Status.ACTIVE, due_at=NOW)
 

@@ -15,10 +15,10 @@ from boto3.dynamodb.types import TypeSerializer
 
 from tests.contract.rows import HOME
 from tests.world import CLIENT_ID, IDP, START, World
-from token_broker.adapters.connection_table import shard_of
 from token_broker.domain.connection import Reason, Status
 from token_broker.domain.errors import NotConfirmed, ReauthorizationRequired, RowUnreadable
 from token_broker.domain.identity import Identity
+from token_broker.store.connection_row import shard_of
 
 ID = "a" * 32
 

@@ -1,22 +1,15 @@
-"""Escrow, control, seal and client secret, in memory."""
+"""Escrow, seal and client secret, in memory."""
 
 from __future__ import annotations
 
 import json
-from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass
 
 from token_broker.domain.connection import Connection, Landing
 from token_broker.domain.errors import BrokerMisconfigured, SetUnreadable
-from token_broker.domain.ports import ClientCredentials, Clock, Trouble
+from token_broker.domain.ports import ClientCredentials
 from token_broker.domain.secret_text import SecretText
-from token_broker.domain.suspicion import (
-    NOTED_EVERY,
-    SUSPECT_STANDS,
-    WITNESS_ASKED_EVERY,
-    Witness,
-)
 from token_broker.domain.token_set import TokenSet
 
 
@@ -40,68 +33,6 @@ class MemoryEscrow:
     def put_before(self, moment: int) -> Iterator[tuple[str, int, str]]:
         before = [name for name, landing in self.kept.items() if landing.issued_at < moment]
         yield from before
-
-
-class MemoryControl:
-    """The breaker, and by connector who was refused and answered."""
-
-    def __init__(self, clock: Clock) -> None:
-        self.open_until: int | None = None
-        self._clock = clock
-        self._once: dict[str, int] = {}
-        self._trouble = Trouble()
-        self._refused: Counter[tuple[str, int]] = Counter()
-        self._refused_at: dict[str, int] = {}
-        self._answered: dict[str, Witness] = {}  # as a process knows it
-        self._noted: dict[str, Witness] = {}
-
-    def breaker(self) -> int | None:
-        return self.open_until
-
-    def trouble(self) -> Trouble:
-        return self._trouble
-
-    def note_trouble(self, trouble: Trouble) -> None:
-        self._trouble = trouble
-
-    def open_breaker(self, *, until: int) -> None:
-        self.open_until = until
-
-    def close_breaker(self) -> None:
-        self.open_until = None
-
-    def refusal_met(self, *, connector: str, earlier_at: int | None) -> int:
-        now = self._clock()
-        self._note(connector)
-        self._refused_at[connector] = now
-        hour = now // 3_600
-        again = earlier_at is not None and earlier_at // 3_600 == hour
-        self._refused[connector, hour] += 0 if again else 1
-        return self._refused[connector, hour]
-
-    def rotation_met(self, *, connector: str, by: str) -> None:
-        now = self._clock()
-        self._answered[connector] = Witness(connection_id=by, answered_at=now)
-        if now - self._refused_at.get(connector, 0) < SUSPECT_STANDS:
-            self._note(connector)
-
-    def _note(self, connector: str) -> None:
-        found, known = self._answered.get(connector), self._noted.get(connector)
-        if found and (known is None or found.answered_at - known.answered_at >= NOTED_EVERY):
-            self._noted[connector] = found
-
-    def witness(self, connector: str) -> Witness | None:
-        return self._noted.get(connector)
-
-    def ask_witness(self, connector: str) -> bool:
-        return self._first(f"witness#{connector}", WITNESS_ASKED_EVERY)
-
-    def _first(self, name: str, seconds: int) -> bool:
-        now = self._clock()
-        if self._once.get(name, 0) > now:
-            return False
-        self._once[name] = now + seconds
-        return True
 
 
 @dataclass(frozen=True)
@@ -154,3 +85,13 @@ class MemoryClientSecret:
     def forget(self) -> None:
         """Let what was read be older than it is kept."""
         self._cached = None
+
+
+class MemorySecretPresence:
+    """A secret that is set unless a test says otherwise."""
+
+    def __init__(self) -> None:
+        self.there = True
+
+    def is_set(self) -> bool:
+        return self.there

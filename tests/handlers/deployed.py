@@ -167,7 +167,7 @@ def _with_table_id() -> Any:
     def give(module: ModuleType) -> None:
         connections = getattr(getattr(module, "on", None), "connections", None)
         if connections is not None:
-            client = connections._client
+            client = connections._rows._client
             client.meta.events.register(
                 "after-call.dynamodb.DescribeTable",
                 lambda parsed, **_: parsed["Table"].setdefault("TableId", "table-1"),

@@ -12,9 +12,19 @@ import pytest
 from tests.handlers.deployed import Deployed
 from tests.template.deployed import deployed
 from tests.template.test_permissions import as_list, statements
-from token_broker.adapters.connection_table import PUBLIC
+from token_broker.store.connection_row import PUBLIC
 
-KEYWORDS = {"SET", "REMOVE", "AND", "OR", "NOT", "IN", "attribute_exists", "attribute_not_exists"}
+KEYWORDS = {
+    "SET",
+    "REMOVE",
+    "ADD",
+    "AND",
+    "OR",
+    "NOT",
+    "IN",
+    "attribute_exists",
+    "attribute_not_exists",
+}
 WORD = re.compile(r"(?<![:#\w])#?[a-zA-Z_]\w*")
 OF_THE_TOKEN_SET = {"token_set", "verdict", "subject", "login", "consent"}
 
@@ -78,7 +88,7 @@ def asked(broker: Deployed) -> list[Asked]:
         if model.name != "Query":
             seen.extend(asked_by(model.name, params))
 
-    client = broker.functions["connections"].table._client
+    client = broker.functions["connections"].table._rows._client
     client.meta.events.register("provide-client-params.dynamodb", note)
     return seen
 

@@ -13,7 +13,7 @@ from functools import cache
 
 from local.akoya_sandbox.grants import Grant
 from local.akoya_sandbox.people import Login
-from tests.fakes.connection_table import MemoryConnectionTable
+from tests.fakes.connections import MemoryConnections
 from tests.incidents.alarms import Alarms
 from tests.interleavings.flows import REFRESH_TIMEOUT
 from tests.world import CLIENT_ID, END_AFTER, START, Inline, World
@@ -65,9 +65,8 @@ class Fleet:
         return [*self.spent, *self.running_out, *self.living]
 
     @property
-    def table(self) -> MemoryConnectionTable:
-        assert isinstance(self.world.on.connections, MemoryConnectionTable)
-        return self.world.on.connections
+    def table(self) -> MemoryConnections:
+        return self.world.memory
 
     # ── what passes ──────────────────────────────────────────────────────────────────────────────
 
@@ -125,7 +124,7 @@ class Fleet:
     # ── what is there ────────────────────────────────────────────────────────────────────────────
 
     def statuses(self) -> Counter[Status]:
-        return Counter(self.table.rows[one].status for one in self.ids)
+        return Counter(self.table[one].status for one in self.ids)
 
     def due(self) -> list[tuple[str, int]]:
         """List what is due now, oldest first."""
@@ -145,7 +144,7 @@ class Fleet:
             token.value for grant in self.world.provider._store.linked() for token in grant.live
         }
         for one in self.ids if ids is None else ids:
-            stored = self.world.on.seal.open(self.table.rows[one]).refresh_token
+            stored = self.world.on.seal.open(self.table[one]).refresh_token
             if stored.reveal() not in living:
                 yield one
 
@@ -194,7 +193,7 @@ def fleet_due_at(moments: Iterable[int], *, connectors: Sequence[str] = ("mikomo
 
 def _connect(fleet: Fleet, *, due_at: int, expires_at: int, connector: str = "mikomo") -> str:
     """Add a connection that holds the first refresh token of a consent of its own."""
-    world, number = fleet.world, len(fleet.table.rows) + 1
+    world, number = fleet.world, len(fleet.ids) + 1
     connection_id, login = world.on.new_id(), _login(number)
     grant = _consent(login)
     store = world.provider._store
@@ -204,7 +203,7 @@ def _connect(fleet: Fleet, *, due_at: int, expires_at: int, connector: str = "mi
     )
     name, subject = _name(number, connector), f"person-{number}"
     sealer = world.on.seal.prepare(connection_id, subject=subject, connector=connector)
-    fleet.table.rows[connection_id] = Connection(
+    fleet.table[connection_id] = Connection(
         id=connection_id,
         subject=subject,
         connector=connector,
@@ -221,7 +220,7 @@ def _connect(fleet: Fleet, *, due_at: int, expires_at: int, connector: str = "mi
         due_at=due_at,
         asked_at=START,
     )
-    fleet.table.owners[name] = connection_id
+    fleet.table.own(name, connection_id)
     return connection_id
 
 

@@ -19,15 +19,13 @@ EXPIRED, NO_GOOD_RUN = "BearersExpiredAlarm", "NoGoodRunAlarm"
 def expire(fleet: Fleet, some: Collection[str]) -> None:
     """Let bearers have run out, and their connections be due over the next five minutes."""
     for number, one in enumerate(some):
-        row = fleet.table.rows[one]
-        fleet.table.rows[one] = replace(row, expires_at=START, due_at=START + number % 5 * MINUTE)
+        row = fleet.table[one]
+        fleet.table[one] = replace(row, expires_at=START, due_at=START + number % 5 * MINUTE)
 
 
 def is_away_for(fleet: Fleet, some: Collection[str]) -> None:
     """Let Akoya answer 503 for these and well for the others."""
-    theirs = {
-        fleet.world.on.seal.open(fleet.table.rows[one]).refresh_token.reveal() for one in some
-    }
+    theirs = {fleet.world.on.seal.open(fleet.table[one]).refresh_token.reveal() for one in some}
 
     def answer(request: requests.PreparedRequest) -> requests.Response | None:
         (sent,) = parse_qs(str(request.body))["refresh_token"]
@@ -38,8 +36,8 @@ def is_away_for(fleet: Fleet, some: Collection[str]) -> None:
 
 def one_of_the_others_is_answered_each_minute(fleet: Fleet, others: Collection[str]) -> None:
     for number, one in enumerate(others):
-        row = fleet.table.rows[one]
-        fleet.table.rows[one] = replace(row, due_at=START + number * MINUTE, expires_at=START + DAY)
+        row = fleet.table[one]
+        fleet.table[one] = replace(row, due_at=START + number * MINUTE, expires_at=START + DAY)
 
 
 def test_nine_of_ten_bearers_expired_for_five_minutes_are_one_page() -> None:
@@ -91,9 +89,9 @@ def test_where_akoya_is_away_for_all_the_cause_is_the_one_page() -> None:
 def test_bearers_that_nobody_asks_for_may_expire() -> None:
     fleet = fleet_of(100)
     for one in fleet.ids:
-        row = fleet.table.rows[one]
+        row = fleet.table[one]
         long_ago = START - ASKED_LATELY - DAY
-        fleet.table.rows[one] = replace(
+        fleet.table[one] = replace(
             row, expires_at=long_ago, asked_at=long_ago, due_at=START + 7 * DAY
         )
 
@@ -120,11 +118,11 @@ def test_consents_that_may_be_over_are_no_expired_bearers() -> None:
     fleet = fleet_of(100)
     expire(fleet, fleet.ids)
     for one in fleet.ids:
-        row = fleet.table.rows[one]
+        row = fleet.table[one]
         suspect = Suspect(
             generation=row.generation, reason=Reason.GRANT_DEAD, since=START, streak_since=START
         )
-        fleet.table.rows[one] = replace(row, suspect=suspect, due_at=START + DAY)
+        fleet.table[one] = replace(row, suspect=suspect, due_at=START + DAY)
 
     fleet.pass_minutes(10)
 

@@ -59,7 +59,7 @@ class Refusals:
 
 
 def ended(fleet: Fleet) -> list[str]:
-    return [one for one in fleet.ids if fleet.table.rows[one].status is not Status.ACTIVE]
+    return [one for one in fleet.ids if fleet.table[one].status is not Status.ACTIVE]
 
 
 def pass_until(fleet: Fleet, moment: int) -> None:
@@ -71,9 +71,9 @@ def pass_until(fleet: Fleet, moment: int) -> None:
 def all_is_well(fleet: Fleet, since: int) -> None:
     """Nobody has ended, all have healed untouched, and somebody was woken once at the most."""
     assert ended(fleet) == []
-    assert not [row.id for row in fleet.table.rows.values() if row.degraded]
+    assert not [row.id for row in fleet.table.values() if row.degraded]
     assert list(fleet.without_living_token()) == []
-    assert {row.generation > 1 for row in fleet.table.rows.values()} == {True}
+    assert {row.generation > 1 for row in fleet.table.values()} == {True}
     assert fleet.alarms.pages in ([], [MASS])
     assert since < fleet.world.clock.now
 
@@ -115,7 +115,7 @@ def test_callers_are_served_what_lives_and_then_told_the_next_look() -> None:
                 assert fleet.asked.served[one] > fleet.asked.asked_at[one]
             for one, error in fleet.asked.refused.items():
                 assert isinstance(error, ConsentSuspect)
-                look_in = (fleet.table.rows[one].due_at or 0) - fleet.world.clock()
+                look_in = (fleet.table[one].due_at or 0) - fleet.world.clock()
                 assert error.retry_after == (look_in if look_in > 0 else 30)
     assert fleet.asked.refused.keys() == set(fleet.ids)
 
@@ -126,7 +126,7 @@ def test_callers_are_served_what_lives_and_then_told_the_next_look() -> None:
 
 
 def tokens_of(fleet: Fleet, ids: Iterable[str]) -> frozenset[str]:
-    held = (fleet.world.on.seal.open(fleet.table.rows[one]) for one in ids)
+    held = (fleet.world.on.seal.open(fleet.table[one]) for one in ids)
     return frozenset(tokens.refresh_token.reveal() for tokens in held)
 
 
@@ -135,26 +135,26 @@ def test_one_bank_of_three_in_a_hundred_that_refuses_everybody_ends_nobody() -> 
     size, hours = 10_000, 6
     connectors = ["small"] * 3 + ["mikomo"] * 97
     fleet = fleet_due_at((BEGINS + DAY * n // size for n in range(size)), connectors=connectors)
-    small = [one for one in fleet.ids if fleet.table.rows[one].connector == "small"]
+    small = [one for one in fleet.ids if fleet.table[one].connector == "small"]
     ends = BEGINS + hours * HOUR
     with Refusals(fleet.world, BEGINS, ends, only=tokens_of(fleet, small)):
         while fleet.world.clock.now < ends:
             fleet.pass_minutes(1)
 
     assert ended(fleet) == []
-    suspects = [one for one in fleet.ids if fleet.table.rows[one].degraded]
+    suspects = [one for one in fleet.ids if fleet.table[one].degraded]
     assert len(suspects) == len(small) * hours // 24
     assert set(suspects) <= set(small)
     assert fleet.alarms.pages == [MASS]
     fleet.pass_minutes(65)
-    assert not any(row.degraded for row in fleet.table.rows.values())
+    assert not any(row.degraded for row in fleet.table.values())
     assert list(fleet.without_living_token(suspects)) == []
 
 
 def test_two_hundred_idle_connections_refused_for_a_day_end_nobody() -> None:
     fleet = fleet_due_at(BEGINS + DAY * n // 200 for n in range(200))
-    for one, row in fleet.table.rows.items():
-        fleet.table.rows[one] = replace(row, asked_at=None)
+    for one, row in fleet.table.items():
+        fleet.table[one] = replace(row, asked_at=None)
     with Refusals(fleet.world, BEGINS, BEGINS + DAY):
         pass_until(fleet, BEGINS + DAY)
     pass_until(fleet, BEGINS + DAY + HOUR + 5 * MINUTE)
@@ -167,12 +167,12 @@ def test_one_that_is_refused_for_thirty_hours_ends_and_heals_untouched() -> None
     (one,) = fleet.ids
     with Refusals(fleet.world, BEGINS, BEGINS + 30 * HOUR):
         fleet.pass_minutes(30 * 60)
-    row = fleet.table.rows[one]
+    row = fleet.table[one]
     assert (row.status, row.reason) == (Status.REAUTH_REQUIRED, Reason.GRANT_DEAD)
 
     fleet.pass_minutes(24 * 60)
 
-    assert fleet.table.rows[one].status is Status.ACTIVE
+    assert fleet.table[one].status is Status.ACTIVE
     assert list(fleet.without_living_token()) == []
     assert fleet.alarms.pages == []
 
@@ -188,11 +188,11 @@ def test_a_real_end_is_final_within_half_an_hour_where_a_witness_exists(
     dead = fleet.ids[-1]
     fleet.world.provider.expire("consent", f"mikomo/mikomo_{size}")
     fleet.pass_minutes(5)
-    assert fleet.table.rows[dead].degraded is Degraded.SUSPECT
+    assert fleet.table[dead].degraded is Degraded.SUSPECT
 
     fleet.pass_minutes(30)
 
-    row = fleet.table.rows[dead]
+    row = fleet.table[dead]
     assert (row.status, row.reason) == (Status.REAUTH_REQUIRED, Reason.GRANT_DEAD)
     assert ended(fleet) == [dead]
     sends = len(fleet.world.refused())
@@ -208,7 +208,7 @@ def test_a_real_end_at_a_busy_bank_is_final_within_half_an_hour_as_well() -> Non
     dead = fleet.ids[30]
     fleet.world.provider.expire("consent", "mikomo/mikomo_31")
     fleet.pass_minutes(11)
-    assert fleet.table.rows[dead].degraded is Degraded.SUSPECT
+    assert fleet.table[dead].degraded is Degraded.SUSPECT
 
     fleet.pass_minutes(30)
 

@@ -24,7 +24,7 @@ ANOTHERS = Identity(
 
 def nothing_is_sent_for_an_hour(fleet: Fleet) -> None:
     """Let callers ask meanwhile; whose bearer lives is served all the same."""
-    sent, rows = len(fleet.world.http.sent), dict(fleet.table.rows)
+    sent, rows = len(fleet.world.http.sent), dict(fleet.table)
     ask = [*fleet.spent[:2], *fleet.living[-2:]]
     for _ in range(60):
         fleet.pass_minutes(1, ask=ask)
@@ -32,7 +32,7 @@ def nothing_is_sent_for_an_hour(fleet: Fleet) -> None:
         assert set(fleet.asked.served) == {one for one in ask if (rows[one].expires_at or 0) > now}
         assert all(isinstance(error, Reported) for error in fleet.asked.refused.values())
     assert len(fleet.world.http.sent) == sent
-    assert fleet.table.rows == rows
+    assert dict(fleet.table) == rows
     assert fleet.alarms.pages == [FOREIGN]
 
 
@@ -40,11 +40,11 @@ def nothing_is_sent_for_an_hour(fleet: Fleet) -> None:
 def test_nothing_is_sent_from_anothers_table_and_at_home_all_goes_on_by_itself(size: int) -> None:
     fleet = fleet_of(size)
     home = home_of(fleet.world.on)
-    fleet.table.adopt(ANOTHERS)
+    fleet.world.on.connections.adopt(ANOTHERS)
 
     nothing_is_sent_for_an_hour(fleet)
 
-    fleet.table.adopt(home)  # the operator corrects the configuration
+    fleet.world.on.connections.adopt(home)  # the operator corrects the configuration
     waiting = [one for one, _ in fleet.due()]
     since = len(fleet.world.events)
     fleet.hurry()
@@ -58,13 +58,13 @@ def test_nothing_is_sent_from_anothers_table_and_at_home_all_goes_on_by_itself(s
 def test_a_wrong_provider_address_alone_holds_everything_and_ends_nobody() -> None:
     fleet = fleet_of(3)
     home = home_of(fleet.world.on)
-    fleet.table.adopt(replace(home, provider="https://idp.example"))
+    fleet.world.on.connections.adopt(replace(home, provider="https://idp.example"))
 
     nothing_is_sent_for_an_hour(fleet)
 
     said = {event["detail"] for name, event in fleet.world.events if name == "table_foreign"}
     assert said == {f"provider: https://idp.example, not {home.provider}"}
-    fleet.table.adopt(home)
+    fleet.world.on.connections.adopt(home)
     fleet.hurry()
     fleet.pass_minutes(5)
     assert fleet.statuses() == {Status.ACTIVE: 3}
@@ -76,19 +76,19 @@ def test_a_restored_table_waits_for_the_operator_and_costs_only_what_moved_on_si
     size: int, minutes: int
 ) -> None:
     fleet = fleet_of(size)
-    backup = dict(fleet.table.rows)
+    backup = dict(fleet.table)
     fleet.pass_minutes(minutes)
     moved_on = set(fleet.refreshed())
     assert 0 < len(moved_on) < size
 
-    fleet.table.rows, fleet.table.its_id = backup, "restored"
+    fleet.table.restore(backup)
     nothing_is_sent_for_an_hour(fleet)
 
     fleet.hurry()
     adopt(fleet.world.on)
     fleet.pass_minutes(5)
     assert fleet.statuses() == {Status.ACTIVE: size}
-    rows = fleet.table.rows
+    rows = fleet.table
     for _ in range(27 * 60):  # at the longest, where nobody bears witness
         fleet.pass_minutes(1)
         ended = {one for one in fleet.ids if rows[one].status is Status.REAUTH_REQUIRED}

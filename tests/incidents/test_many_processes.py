@@ -8,15 +8,17 @@ from dataclasses import replace
 import requests
 
 from tests.world import START, World
-from token_broker.adapters.control_table import DynamoControl
+from token_broker.adapters.dynamodb import DynamoRows
 from token_broker.domain.errors import TokenBrokerError
+from token_broker.store.control import Control
 
 PROCESSES, MINUTES = 4, 6
 STEP = 5  # seconds between two questions of each process
 
 
 def process_of(world: World) -> World:
-    control = DynamoControl(world.aws.dynamodb, f"{world.prefix}-control", clock=world.clock)
+    rows = DynamoRows(world.aws.dynamodb, f"{world.prefix}-control")
+    control = Control(rows, clock=world.clock)
     return replace(world, on=replace(world.on, control=control))
 
 

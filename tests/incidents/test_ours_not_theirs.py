@@ -216,7 +216,7 @@ def answers_take(world: World, seconds: int) -> None:
 def lasts_an_hour(fleet: Fleet, incident: Incident) -> None:
     """Let callers ask each minute, and Akoya be bothered no more than it must be."""
     ask = [*fleet.spent[:2], *fleet.running_out[:2], fleet.living[-1]]
-    runs_out = {one: fleet.table.rows[one].expires_at or 0 for one in ask}
+    runs_out = {one: fleet.table[one].expires_at or 0 for one in ask}
     for _ in range(AN_HOUR):
         before = fleet.world.sends()
         fleet.pass_minutes(1, ask=ask)
@@ -229,7 +229,7 @@ def lasts_an_hour(fleet: Fleet, incident: Incident) -> None:
                 refused = fleet.asked.refused[one]
                 assert status_code(refused) in {503, incident.caller_is_told}
                 assert refused.retry_after or status_code(refused) != 503
-    touched = sum(row.last_event is not None for row in fleet.table.rows.values())
+    touched = sum(row.last_event is not None for row in fleet.table.values())
     assert fleet.world.sends() <= touched * ATTEMPTS_AN_HOUR * (1 + PROMPT_REPEATS)
 
 

@@ -48,11 +48,11 @@ def costs(flow: str, dialect: str, life: int, lease: int | None) -> Iterator[Cos
 
 def _shorten(world: World, lease: int) -> None:
     """Let the lease that was left behind last for so long; no time has passed since the claim."""
-    for row in world.memory.rows.values():
+    for row in world.memory.values():
         if row.lease is not None:
             until = world.clock() + lease
             shorter = replace(row, lease=replace(row.lease, until=until), due_at=until)
-            world.memory.rows[row.id] = shorter
+            world.memory[row.id] = shorter
 
 
 def _after(world: World) -> Cost:

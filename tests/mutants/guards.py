@@ -5,8 +5,10 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 CORE = "layers/token_broker/token_broker"
-TABLE = f"{CORE}/adapters/connection_table.py"
-AUTHORIZATIONS = f"{CORE}/adapters/authorization_table.py"
+CONDITIONS = f"{CORE}/store/conditions.py"
+CONNECTIONS = f"{CORE}/store/connections.py"
+LINKING = f"{CORE}/store/linking.py"
+ENDINGS = f"{CORE}/store/endings.py"
 PERSIST = f"{CORE}/use_cases/persist.py"
 REFRESH = f"{CORE}/use_cases/refresh.py"
 SCHEDULE = f"{CORE}/use_cases/schedule.py"
@@ -28,7 +30,7 @@ HTTP_API = f"{CORE}/runtime/http_api.py"
 OPERATIONS = "operations/__main__.py"
 SUBJECT = f"{CORE}/use_cases/subject.py"
 IDENTITY = f"{CORE}/domain/identity.py"
-IDENTITY_ROW = f"{CORE}/adapters/identity_row.py"
+IDENTITY_ROW = f"{CORE}/store/identity.py"
 TOKEN = f"{CORE}/use_cases/token.py"
 OBSERVABILITY = f"{CORE}/runtime/observability.py"
 MEASURE = f"{CORE}/use_cases/measure.py"
@@ -58,15 +60,15 @@ class Guard:
 GUARDS = (
     Guard(
         "lease: a claim needs a free row",
-        TABLE,
-        'is_free = f"({IS_FREE})"',
-        'is_free = "attribute_exists(id)"',
+        CONNECTIONS,
+        "condition = is_in(*statuses) & is_free(now)",
+        "condition = is_in(*statuses) & exists()",
     ),
     Guard(
         "lease: only its holder settles",
-        TABLE,
-        'condition="lease_id = :held_lease"',
-        'condition="(lease_id = :held_lease OR attribute_exists(id))"',
+        CONDITIONS,
+        'return held_by(held.lease.id if held.lease else "")',
+        "return exists()",
     ),
     Guard(
         "lease: only its holder repeats a send",
@@ -82,25 +84,25 @@ GUARDS = (
     ),
     Guard(
         "generation: a set lands above its predecessor alone",
-        TABLE,
-        'condition="generation = :before AND lease_id = :lease AND "',
-        'condition="(generation = :before OR attribute_exists(id)) AND lease_id = :lease AND "',
+        CONNECTIONS,
+        "follows & held_by(lease_id) & may_move",
+        "held_by(lease_id) & may_move",
     ),
     Guard(
         "generation: also where the lease has moved on",
-        TABLE,
-        'condition="generation = :before AND #status = :was"',
-        'condition="(generation = :before OR attribute_exists(id)) AND #status = :was"',
+        CONNECTIONS,
+        "follows & is_in(row.status)",
+        "is_in(row.status)",
     ),
     Guard(
         "attempt id: a landed write knows itself again",
-        TABLE,
+        CONNECTIONS,
         "if row.attempt_id == landing.attempt_id and row.generation >= landing.generation:",
         "if not row:",
     ),
     Guard(
         "attempt id: a claim knows itself again",
-        TABLE,
+        CONNECTIONS,
         "if row.lease and row.lease.id == lease.id:",
         "if not row:",
     ),
@@ -245,7 +247,7 @@ GUARDS = (
     ),
     Guard(
         "truncated: a count of refusals that was cut is no count",
-        f"{CORE}/adapters/control_table.py",
+        f"{CORE}/adapters/dynamodb.py",
         'member(answer, "Attributes", of="DynamoDB")',
         'answer["Attributes"]',
     ),
@@ -314,7 +316,7 @@ GUARDS = (
     ),
     Guard(
         "witness: of the same connector",
-        f"{CORE}/adapters/control_table.py",
+        f"{CORE}/store/control.py",
         'found = self._read_known().get(f"answered#{connector}")',
         "known = self._read_known()\n"
         '        found = next((known[one] for one in known if one.startswith("answered#")), None)',
@@ -521,21 +523,21 @@ GUARDS = (
     ),
     Guard(
         "login pointer: who confirms takes the login over",
-        TABLE,
-        "self._transact(winner, *self._ownership(row, owner, now=now))",
-        "self._transact(winner)",
+        LINKING,
+        "self._rows.transact(confirmed, *_ownership(row, owner, now=now))",
+        "self._rows.transact(confirmed)",
     ),
     Guard(
         "login pointer: who renews takes the login over",
-        TABLE,
-        "if items := self._ownership(connection, owner, now=now):",
-        "if items := self._ownership(connection, connection.id, now=now):",
+        LINKING,
+        "if moves := _ownership(connection, owner, now=now):",
+        "if moves := list[Write]():",
     ),
     Guard(
         "login pointer: the older connection is on hold until the newer is confirmed",
-        TABLE,
-        'is_free += " AND (attribute_not_exists(hold_until) OR hold_until <= :now)"',
-        'is_free += ""',
+        CONNECTIONS,
+        "condition &= is_not_on_hold(now) & (is_rested() | is_due(now))",
+        "condition &= is_rested() | is_due(now)",
     ),
     Guard(
         "login pointer: a set is handed over once",
@@ -545,25 +547,25 @@ GUARDS = (
     ),
     Guard(
         "login pointer: nobody is superseded who may be getting tokens",
-        TABLE,
-        "        if free_at is not None:\n",
-        "        if free_at == 0:\n",
+        LINKING,
+        "_superseded(now), as_seen(loser) & is_free(now))",
+        "_superseded(now), as_seen(loser))",
     ),
     Guard(
         "login pointer: nobody is superseded who holds other tokens than it was judged by",
-        TABLE,
-        'expected={"status": loser.status.value, "generation": loser.generation},',
-        'expected={"status": loser.status.value},',
+        LINKING,
+        "as_seen(loser) & is_free(now)",
+        "is_in(loser.status) & is_free(now)",
     ),
     Guard(
         "login pointer: whoever is on hold is not ended",
-        TABLE,
-        '                "(attribute_not_exists(hold_until) OR hold_until <= :now)",\n',
-        '                "(attribute_not_exists(hold_until) OR hold_until <> :now)",\n',
+        ENDINGS,
+        "& holds(held.generation) & is_not_on_hold(now)",
+        "& holds(held.generation)",
     ),
     Guard(
         "confirmation: not once its time is over",
-        TABLE,
+        LINKING,
         "if row.keep_until is not None and row.keep_until - CLOCK_SKEW <= now:",
         "if row.keep_until is not None and row.keep_until <= 0:",
     ),
@@ -587,7 +589,7 @@ GUARDS = (
     ),
     Guard(
         "identity row: the first set that lands binds the table",
-        TABLE,
+        CONNECTIONS,
         "        self._identity.bind()\n        return landed\n",
         "        return landed\n",
     ),

@@ -32,7 +32,7 @@ def ended(world: World) -> list[str]:
         made, (Reason.GRANT_DEAD, Reason.EXPORTED, Reason.GRANT_DEAD), strict=False
     ):
         row = world.row(one)
-        world.memory.rows[one] = replace(row, status=Status.REAUTH_REQUIRED, reason=reason)
+        world.memory[one] = replace(row, status=Status.REAUTH_REQUIRED, reason=reason)
     return made[:3]
 
 
@@ -58,15 +58,15 @@ def test_what_cannot_be_brought_back_says_why_and_keeps_no_other_from_it(
     world: World, ended: list[str]
 ) -> None:
     erased, away, good = ended
-    world.memory.rows[erased] = replace(world.row(erased), sealed=None)
-    undo = world.memory.bring_back
+    world.memory[erased] = replace(world.row(erased), sealed=None)
+    undo = world.on.connections.bring_back
 
     def refuse(seen: object, **how: object) -> object:
         if getattr(seen, "id", "") == away:
             raise UpstreamUnavailable(detail="DynamoDB: away")
         return undo(seen, **how)  # type: ignore[arg-type]
 
-    world.memory.bring_back = refuse  # type: ignore[assignment, method-assign]
+    world.on.connections.bring_back = refuse  # type: ignore[assignment, method-assign]
 
     counts, entries = brought_back(world, [*ended, "0" * 32])
 

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from tests.template.deployed import ROOT, Deployed, deployed
-from token_broker.adapters.connection_table import PUBLIC
+from token_broker.store.connection_row import PUBLIC
 
 FUNCTIONS = ("Authorize", "Callback", "Connections", "Token", "Refresh")
 

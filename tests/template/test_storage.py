@@ -8,7 +8,7 @@ import pytest
 
 from tests.tables import Aws, create_storage
 from tests.template.deployed import Deployed, deployed, source
-from token_broker.adapters.connection_table import PUBLIC
+from token_broker.store.connection_row import PUBLIC
 
 TABLES = ("ConnectionsTable", "AuthorizationsTable", "ControlTable")
 AUDIT_TRAIL = (

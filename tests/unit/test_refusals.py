@@ -109,9 +109,7 @@ def test_the_living_bearer_is_served_and_then_the_true_next_look_is_told(memory:
     assert memory.hand_out(one, min_validity=80_000).generation == 1
 
     pass_minutes(memory, 6)
-    memory.on.connections.rows[one] = replace(  # type: ignore[attr-defined]
-        memory.row(one), expires_at=memory.clock()
-    )
+    memory.memory[one] = replace(memory.row(one), expires_at=memory.clock())
     sent = memory.sends()
     with pytest.raises(ConsentSuspect) as told:
         memory.hand_out(one)
@@ -253,7 +251,7 @@ def test_who_is_answered_just_before_a_look_is_no_witness_yet(memory: World) -> 
 def test_another_bank_bears_no_witness(memory: World) -> None:
     one = suspect_of(memory, of=2)
     (other,) = (row.id for row in memory.active() if row.id != one)
-    rows = memory.on.connections.rows  # type: ignore[attr-defined]
+    rows = memory.memory
     row = rows[other]
     sealer = memory.on.seal.prepare(other, subject=row.subject, connector=ANOTHER_BANK)
     sealed = sealer.seal(memory.on.seal.open(row), generation=row.generation)
@@ -448,7 +446,7 @@ def test_a_daily_try_looks_into_escrow_first(memory: World) -> None:
         memory.run_schedule()
     sent = memory.sends()
     assert memory.row(one).status is Status.REAUTH_REQUIRED
-    rows = memory.on.connections.rows  # type: ignore[attr-defined]
+    rows = memory.memory
     rows[one] = replace(rows[one], unsettled=0, lease=None, due_at=memory.clock())
 
     memory.run_schedule()
@@ -461,8 +459,8 @@ def test_a_daily_try_looks_into_escrow_first(memory: World) -> None:
 def test_only_whose_login_is_nobody_elses_is_tried(memory: World) -> None:
     one = ended(memory)
     login = memory.row(one).login
-    owners = memory.on.connections.owners  # type: ignore[attr-defined]
-    owners[login] = "of another"
+    assert login is not None
+    memory.memory.own(login, "of another")
     memory.provider.disarm()
     sent = memory.sends()
 
@@ -471,17 +469,19 @@ def test_only_whose_login_is_nobody_elses_is_tried(memory: World) -> None:
     assert memory.sends() == sent
     assert memory.row(one).due_at == memory.row(one).keep_until
 
-    del owners[login]
+    memory.memory.own(login, None)
     make_ended_due(memory, one)
     memory.run_schedule()
     assert memory.row(one).status is Status.ACTIVE
-    assert owners[login] == one
+    owner = memory.on.connections.owner_of(login)
+    assert owner is not None
+    assert owner.id == one
 
 
 @pytest.mark.parametrize("reason", [Reason.EXPORTED, Reason.LOGIN_CHANGED])
 def test_what_ended_otherwise_is_never_tried(memory: World, reason: Reason) -> None:
     one = ended(memory)
-    rows = memory.on.connections.rows  # type: ignore[attr-defined]
+    rows = memory.memory
     rows[one] = replace(rows[one], reason=reason)
     memory.provider.disarm()
     sent = memory.sends()
@@ -494,7 +494,7 @@ def test_what_ended_otherwise_is_never_tried(memory: World, reason: Reason) -> N
 
 
 def make_ended_due(world: World, connection_id: str) -> None:
-    rows = world.on.connections.rows  # type: ignore[attr-defined]
+    rows = world.memory
     rows[connection_id] = replace(rows[connection_id], due_at=world.clock())
 
 

@@ -257,7 +257,7 @@ def escrowed(world: World, one: Connection) -> Landing:
         iat=landed.iat,
     )
     world.on.escrow.put(kept)
-    world.memory.rows[one.id] = replace(before, unsettled=1, due_at=world.clock())
+    world.memory[one.id] = replace(before, unsettled=1, due_at=world.clock())
     return kept
 
 

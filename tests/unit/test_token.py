@@ -197,7 +197,7 @@ def test_nothing_is_handed_out_if_a_disconnect_is_asked_for_while_akoya_takes_it
 def test_nothing_is_handed_out_where_only_a_new_consent_helps(status: Status) -> None:
     world = World.in_memory()
     one = world.connect()
-    world.memory.rows[one.id] = replace(world.row(one.id), status=status)
+    world.memory[one.id] = replace(world.row(one.id), status=status)
 
     with pytest.raises(ReauthorizationRequired):
         world.hand_out(one.id)

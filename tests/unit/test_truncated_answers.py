@@ -9,12 +9,13 @@ import pytest
 
 from tests.world import CLIENT_ID, START, World
 from token_broker.adapters.client_credentials import SecretsManagerClientSecret
-from token_broker.adapters.connection_table import DynamoConnectionTable
-from token_broker.adapters.control_table import DynamoControl
+from token_broker.adapters.dynamodb import DynamoRows
 from token_broker.adapters.escrow import S3Escrow
 from token_broker.adapters.seal import KmsSeal
 from token_broker.domain.connection import Reason
 from token_broker.domain.errors import ConsentSuspect, TokenBrokerError, UpstreamUnavailable
+from token_broker.store.connections import Connections
+from token_broker.store.control import Control
 
 
 class Cut:
@@ -54,7 +55,7 @@ def test_a_secret_without_its_text_is_not_a_secret_that_is_not_set() -> None:
 
 def test_a_write_whose_answer_was_cut_has_an_unknown_effect(world: World) -> None:
     client: Any = Cut()
-    table = DynamoConnectionTable(client, "connections", clock=clock)
+    table = Connections(DynamoRows(client, "connections"), clock=clock)
     row = world.row(world.connect().id)
     with pytest.raises(UpstreamUnavailable):
         table.due(now=START, limit=1)
@@ -83,7 +84,7 @@ def test_a_set_in_escrow_whose_answer_was_cut_is_not_taken_for_none(page: dict[s
 @pytest.mark.parametrize("read", ["expiries", "of_subject", "every"])
 def test_a_list_of_rows_that_was_cut_is_not_an_empty_one(read: str) -> None:
     client: Any = CutPages()
-    table = DynamoConnectionTable(client, "connections", clock=clock)
+    table = Connections(DynamoRows(client, "connections"), clock=clock)
     reads: dict[str, Callable[[], object]] = {
         "expiries": lambda: table.expiries(due_until=START, asked_since=0),
         "of_subject": lambda: table.of_subject("ada"),
@@ -95,8 +96,9 @@ def test_a_list_of_rows_that_was_cut_is_not_an_empty_one(read: str) -> None:
 
 def test_a_count_of_refusals_that_was_cut_is_no_count() -> None:
     client: Any = Cut()
+    control = Control(DynamoRows(client, "control"), clock=clock)
     with pytest.raises(UpstreamUnavailable):
-        DynamoControl(client, "control", clock=clock).refusal_met(connector="c", earlier_at=None)
+        control.refusal_met(connector="c", earlier_at=None)
 
 
 class Cutting:
@@ -126,7 +128,7 @@ def test_a_refusal_is_recorded_as_what_it_is_though_its_count_was_cut(
     control: Any = world.on.control
     with monkeypatch.context() as patch:
         client = Cutting(world.aws.dynamodb, "update_item", having="UpdateExpression")
-        patch.setattr(control, "_client", client)
+        patch.setattr(control._rows, "_client", client)
         with pytest.raises(ConsentSuspect):
             world.hand_out(one.id)
 
@@ -141,7 +143,8 @@ def test_a_run_sends_what_is_due_though_its_measurement_was_cut(
     one = world.connect()
     world.make_due(one.id)
     client = Cutting(world.aws.dynamodb, "query", having="FilterExpression")
-    monkeypatch.setattr(world.on.connections, "_client", client)
+    connections: Any = world.on.connections
+    monkeypatch.setattr(connections._rows, "_client", client)
 
     world.run_schedule()
 

@@ -22,7 +22,7 @@ def world() -> World:
 def broken(world: World) -> Connection:
     """A connection whose row holds the set of another one."""
     one, other = world.connect("ada"), world.connect("bob", "mikomo_2")
-    world.memory.rows[one.id] = replace(world.row(one.id), sealed=world.row(other.id).sealed)
+    world.memory[one.id] = replace(world.row(one.id), sealed=world.row(other.id).sealed)
     return world.row(one.id)
 
 

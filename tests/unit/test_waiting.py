@@ -146,7 +146,7 @@ def test_nothing_is_handed_out_after_a_disconnect_that_came_while_waiting(
 def test_nobody_waits_for_a_lease_whose_age_is_unknown(world: World, stale: Connection) -> None:
     row = world.row(stale.id)
     lease = Lease(id="other", until=world.clock() + 95)
-    world.memory.rows[stale.id] = replace(row, lease=lease)
+    world.memory[stale.id] = replace(row, lease=lease)
     pauses = pausing(world, {})
 
     with pytest.raises(RefreshInProgress):

@@ -38,7 +38,8 @@ where the request does not name it.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from token_broker.domain.connection import Connection, Suspect
@@ -272,10 +273,14 @@ class RefreshInProgress(TokenBrokerError):
 
 
 class StaleGeneration(TokenBrokerError):
-    """The row moved on since it was read; read it again."""
+    """The row moved on since it was read; read it again. `row` is what stands, where it is told."""
 
     error = "stale_generation"
     description = "The connection changed meanwhile. Repeat the request."
+
+    def __init__(self, *, row: Mapping[str, Any] | None = None) -> None:
+        self.row = row or {}
+        super().__init__()
 
 
 class RunFailed(TokenBrokerError):

@@ -12,16 +12,19 @@ from typing import TYPE_CHECKING, Any
 import boto3
 from botocore.config import Config
 
-from token_broker.domain.ports import AuthorizationTable, ConnectionTable, Remaining, Sending
+from token_broker.adapters.dynamodb import DynamoRows
+from token_broker.domain.ports import Remaining, Sending
 from token_broker.domain.refresh_policy import SENDING_WINDOW, RefreshPolicy
 from token_broker.domain.secret_text import SecretText
 from token_broker.runtime import settings
 from token_broker.runtime.observability import record
 from token_broker.runtime.settings import IdTokenVerification
+from token_broker.store.connections import Connections
 
 if TYPE_CHECKING:
     from mypy_boto3_dynamodb import DynamoDBClient
 
+    from token_broker.store.authorizations import Authorizations
     from token_broker.use_cases.authorize import Linking
     from token_broker.use_cases.callback import Finishing
     from token_broker.use_cases.schedule import Tending
@@ -53,23 +56,21 @@ def remaining(context: Any) -> Remaining:
     return lambda: float(context.get_remaining_time_in_millis()) / 1000
 
 
-def connection_table(
+def connections(
     environ: Mapping[str, str], client: DynamoDBClient, *, impatient: DynamoDBClient | None = None
-) -> ConnectionTable:
-    """Build the connections table's adapter."""
-    from token_broker.adapters.connection_table import DynamoConnectionTable  # noqa: PLC0415
-
+) -> Connections:
+    """Build the connections table; `impatient` is a client that does not retry."""
     name = settings.connections_table_name(environ)
-    return DynamoConnectionTable(client, name, clock=clock, impatient=impatient)
+    rows = DynamoRows(client, name)
+    once = DynamoRows(impatient, name) if impatient else None
+    return Connections(rows, clock=clock, impatient=once)
 
 
-def authorization_table(environ: Mapping[str, str], client: DynamoDBClient) -> AuthorizationTable:
-    """Build the authorizations table's adapter."""
-    from token_broker.adapters.authorization_table import (  # noqa: PLC0415
-        DynamoAuthorizationTable,
-    )
+def authorizations(environ: Mapping[str, str], client: DynamoDBClient) -> Authorizations:
+    """Build the authorizations table."""
+    from token_broker.store.authorizations import Authorizations  # noqa: PLC0415
 
-    return DynamoAuthorizationTable(client, settings.authorizations_table_name(environ))
+    return Authorizations(DynamoRows(client, settings.authorizations_table_name(environ)))
 
 
 def policy(environ: Mapping[str, str]) -> RefreshPolicy:
@@ -87,8 +88,8 @@ def linking(environ: Mapping[str, str] = os.environ) -> tuple[Linking, str]:
     provider = settings.IdentityProvider.from_env(environ)
     client = boto3.client("dynamodb", config=PATIENT)
     on = Linking(
-        authorizations=authorization_table(environ, client),
-        connections=connection_table(environ, client),
+        authorizations=authorizations(environ, client),
+        connections=connections(environ, client),
         secret_presence=SecretsManagerPresence(
             boto3.client("secretsmanager", config=IMPATIENT),
             settings.client_secret_id(environ),
@@ -115,11 +116,11 @@ def sending(environ: Mapping[str, str] = os.environ) -> Sending:
     from token_broker.adapters.client_credentials import (  # noqa: PLC0415
         SecretsManagerClientSecret,
     )
-    from token_broker.adapters.control_table import DynamoControl  # noqa: PLC0415
     from token_broker.adapters.deadline import DeadlineAdapter  # noqa: PLC0415
     from token_broker.adapters.escrow import S3Escrow  # noqa: PLC0415
     from token_broker.adapters.id_token import OpenIdTokens, SigningKeys  # noqa: PLC0415
     from token_broker.adapters.seal import KmsSeal  # noqa: PLC0415
+    from token_broker.store.control import Control  # noqa: PLC0415
 
     provider = settings.IdentityProvider.from_env(environ)
     session = requests.Session()
@@ -141,9 +142,9 @@ def sending(environ: Mapping[str, str] = os.environ) -> Sending:
         environment=provider.environment,
         client_id=provider.client_id,
         provider=provider.base_url,
-        connections=connection_table(environ, dynamodb, impatient=impatient),
+        connections=connections(environ, dynamodb, impatient=impatient),
         escrow=S3Escrow(boto3.client("s3", config=IMPATIENT), settings.escrow_bucket_name(environ)),
-        control=DynamoControl(dynamodb, settings.control_table_name(environ), clock=clock),
+        control=Control(DynamoRows(dynamodb, settings.control_table_name(environ)), clock=clock),
         seal=KmsSeal(
             boto3.client("kms", config=PATIENT),
             settings.token_key_arn(environ),
@@ -178,14 +179,14 @@ def sending(environ: Mapping[str, str] = os.environ) -> Sending:
 
 def finishing(environ: Mapping[str, str] = os.environ) -> tuple[Sending, Finishing]:
     """Build what `callback` stands on."""
-    from token_broker.adapters.recent_subjects import DynamoRecentSubjects  # noqa: PLC0415
+    from token_broker.store.recent_subjects import RecentSubjects  # noqa: PLC0415
     from token_broker.use_cases.callback import Finishing  # noqa: PLC0415
 
     provider = settings.IdentityProvider.from_env(environ)
     dynamodb = boto3.client("dynamodb", config=PATIENT)
     return sending(environ), Finishing(
-        authorizations=authorization_table(environ, dynamodb),
-        recent_subjects=DynamoRecentSubjects(dynamodb, settings.control_table_name(environ)),
+        authorizations=authorizations(environ, dynamodb),
+        recent_subjects=RecentSubjects(DynamoRows(dynamodb, settings.control_table_name(environ))),
         code_binding=provider.code_binding,
     )
 
@@ -210,14 +211,14 @@ def handing_out(environ: Mapping[str, str] = os.environ) -> tuple[Sending, bool]
 
 def tending_by_hand(
     environ: Mapping[str, str] = os.environ,
-) -> tuple[ConnectionTable, RefreshPolicy, bool]:
+) -> tuple[Connections, RefreshPolicy, bool]:
     """Build what `connections` stands on, which opens nothing and sends nothing.
 
     And whether a caller must name the subject.
     """
     client = boto3.client("dynamodb", config=PATIENT)
     return (
-        connection_table(environ, client),
+        connections(environ, client),
         policy(environ),
         settings.require_subject(environ),
     )

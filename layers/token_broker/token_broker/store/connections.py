@@ -1,0 +1,309 @@
+"""The connections table: what an attempt claims, lands and settles, and all that is noted.
+
+Every write names the attributes it changes, so that no writer can overwrite another's. A write may
+be delivered twice; each that must count once carries the attempt's id and recognises itself.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+from contextlib import suppress
+from typing import Any
+
+from token_broker.domain.connection import (
+    MOVES,
+    Connection,
+    Landing,
+    Lease,
+    Owner,
+    Status,
+    Suspect,
+)
+from token_broker.domain.errors import (
+    RefreshInProgress,
+    StaleGeneration,
+    UpstreamUnavailable,
+)
+from token_broker.domain.identity import Identity
+from token_broker.domain.ports import Clock
+from token_broker.domain.refresh_policy import CONFIRM_WITHIN
+from token_broker.domain.token_set import Verdict
+from token_broker.store.conditions import (
+    exists,
+    held_by,
+    holds,
+    is_due,
+    is_due_after,
+    is_due_before,
+    is_free,
+    is_in,
+    is_not_on_hold,
+    is_rested,
+    is_unclaimed,
+    leased_as,
+)
+from token_broker.store.connection_row import changes, connection_of, found, shard_of
+from token_broker.store.endings import Endings
+from token_broker.store.identity import IdentityRow
+from token_broker.store.linking import Linking
+from token_broker.store.rows import Condition, Row, Rows, Write
+
+
+class Connections(Linking, Endings):
+    """The rows of connections. Every write is conditional; a refused one changes nothing.
+
+    Raises UpstreamUnavailable when the table refuses or cannot be reached (for a write that means
+    its effect is unknown), RowUnreadable, ConnectionNotFound, and what each method names.
+    """
+
+    def __init__(self, rows: Rows, *, clock: Clock, impatient: Rows | None = None) -> None:
+        """Use `impatient`, the same rows without retries, where the caller retries by itself."""
+        super().__init__(rows)
+        self._impatient = impatient or rows
+        self._identity = IdentityRow(rows, clock=clock, impatient=self._impatient)
+
+    # ── one attempt ──────────────────────────────────────────────────────────────────────────────
+
+    def claim(
+        self,
+        connection_id: str,
+        *,
+        lease: Lease,
+        now: int,
+        due_at: int,
+        statuses: Collection[Status],
+        generation: int | None = None,
+        rejected: bool = False,
+        even_resting: bool = False,
+    ) -> Connection:
+        """Take the lease and count an unsettled attempt.
+
+        Of a row with one of `statuses` and no live lease that is due; or, if a generation is given,
+        that still holds it and is not resting after a failure. `even_resting`: or is; for the set
+        of a new consent, before which no rejection counts. `rejected` notes that the data API
+        refused its bearer. Claiming twice with one lease id counts once. Raises RefreshInProgress
+        (leased), UpstreamUnavailable (resting), StaleGeneration (not due, or moved on).
+        """
+        claimed = changes(lease=Lease(id=lease.id, until=lease.until, since=now), due_at=due_at)
+        condition = is_in(*statuses) & is_free(now)
+        condition &= is_due(now) if generation is None else holds(generation)
+        if even_resting:
+            claimed |= changes(rejected=None, refused=None, proved_at=None)
+        else:
+            condition &= is_not_on_hold(now) & (is_rested() | is_due(now))
+        if rejected:
+            claimed |= changes(rejected=generation)
+        try:
+            return self._update(Write(connection_id, claimed, condition, adds={"unsettled": 1}))
+        except StaleGeneration as refused:
+            row = found(refused)
+        if row.lease and row.lease.id == lease.id:
+            return row  # an earlier delivery of this very claim
+        if row.leased(now) and row.lease:
+            raise RefreshInProgress(retry_after=_soon(row.lease.until - now))
+        if generation is not None and (row.hold_until or 0) > now:
+            raise UpstreamUnavailable(
+                detail="on hold while the same login is linked again",
+                retry_after=(row.hold_until or 0) - now,
+            )
+        if row.status in statuses and row.generation == generation and row.due_at:
+            raise UpstreamUnavailable(
+                detail="resting after a failed attempt", retry_after=max(1, row.due_at - now)
+            )
+        raise StaleGeneration
+
+    def land(self, landing: Landing, *, lease_id: str, status: Status, due_at: int) -> Connection:
+        """Store a token set as the generation it names, if the row holds the one before it.
+
+        Where the lease is still `lease_id`'s, the lease ends, the counters are cleared and the row
+        becomes `status`, due at `due_at`; otherwise the set alone is written, but that a LINKING
+        row becomes `status` all the same. A set that lands after the end (REVOKED) makes the row
+        due for a revoke. Landing one attempt twice is landing it once. A set of a new consent lifts
+        a hold; one that awaits confirmation is kept until CONFIRM_WITHIN after `due_at`. Raises
+        StaleGeneration.
+        """
+        landed = self._land(landing, lease_id=lease_id, status=status, due_at=due_at)
+        self._identity.bind()
+        return landed
+
+    def _land(self, landing: Landing, *, lease_id: str, status: Status, due_at: int) -> Connection:
+        the_set = _of_the_set(landing)
+        moved = _of_the_move(landing, status, due_at)
+        follows = holds(landing.generation - 1)
+        may_move = is_in(status, *(one for one, after in MOVES.items() if status in after))
+        own = Write(
+            landing.connection_id,
+            the_set | moved | changes(lease=None),
+            follows & held_by(lease_id) & may_move,
+        )
+        try:
+            return connection_of(self._impatient.update(own))
+        except StaleGeneration as refused:
+            row = found(refused)
+        if row.attempt_id == landing.attempt_id and row.generation >= landing.generation:
+            return row  # an earlier delivery of this very write
+        if row.generation != landing.generation - 1:
+            raise StaleGeneration
+        late = _of_a_late_one(landing, row) if row.status is not Status.LINKING else moved
+        lost = Write(landing.connection_id, the_set | late, follows & is_in(row.status))
+        try:
+            return connection_of(self._impatient.update(lost))
+        except StaleGeneration:
+            raise UpstreamUnavailable(detail="the row moves; landing again") from None
+
+    def settle(
+        self,
+        held: Connection,
+        *,
+        due_at: int,
+        settled: bool,
+        failures: int,
+        event: str,
+        now: int,
+        suspect: Suspect | None = None,
+    ) -> None:
+        """End the lease of `held`; `settled`: the attempt is known to have changed nothing.
+
+        Does nothing where the lease is no longer held.
+        """
+        ended = changes(
+            lease=None,
+            failures=failures,
+            unsettled=max(0, held.unsettled - 1) if settled else held.unsettled,
+        )
+        if suspect:
+            ended |= changes(suspect=suspect)
+        said = changes(due_at=due_at, last_event=event, updated_at=now)
+        still = leased_as(held)
+        if not self._write(held.id, ended | said, still & is_in(held.status)):
+            self._write(held.id, ended, still)  # it moved: what that says of it stays
+
+    def postpone(self, connection_id: str, *, due_at: int) -> None:
+        """Push back a row that cannot be read, so that it does not block those behind it."""
+        later = exists() & is_due_before(due_at)
+        self._write(connection_id, changes(due_at=due_at), later)
+
+    # ── what is noted ────────────────────────────────────────────────────────────────────────────
+
+    def judge(self, landed: Connection, verdict: Verdict) -> None:
+        """Note what checking the bearer came to, if that generation is still held."""
+        self._note(landed, verdict=verdict)
+
+    def note_unreadable(self, seen: Connection) -> None:
+        """Note that the token set seen does not open, if that generation is still held."""
+        self._note(seen, unreadable=seen.generation)
+
+    def note_refused(self, seen: Connection) -> None:
+        """Note that the bearer seen was refused upon another, if that generation is still held."""
+        self._note(seen, refused=seen.generation)
+
+    def note_proof(self, landed: Connection, *, now: int) -> None:
+        """Note that the predecessor was refused upon another, and that the consent lives."""
+        self._note(landed, refused=landed.generation - 1, proved_at=now)
+
+    def note_asked(self, seen: Connection, *, now: int, due_at: int) -> None:
+        """Note that the bearer was asked for, and make the row due no later than `due_at`."""
+        self._note(seen, asked_at=now)
+        if seen.due_at is not None and due_at < seen.due_at:
+            self.make_due(seen, due_at=due_at)
+
+    def make_due(self, seen: Connection, *, due_at: int) -> None:
+        """Make an ACTIVE row that nobody claims due by then, if it still holds what was seen."""
+        is_idle = is_in(Status.ACTIVE) & is_unclaimed()
+        earlier = holds(seen.generation) & is_idle & is_due_after(due_at)
+        self._write(seen.id, changes(due_at=due_at), earlier)
+
+    def _note(self, seen: Connection, **of: Any) -> None:
+        self._write(seen.id, changes(**of), holds(seen.generation))
+
+    # ── identity ─────────────────────────────────────────────────────────────────────────────────
+
+    def bring_in(self, connection: Connection, *, owner: Owner | None, now: int) -> None:
+        """Add a connection as `Linking` does; the first set that lands binds the table."""
+        super().bring_in(connection, owner=owner, now=now)
+        self._identity.bind()
+
+    def table_id(self) -> str:
+        """Return what tells this very table from its copies and restores."""
+        return self._identity.table_id()
+
+    def recorded_identity(self, home: Identity) -> Identity:
+        """Return the identity recorded in the table; call it before anything is sent.
+
+        Until a token set has landed its provider is None, and it follows `home`; with the first
+        set that lands the table is bound to `home` as it was named last.
+        """
+        return self._identity.recorded(home)
+
+    def adopt(self, home: Identity) -> None:
+        """Record another identity, by the operator's word."""
+        self._identity.adopt(home)
+
+    # ── how a write is made ──────────────────────────────────────────────────────────────────────
+
+    def _update(self, write: Write) -> Connection:
+        return connection_of(self._rows.update(write))
+
+    def _write(self, connection_id: str, changed: Row, condition: Condition) -> bool:
+        """Change a row, unless it moved on: then what was seen of it no longer matters."""
+        with suppress(StaleGeneration):
+            self._rows.transact(Write(connection_id, changed, condition))
+            return True
+        return False
+
+
+def _of_the_set(landing: Landing) -> Row:
+    """Return what a landing changes wherever it lands."""
+    return changes(
+        sealed=landing.sealed,
+        login=landing.login,
+        issued_at=landing.issued_at,
+        iat=landing.iat,
+        expires_at=landing.expires_at,
+        verdict=landing.verdict,
+        attempt_id=landing.attempt_id,
+        generation=landing.generation,
+        updated_at=landing.issued_at,
+        predecessor_resent=landing.predecessor_resent,
+        unsettled=0,
+        failures=0,
+        suspect=landing.suspect,
+        last_event="token_refreshed" if landing.generation > 1 else "token_received",
+        **({"consent": landing.consent} if landing.consent else {}),
+    )
+
+
+def _of_the_move(landing: Landing, status: Status, due_at: int) -> Row:
+    """Return what a landing changes beside where it lands under its own lease, or as the first."""
+    moved = changes(status=status, due_at=due_at)
+    match status:
+        case Status.ACTIVE:
+            moved |= changes(reason=None, keep_until=None)
+            if landing.consent:
+                moved |= changes(hold_until=None)
+        case Status.PENDING_CONFIRMATION:
+            moved |= changes(keep_until=due_at + CONFIRM_WITHIN)
+    return moved
+
+
+def _of_a_late_one(landing: Landing, row: Connection) -> Row:
+    """Return what a landing changes beside where the row moved on meanwhile.
+
+    Nothing, except of one whose end came before this set did: it is due again.
+    """
+    match row.status:
+        case Status.SUPERSEDED:
+            return changes(due_at=landing.issued_at)  # the schedule erases it
+        case Status.REVOKED:
+            return changes(
+                status=Status.REVOKE_PENDING,
+                due_at=landing.issued_at,
+                keep_until=landing.issued_at,
+            ) | {"shard": shard_of(row.id)}
+        case _:
+            return {}
+
+
+def _soon(seconds: int) -> int:
+    """Return when asking again is worth it: a lease mostly ends long before its limit."""
+    return min(max(1, seconds), 2)

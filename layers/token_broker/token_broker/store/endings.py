@@ -1,0 +1,124 @@
+"""Writes that end connections, erase what they held, and undo an end."""
+
+from __future__ import annotations
+
+from contextlib import suppress
+
+from token_broker.domain.connection import Connection, Reason, Status
+from token_broker.domain.errors import StaleGeneration
+from token_broker.store.conditions import (
+    exists,
+    has_token_set,
+    holds,
+    is_free,
+    is_in,
+    is_not_on_hold,
+    leased_as,
+)
+from token_broker.store.connection_row import (
+    ATTRIBUTES,
+    OF_THE_FACT,
+    changes,
+    connection_of,
+    found,
+)
+from token_broker.store.reading import Reading
+from token_broker.store.rows import Write
+
+
+class Endings(Reading):
+    """From ACTIVE to the tombstone, each step under the lease of who makes it."""
+
+    def end(
+        self, held: Connection, *, reason: Reason, due_at: int, keep_until: int, now: int
+    ) -> None:
+        """Make an ACTIVE connection that is not on hold REAUTH_REQUIRED, under its lease.
+
+        Its sealed set is kept until `keep_until`. Ending it twice is ending it once. Raises
+        StaleGeneration.
+        """
+        ended = changes(
+            status=Status.REAUTH_REQUIRED,
+            reason=reason,
+            due_at=due_at,
+            keep_until=keep_until,
+            lease=None,
+            unsettled=0,
+            failures=0,
+            last_event="reauthorization_required",
+            updated_at=now,
+        )
+        condition = (
+            leased_as(held) & is_in(Status.ACTIVE) & holds(held.generation) & is_not_on_hold(now)
+        )
+        try:
+            self._rows.update(Write(held.id, ended, condition))
+        except StaleGeneration as refused:
+            row = found(refused)
+            if (row.status, row.reason, row.updated_at) != (Status.REAUTH_REQUIRED, reason, now):
+                raise StaleGeneration from None  # else an earlier delivery of this very write
+
+    def bring_back(self, seen: Connection, *, now: int) -> Connection:
+        """Make a REAUTH_REQUIRED connection that still has its set ACTIVE and due now.
+
+        Raises StaleGeneration if it moved on since it was seen.
+        """
+        back = changes(
+            status=Status.ACTIVE,
+            reason=None,
+            keep_until=None,
+            suspect=None,
+            due_at=now,
+            updated_at=now,
+            last_event="brought_back",
+        )
+        condition = (
+            is_in(Status.REAUTH_REQUIRED) & holds(seen.generation) & has_token_set() & is_free(now)
+        )
+        return connection_of(self._rows.update(Write(seen.id, back, condition)))
+
+    def ask_revoke(self, connection_id: str, *, now: int) -> Connection:
+        """Make the row REVOKE_PENDING and due now, and return it without its token set.
+
+        A tombstone stays one.
+        """
+        pending = changes(
+            status=Status.REVOKE_PENDING,
+            due_at=now,
+            keep_until=now,
+            updated_at=now,
+            last_event="disconnect_asked",
+        )
+        is_over = is_in(Status.REVOKE_PENDING, Status.REVOKED)
+        with suppress(StaleGeneration):
+            self._rows.transact(Write(connection_id, pending, exists() & ~is_over))
+        return self.look(connection_id)
+
+    def entomb(self, held: Connection, *, now: int, event: str = "revoked") -> None:
+        """Erase all but the fact that the connection was: REVOKED by `event`; under its lease."""
+        erased = dict.fromkeys(("shard", *(name for name in ATTRIBUTES if name not in OF_THE_FACT)))
+        tombstone = changes(
+            status=Status.REVOKED, unsettled=0, failures=0, last_event=event, updated_at=now
+        )
+        self._rows.transact(Write(held.id, erased | tombstone, leased_as(held)))
+
+    def erase_token_set(self, held: Connection, *, due_at: int, now: int) -> None:
+        """Erase the token set and keep the row; under its lease."""
+        erased = changes(
+            sealed=None,
+            lease=None,
+            due_at=due_at,
+            keep_until=due_at,
+            unsettled=0,
+            last_event="token_set_erased",
+            updated_at=now,
+        )
+        self._rows.transact(Write(held.id, erased, leased_as(held)))
+
+    def delete(self, held: Connection) -> None:
+        """Remove a row that never became a connection; under its lease."""
+        unfinished = is_in(Status.LINKING, Status.PENDING_CONFIRMATION)
+        with suppress(StaleGeneration):  # a set landed, or somebody else holds the row
+            self._rows.delete(
+                held.id, condition=leased_as(held) & holds(held.generation) & unfinished
+            )

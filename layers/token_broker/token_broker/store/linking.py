@@ -1,0 +1,160 @@
+"""Writes that make connections, and that say which of them a bank login is."""
+
+from __future__ import annotations
+
+from contextlib import suppress
+from dataclasses import replace
+
+from token_broker.domain.connection import Connection, Owner, Reason, Status
+from token_broker.domain.errors import (
+    ConfirmationInvalid,
+    ConnectionGone,
+    ConnectionNotFound,
+    NotConfirmed,
+    StaleGeneration,
+)
+from token_broker.domain.refresh_policy import CLOCK_SKEW, FORGET_AFTER
+from token_broker.store.conditions import (
+    as_seen,
+    holds,
+    is_confirmed_by,
+    is_free,
+    is_in,
+    is_new,
+    is_owned_by,
+)
+from token_broker.store.connection_row import PUBLIC, changes, row_of
+from token_broker.store.reading import Reading, pointer_of
+from token_broker.store.rows import SCHEMA, Row, Write
+
+
+class Linking(Reading):
+    """New rows, their confirmation, and the pointer row that names the owner of each login."""
+
+    def create(self, connection: Connection) -> None:
+        """Add a LINKING row; over an earlier one that never held a set; else StaleGeneration."""
+        never_held = is_in(Status.LINKING) & holds(0)
+        self._rows.put(row_of(connection), condition=is_new() | never_held)
+
+    def confirm(
+        self,
+        connection_id: str,
+        *,
+        subject: str,
+        confirmation_hash: str,
+        owner: Owner | None,
+        due_at: int,
+        now: int,
+    ) -> Connection:
+        """Make a pending connection ACTIVE and the owner of its login; may be repeated.
+
+        `owner` is who owned the login when it was looked up; it becomes SUPERSEDED in the same
+        transaction and is due at once: the schedule erases its set. Returns the row without its
+        token set. Raises ConfirmationInvalid, NotConfirmed (LINKING), ConnectionNotFound (its time
+        is over), ConnectionGone, StaleGeneration (the owner is another by now, has other tokens, or
+        an attempt may be getting some).
+        """
+        row = self._read(connection_id, *PUBLIC, "confirmation_hash")
+        if row.subject != subject or row.confirmation_hash != confirmation_hash:
+            raise ConfirmationInvalid
+        match row.status:
+            case Status.ACTIVE:
+                return replace(row, confirmation_hash=None)
+            case Status.LINKING:
+                raise NotConfirmed
+            case Status.PENDING_CONFIRMATION:
+                if row.keep_until is not None and row.keep_until - CLOCK_SKEW <= now:
+                    raise ConnectionNotFound
+                active = changes(
+                    status=Status.ACTIVE,
+                    due_at=due_at,
+                    keep_until=None,
+                    unsettled=0,
+                    asked_at=now,
+                    last_event="confirmed",
+                    updated_at=now,
+                )
+                is_his = as_seen(row) & is_confirmed_by(confirmation_hash)
+                confirmed = Write(connection_id, active, is_his)
+                self._rows.transact(confirmed, *_ownership(row, owner, now=now))
+                return self.look(connection_id)
+            case _:
+                raise ConnectionGone
+
+    def bring_in(self, connection: Connection, *, owner: Owner | None, now: int) -> None:
+        """Add an ACTIVE row that holds a set and owns its login, in one transaction.
+
+        `owner` as in `confirm`. Raises StaleGeneration (it has moved on, or the id is taken).
+        """
+        row = row_of(connection)
+        del row["id"]
+        added = Write(connection.id, row, is_new())
+        self._rows.transact(added, *_ownership(connection, owner, now=now))
+
+    def take_over(self, connection: Connection, *, owner: Owner | None, now: int) -> None:
+        """Make an ACTIVE connection the owner of its login, as `confirm` does; StaleGeneration."""
+        if moves := _ownership(connection, owner, now=now):
+            still = is_in(Status.ACTIVE) & holds(connection.generation)
+            self._rows.transact(Write(connection.id, changes(updated_at=now), still), *moves)
+
+    def give_way(self, connection: Connection, *, now: int) -> None:
+        """Make an ACTIVE connection SUPERSEDED, its set to be erased; StaleGeneration.
+
+        It has moved on since it was seen, or an attempt may be getting it other tokens.
+        """
+        still = is_in(Status.ACTIVE) & holds(connection.generation) & is_free(now)
+        self._rows.transact(Write(connection.id, _superseded(now), still))
+
+    def hold(self, connection_id: str, *, until: int) -> None:
+        """Let no refresh token of an ACTIVE connection be sent until then."""
+        with suppress(StaleGeneration):
+            on_hold = changes(hold_until=until, due_at=until)
+            self._rows.transact(Write(connection_id, on_hold, is_in(Status.ACTIVE)))
+
+    def forget_login(self, connection: Connection) -> None:
+        """Remove the pointer of a login this connection owns."""
+        if connection.login is None:
+            return
+        with suppress(StaleGeneration):
+            self._rows.delete(pointer_of(connection.login), condition=is_owned_by(connection.id))
+
+
+def _ownership(winner: Connection, owner: Owner | None, *, now: int) -> list[Write]:
+    """Return the writes that move a login's pointer and supersede who had it.
+
+    Refused where the loser holds another set than it was judged by, or may be getting one.
+    """
+    if winner.login is None or (owner and owner.id == winner.id):
+        return []
+    pointer = Write(
+        pointer_of(winner.login),
+        {"owner": winner.id, "schema": SCHEMA},
+        is_owned_by(owner.id if owner else None),
+    )
+    loser = owner.connection if owner else None
+    if loser is None or loser.status not in {Status.ACTIVE, Status.REAUTH_REQUIRED}:
+        return [pointer]
+    return [pointer, Write(loser.id, _superseded(now), as_seen(loser) & is_free(now))]
+
+
+def _superseded(now: int) -> Row:
+    """Return what changes in a row whose login another one goes on with.
+
+    Not the token set: whoever confirms has no right to it. The row is due at once, and the schedule
+    looks into escrow and erases it.
+    """
+    return changes(
+        status=Status.SUPERSEDED,
+        reason=Reason.SUPERSEDED,
+        due_at=now,
+        keep_until=now + FORGET_AFTER,
+        last_event="superseded",
+        updated_at=now,
+        lease=None,
+        suspect=None,
+        rejected=None,
+        refused=None,
+        proved_at=None,
+        unreadable=None,
+        hold_until=None,
+    )

@@ -1,0 +1,97 @@
+"""Reads of the connections table."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from heapq import merge
+from itertools import islice
+
+from token_broker.domain.connection import Connection, Owner, Status
+from token_broker.domain.errors import ConnectionNotFound
+from token_broker.store.conditions import is_in
+from token_broker.store.connection_row import PUBLIC, SHARDS, connection_of
+from token_broker.store.rows import Above, Absent, AtMost, Equals, Row, Rows
+
+MEASURED = 500  # rows of a shard whose expiry a run looks at
+
+
+def pointer_of(login: str) -> str:
+    """Return the id of the row that says which connection owns a login."""
+    return f"login#{login}"
+
+
+class Reading:
+    """What of the connections table can be read without changing it."""
+
+    def __init__(self, rows: Rows) -> None:
+        self._rows = rows
+
+    def get(self, connection_id: str) -> Connection:
+        """Read one connection; raise ConnectionNotFound."""
+        return self._read(connection_id)
+
+    def look(self, connection_id: str) -> Connection:
+        """Read one connection without its token set; raise ConnectionNotFound."""
+        return self._read(connection_id, *PUBLIC)
+
+    def _read(self, connection_id: str, *only: str) -> Connection:
+        row = self._rows.get(connection_id, only=only)
+        if row is None:
+            raise ConnectionNotFound
+        return connection_of(row)
+
+    def of_subject(self, subject: str) -> list[Connection]:
+        """List a subject's connections without their token sets, newest first; may lag."""
+        found = self._rows.query("subject", Equals("subject", subject), newest_first=True)
+        return [connection_of(row) for row in found]
+
+    def every(self) -> Iterator[Connection]:
+        """Read all connections without their token sets, in no order; may lag."""
+        yield from map(connection_of, self._rows.scan(matching=~Absent("subject"), only=PUBLIC))
+
+    def due(self, *, now: int, limit: int) -> list[tuple[str, int]]:
+        """List (id, due_at) of what is due, oldest first, at most `limit`; may lag."""
+        shards = [
+            [(row["id"], row["due_at"]) for row in self._due_in(shard, now, limit=limit)]
+            for shard in range(SHARDS)
+        ]
+        return list(islice(merge(*shards, key=lambda entry: entry[1]), limit))
+
+    def expiries(self, *, due_until: int, asked_since: int) -> list[int]:
+        """List when bearers in use expire: of ACTIVE connections asked for since then.
+
+        Only of those that are due until then and not suspect, the longest due first; some thousands
+        at most; may lag.
+        """
+        is_in_use = (
+            is_in(Status.ACTIVE)
+            & Above("asked_at", asked_since - 1)
+            & ~Absent("expires_at")
+            & Absent("suspect")
+        )
+        return [
+            row["expires_at"]
+            for shard in range(SHARDS)
+            for row in self._rows.query(
+                "due",
+                Equals("shard", shard) & AtMost("due_at", due_until),
+                matching=is_in_use,
+                only=("expires_at",),
+                limit=MEASURED,
+            )
+        ]
+
+    def _due_in(self, shard: int, now: int, *, limit: int) -> list[Row]:
+        where = Equals("shard", shard) & AtMost("due_at", now)
+        return self._rows.query("due", where, limit=limit)
+
+    def owner_of(self, login: str) -> Owner | None:
+        """Return who owns a login, without the token set."""
+        pointer = self._rows.get(pointer_of(login), only=("owner",))
+        if pointer is None:
+            return None
+        owner = str(pointer["owner"])
+        try:
+            return Owner(id=owner, connection=self.look(owner))
+        except ConnectionNotFound:
+            return Owner(id=owner, connection=None)

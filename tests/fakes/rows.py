@@ -1,0 +1,168 @@
+"""The port of rows in memory: the same conditions and writes, interpreted."""
+
+from __future__ import annotations
+
+import threading
+from collections import defaultdict
+from collections.abc import Callable, Collection, Iterator
+from typing import Any
+
+from tests.tables import INDEXES
+from token_broker.domain.errors import StaleGeneration
+from token_broker.store.rows import (
+    Above,
+    Absent,
+    AtMost,
+    Both,
+    Condition,
+    Either,
+    Equals,
+    Fewer,
+    Named,
+    Not,
+    OneOf,
+    Path,
+    Row,
+    Write,
+)
+
+Test = Callable[[Row], bool]
+
+
+class MemoryRows:
+    """Rows in a dict, behind one mutex; a row that is kept is never changed, but replaced."""
+
+    def __init__(self) -> None:
+        self.rows: dict[str, Row] = {}
+        self.its_id = "table-1"
+        self._parts: dict[tuple[str, Any], dict[str, Row]] = defaultdict(dict)
+        self._mutex = threading.RLock()
+
+    def get(self, row_id: str, *, only: Collection[str] = ()) -> Row | None:
+        row = self.rows.get(row_id)
+        return None if row is None else _shown(row, only)
+
+    def query(
+        self,
+        index: str,
+        where: Condition,
+        *,
+        matching: Condition | None = None,
+        only: Collection[str] = (),
+        newest_first: bool = False,
+        limit: int | None = None,
+    ) -> list[Row]:
+        keys = INDEXES[index]
+        first = where.one if isinstance(where, Both) else where
+        assert isinstance(first, Equals)
+        with self._mutex:
+            there = list(self._parts[keys.partition, first.value].values())
+        found = [row for row in there if keys.order in row and holds(where, row)]
+        found.sort(key=lambda row: row[keys.order], reverse=newest_first)
+        found = [row for row in found[:limit] if matching is None or holds(matching, row)]
+        return [_shown(row, only or keys.attributes) for row in found]
+
+    def scan(self, *, matching: Condition, only: Collection[str]) -> Iterator[Row]:
+        with self._mutex:
+            rows = list(self.rows.values())
+        return (_shown(row, only) for row in rows if holds(matching, row))
+
+    def put(self, row: Row, *, condition: Condition | None = None) -> None:
+        with self._mutex:
+            self._ensure(row["id"], condition)
+            self._keep(row["id"], dict(row))
+
+    def update(self, write: Write) -> Row:
+        with self._mutex:
+            try:
+                self._ensure(write.id, write.condition)
+            except StaleGeneration:
+                raise StaleGeneration(row=self.rows.get(write.id)) from None
+            self._keep(write.id, _changed(self.rows.get(write.id, {"id": write.id}), write))
+            return dict(self.rows[write.id])
+
+    def transact(self, *writes: Write) -> None:
+        with self._mutex:
+            for write in writes:
+                self._ensure(write.id, write.condition)
+            for write in writes:
+                self.update(Write(write.id, write.changes, adds=write.adds))
+
+    def delete(self, row_id: str, *, condition: Condition) -> None:
+        with self._mutex:
+            self._ensure(row_id, condition)
+            self.remove(row_id)
+
+    def remove(self, row_id: str) -> None:
+        """Remove a row, whatever it holds."""
+        with self._mutex:
+            self._keep(row_id, None)
+
+    def table_id(self) -> str:
+        return self.its_id
+
+    def _ensure(self, row_id: str, condition: Condition | None) -> None:
+        if condition and not holds(condition, self.rows.get(row_id, {})):
+            raise StaleGeneration
+
+    def _keep(self, row_id: str, row: Row | None) -> None:
+        """Put a row in the place of what there is, and into the indexes; None removes it."""
+        before = self.rows.pop(row_id, {})
+        for key in (index.partition for index in INDEXES.values()):
+            self._parts[key, before.get(key)].pop(row_id, None)
+            if row is not None:
+                self._parts[key, row.get(key)][row_id] = row
+        if row is not None:
+            self.rows[row_id] = row
+
+
+def holds(condition: Condition, row: Row) -> bool:  # noqa: C901 - a list
+    """Return whether a condition holds of a row; an empty one is none."""
+    match condition:
+        case Named(_, inner):
+            return holds(inner, row)
+        case Both(one, other):
+            return holds(one, row) and holds(other, row)
+        case Either(one, other):
+            return holds(one, row) or holds(other, row)
+        case Not(inner):
+            return not holds(inner, row)
+        case Equals(path, value):
+            return value is not None and _at(row, path) == value
+        case AtMost(path, value):
+            return (found := _at(row, path)) is not None and bool(found <= value)
+        case Above(path, value):
+            return (found := _at(row, path)) is not None and bool(found > value)
+        case OneOf(path, values):
+            return _at(row, path) in values
+        case Absent(path):
+            return _at(row, path) is None
+        case Fewer(path, than):
+            return (found := _at(row, path)) is not None and len(found) < than
+    raise TypeError(condition)
+
+
+def _at(row: Row, path: Path) -> Any:
+    if isinstance(path, str):
+        return row.get(path)
+    return row.get(path[0], {}).get(path[1])
+
+
+def _shown(row: Row, only: Collection[str]) -> Row:
+    return {name: value for name, value in row.items() if not only or name in only}
+
+
+def _changed(row: Row, write: Write) -> Row:
+    row = dict(row)
+    for path, value in write.changes.items():
+        if isinstance(path, str):
+            row[path] = value
+        else:
+            row[path[0]] = _kept(row[path[0]] | {path[1]: value})
+    for name, by in write.adds.items():
+        row[name] = row.get(name, 0) + by
+    return _kept(row)
+
+
+def _kept(row: Row) -> Row:
+    return {name: value for name, value in row.items() if value is not None}
