@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from token_broker.domain.ports import Sending
-from token_broker.use_cases.refresh import home_of
+from token_broker.use_cases.home import home_of
 
 
 def adopt(on: Sending) -> list[str]:

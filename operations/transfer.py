@@ -15,13 +15,9 @@ from token_broker.domain.ports import Sending
 from token_broker.domain.refresh_policy import BRIEFLY, jitter
 from token_broker.domain.secret_text import SecretText
 from token_broker.domain.token_set import TokenSet, lifetime
-from token_broker.use_cases.refresh import (
-    claim,
-    ensure_home,
-    escrowed_successor,
-    login_named_by,
-    release,
-)
+from token_broker.use_cases.attempt import claim, new_lease, release
+from token_broker.use_cases.home import ensure_home
+from token_broker.use_cases.landing import login_named_by, recover
 
 SPREAD_OF_IMPORTS = 3_600
 
@@ -118,12 +114,12 @@ def take_out(on: Sending, connection_id: str, *, quarantine: int) -> tuple[Conne
     held = claim(
         on,
         connection_id,
+        lease=new_lease(on, BRIEFLY),
         statuses=frozenset({Status.ACTIVE}),
-        ends_in=BRIEFLY,
         generation=seen.generation,
         even_resting=True,
     )
-    if escrowed_successor(on, held):
+    if recover(on, held):
         raise StaleGeneration  # the newest set has just come out of escrow
     try:
         tokens = on.seal.open(held)

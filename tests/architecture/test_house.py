@@ -185,6 +185,21 @@ def test_a_refresh_token_is_sent_from_one_place() -> None:
     assert posts == {"akoya.py"}
 
 
+@pytest.mark.parametrize(
+    ("act", "room"),
+    [
+        (r"client_secret\.(re)?read\(", "attempt"),  # whatever is sent
+        (r"token_endpoint\.exchange\(", "exchange"),
+        (r"token_endpoint\.revoke\(", "revoke"),
+        (r"= persist\(", "landing"),
+        (r"escrow\.put\(", "persist"),
+    ],
+)
+def test_there_is_one_way_to_send_and_one_to_land(act: str, room: str) -> None:
+    found = {path.stem for path in MODULES if re.search(act, path.read_text())}
+    assert found == {room}
+
+
 def test_every_module_says_why_it_exists() -> None:
     for path in MODULES:
         assert path.read_text().startswith('"""'), path

@@ -13,7 +13,7 @@ import pytest
 from tests.handlers.deployed import BASE_URL, EVENTS, Deployed
 from token_broker.domain.errors import BrokerMisconfigured, UpstreamUnavailable
 from token_broker.runtime.observability import ALARMS
-from token_broker.use_cases.refresh import home_of
+from token_broker.use_cases.home import home_of
 
 Prepare = Callable[[Deployed], object]
 

@@ -11,7 +11,7 @@ from tests.incidents.fleet import SIZES, Fleet, fleet_of
 from token_broker.domain.connection import Status
 from token_broker.domain.errors import Reported
 from token_broker.domain.identity import Identity
-from token_broker.use_cases.refresh import home_of
+from token_broker.use_cases.home import home_of
 
 FOREIGN, MASS = "OursToCorrectAlarm", "MassRefusalsAlarm"
 ANOTHERS = Identity(

@@ -11,6 +11,10 @@ LINKING = f"{CORE}/store/linking.py"
 ENDINGS = f"{CORE}/store/endings.py"
 PERSIST = f"{CORE}/use_cases/persist.py"
 REFRESH = f"{CORE}/use_cases/refresh.py"
+ATTEMPT = f"{CORE}/use_cases/attempt.py"
+LANDING = f"{CORE}/use_cases/landing.py"
+EXCHANGE = f"{CORE}/use_cases/exchange.py"
+HOME = f"{CORE}/use_cases/home.py"
 SCHEDULE = f"{CORE}/use_cases/schedule.py"
 SUSPICION = f"{CORE}/domain/suspicion.py"
 REFUSAL = f"{CORE}/use_cases/refusal.py"
@@ -72,8 +76,8 @@ GUARDS = (
     ),
     Guard(
         "lease: only its holder repeats a send",
-        REFRESH,
-        "return remaining() >= budget and _still_leased(on, held, budget)",
+        ATTEMPT,
+        "return remaining() >= budget and _is_still_leased(on, request, budget)",
         "return remaining() >= budget",
     ),
     Guard(
@@ -108,32 +112,30 @@ GUARDS = (
     ),
     Guard(
         "code: an unused one is reopened again where that fails",
-        CALLBACK,
+        EXCHANGE,
         "REOPEN_TRIES = 3",
         "REOPEN_TRIES = 1",
     ),
     Guard(
         "code: an unused one is reopened before anything is tidied",
-        CALLBACK,
-        "        if reaction in CODE_UNUSED:\n            self._reopen()\n"
+        EXCHANGE,
+        "        if sent.reaction in CODE_UNUSED:\n            self._reopen()\n"
         "        with suppress(TokenBrokerError):  # the schedule",
         "        with suppress(UpstreamUnavailable):  # the schedule",
     ),
     Guard(
         "persist first: a set lands whatever its bearer is worth",
-        REFRESH,
-        "        landed = persist(\n",
-        "        if verdict is Verdict.BAD:\n"
-        '            raise UpstreamUnavailable(detail="off")\n'
-        "        landed = persist(\n",
+        LANDING,
+        "            landed = persist(\n",
+        "            if verdict is Verdict.BAD:\n"
+        '                raise TokenBrokerError(detail="off")\n'
+        "            landed = persist(\n",
     ),
     Guard(
         "persist first: no key is asked for before the set is durable",
-        REFRESH,
-        "            on.id_tokens.verify_at_hand(tokens.id_token, nonce=None, about=held.id)\n"
-        "            if is_new\n",
-        "            on.id_tokens.verify(tokens.id_token, nonce=None, about=held.id)\n"
-        "            if is_new\n",
+        LANDING,
+        "on.id_tokens.verify_at_hand(new.tokens.id_token,",
+        "on.id_tokens.verify(new.tokens.id_token,",
     ),
     Guard(
         "escrow: what the table does not take is kept there",
@@ -155,11 +157,9 @@ GUARDS = (
     ),
     Guard(
         "escrow: a row whose set is there stays unsettled",
-        REFRESH,
-        "            settled=False,\n            failures=held.failures,\n"
-        '            event="token_set_escrowed",\n',
-        "            settled=True,\n            failures=held.failures,\n"
-        '            event="token_set_escrowed",\n',
+        LANDING,
+        'event="token_set_escrowed", settled=False)',
+        'event="token_set_escrowed", settled=True)',
     ),
     Guard(
         "escrow: no attempt overwrites what another left",
@@ -175,7 +175,7 @@ GUARDS = (
     ),
     Guard(
         "repeat: once after a timeout of our own",
-        REFRESH,
+        ATTEMPT,
         "Reaction.REPEAT_ONCE: 1}",
         "Reaction.REPEAT_ONCE: 0}",
     ),
@@ -205,33 +205,33 @@ GUARDS = (
     ),
     Guard(
         "lease: nothing is sent under one that ends too soon",
-        REFRESH,
-        "if not _has_time(on, held, remaining, REFRESH_BUDGET):",
-        "if remaining() < REFRESH_BUDGET:",
+        ATTEMPT,
+        "if not _has_time(on, request, remaining, FIRST_BUDGET[request.grant]):",
+        "if remaining() < FIRST_BUDGET[request.grant]:",
     ),
     Guard(
         "repeat: a newer secret is tried only with the time of a send",
-        REFRESH,
+        ATTEMPT,
         "credentials, budget = newer, SEND_BUDGET",
         "credentials, budget = newer, 0",
     ),
     Guard(
         "repeat: it waits for its turn",
-        REFRESH,
+        ATTEMPT,
         "        turns.again()\n        if not _has_time",
         "        if not _has_time",
     ),
     Guard(
         "repeat: a set remembers an unsettled attempt before its own",
         REFRESH,
-        "return ambiguous or held.unsettled > 1 or kept",
-        "return ambiguous or kept",
+        "return sent.ambiguous or held.unsettled > 1 or is_same",
+        "return sent.ambiguous or is_same",
     ),
     Guard(
         "repeat: a set that keeps its refresh token keeps that memory",
         REFRESH,
-        "return ambiguous or held.unsettled > 1 or kept",
-        "return ambiguous or held.unsettled > 1",
+        "return sent.ambiguous or held.unsettled > 1 or is_same",
+        "return sent.ambiguous or held.unsettled > 1",
     ),
     Guard(
         "pace: one has the turn at a time",
@@ -259,19 +259,19 @@ GUARDS = (
     ),
     Guard(
         "pre-flight: whatever happens, the lease is released",
-        REFRESH,
+        ATTEMPT,
         "    except Exception as exc:\n        with suppress(TokenBrokerError):",
         "    except TokenBrokerError as exc:\n        with suppress(TokenBrokerError):",
     ),
     Guard(
         "escrow: whoever claims a row looks there first",
-        REFRESH,
+        LANDING,
         "    if held.unsettled <= 1 and status is None:\n",
         "    if held.unsettled >= 0:\n",
     ),
     Guard(
         "escrow: a reloaded redirect looks there",
-        CALLBACK,
+        EXCHANGE,
         "kept = on.escrow.find(connection_id, found.generation + 1)",
         "kept = None",
     ),
@@ -348,7 +348,7 @@ GUARDS = (
     Guard(
         "daily try: looks into escrow first",
         DAILY_TRY,
-        "escrowed_successor(on, held, status=Status.ACTIVE) or refresh_held(",
+        "recover(on, held, status=Status.ACTIVE) or refresh_held(",
         "refresh_held(",
     ),
     Guard(
@@ -361,7 +361,7 @@ GUARDS = (
     ),
     Guard(
         "breaker: callers wait",
-        REFRESH,
+        ATTEMPT,
         "if until is not None and now < until + CANARY_PATIENCE:",
         "if until is not None and now < 0:",
     ),
@@ -391,25 +391,25 @@ GUARDS = (
     ),
     Guard(
         "deadline: no refresh without time to persist its answer",
-        REFRESH,
-        "    if not _has_time(on, held, remaining, REFRESH_BUDGET):\n        raise",
-        "    if not _has_time(on, held, remaining, 0):\n        raise",
+        ATTEMPT,
+        "    Grant.REFRESH_TOKEN: REFRESH_BUDGET,",
+        "    Grant.REFRESH_TOKEN: 0,",
     ),
     Guard(
         "deadline: no exchange without time to persist its answer",
-        CALLBACK,
-        "if self.remaining() < SEND_BUDGET or holds_for < SEND_BUDGET:",
-        "if self.remaining() < 0:",
+        ATTEMPT,
+        "    Grant.AUTHORIZATION_CODE: SEND_BUDGET,",
+        "    Grant.AUTHORIZATION_CODE: 0,",
     ),
     Guard(
         "single-use state: one delivery exchanges the code",
-        CALLBACK,
+        EXCHANGE,
         "        if not self.finishing.authorizations.begin_exchange(\n",
         "        if None is self.finishing.authorizations.begin_exchange(\n",
     ),
     Guard(
         "single-use state: a code that may have been sent is not sent again",
-        CALLBACK,
+        EXCHANGE,
         "if not self.finishing.authorizations.mark_sent(row.id, attempt=self.attempt):",
         "if row.id is None:",
     ),
@@ -439,13 +439,13 @@ GUARDS = (
     ),
     Guard(
         "code binding: a set that is not to be used never becomes a connection",
-        CALLBACK,
-        "    if target.status is Status.LINKING and landing.verdict is Verdict.BAD:\n",
-        "    if target.status is Status.LINKING and landing.generation < 0:\n",
+        LANDING,
+        "    if status is Status.LINKING and landing.verdict is Verdict.BAD:\n",
+        "    if status is Status.LINKING and landing.generation < 0:\n",
     ),
     Guard(
         "PKCE: the verifier goes where the challenge went, and only there",
-        CALLBACK,
+        EXCHANGE,
         "link.code_verifier(self.cookie) if self.opening.sent_pkce else None",
         "link.code_verifier(self.cookie)",
     ),
@@ -572,12 +572,12 @@ GUARDS = (
     Guard(
         "confirmation: every run sees to it that the older connection is on hold",
         SCHEDULE,
-        "        settle_login(on, held)\n        on.connections.settle(\n",
-        "        on.connections.settle(\n",
+        "        settle_login(on, held)\n        postpone(",
+        "        postpone(",
     ),
     Guard(
         "identity row: nothing is sent from a copy",
-        REFRESH,
+        HOME,
         "if differing := recorded.unlike(home):",
         "if differing := recorded.unlike(recorded):",
     ),
@@ -686,14 +686,14 @@ GUARDS = (
     Guard(
         "cut answer: the living bearer stays",
         REFRESH,
-        "            landing = _with_living_bearer(landing, held)\n",
-        "            pass\n",
+        "        is_bearer_kept=is_kept,\n",
+        "        is_bearer_kept=False,\n",
     ),
     Guard(
         "cut answer: a rejected bearer does not stay",
         REFRESH,
-        "serves = held.remaining(on.clock()) > 0 and held.rejected != held.generation",
-        "serves = held.remaining(on.clock()) > 0",
+        "held.remaining(on.clock()) > 0 and held.rejected != held.generation",
+        "held.remaining(on.clock()) > 0",
     ),
     Guard(
         "revoke: a refusal is no proof",

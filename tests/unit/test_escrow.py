@@ -19,6 +19,7 @@ from token_broker.domain.errors import (
     ConnectionNotFound,
     ExchangeInProgress,
     OutcomeUnknown,
+    SetEscrowed,
     StaleGeneration,
     TokenBrokerError,
     UpstreamUnavailable,
@@ -35,14 +36,14 @@ def escrowed(world: World, connection_id: str, generation: int) -> bool:
 def left_in_escrow(world: World, subject: str = "ada", connection_id: str | None = None) -> Person:
     """Have a person consent and come back while the table is away."""
     person = sent_out(world, subject, connection_id)
-    with table_away(world), pytest.raises(OutcomeUnknown):
+    with table_away(world), pytest.raises(SetEscrowed):
         world.come_back(person.address)
     return person
 
 
 def come_back(world: World, address: str) -> Redirect:
     """Deliver a redirect while the table is away, then again once it is back."""
-    with table_away(world), pytest.raises(OutcomeUnknown):
+    with table_away(world), pytest.raises(SetEscrowed):
         world.come_back(address)
     with pytest.raises(ExchangeInProgress):
         world.come_back(address)
@@ -137,7 +138,7 @@ def test_a_person_is_connected_by_the_run_that_follows_an_outage(
     person = sent_out(world)
     with monkeypatch.context() as patch:
         table_takes_no_set(world, patch)
-        with pytest.raises(OutcomeUnknown):
+        with pytest.raises(SetEscrowed):
             world.come_back(person.address)
 
     world.run_schedule()
@@ -384,7 +385,7 @@ def test_a_page_reloaded_after_a_hiccup_of_the_table_need_not_wait_for_a_lease_t
 
 def test_a_person_who_does_not_reload_leaves_no_consent_behind(world: World) -> None:
     address = world.consent(world.open(world.begin()))
-    with table_away(world), pytest.raises(OutcomeUnknown):
+    with table_away(world), pytest.raises(SetEscrowed):
         world.come_back(address)
 
     for _ in range(8):
@@ -411,7 +412,7 @@ def test_a_renewed_consent_in_escrow_is_kept(world: World, *, ended: bool, reloa
         world.provider.expire("refresh_token")
         assert world.pass_refusals(one.id).status is Status.REAUTH_REQUIRED
     address = world.consent(world.open(world.begin(connection_id=one.id)))
-    with table_away(world), pytest.raises(OutcomeUnknown):
+    with table_away(world), pytest.raises(SetEscrowed):
         world.come_back(address)
     refused_so_far = len(world.refused())
 

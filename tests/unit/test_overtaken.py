@@ -21,7 +21,7 @@ from tests.interleavings.flows import sent_out
 from tests.world import World
 from token_broker.domain.authorization import Redirect
 from token_broker.domain.connection import Connection, Status
-from token_broker.domain.errors import OutcomeUnknown, TokenBrokerError
+from token_broker.domain.errors import SetEscrowed, TokenBrokerError
 
 in_both_dialects = pytest.mark.parametrize("dialect", ["gen1", "gen2-strict"])
 
@@ -106,7 +106,7 @@ def test_a_token_is_not_sent_once_a_reloaded_page_has_landed_its_successor() -> 
     one = world.connect()
     world.clock.advance(5)
     renewal = sent_out(world, "ada", one.id)
-    with table_away(world), pytest.raises(OutcomeUnknown):
+    with table_away(world), pytest.raises(SetEscrowed):
         world.come_back(renewal.address)
     world.pass_a_lease()
 

@@ -13,6 +13,8 @@ from tests.world import World
 from token_broker.domain.connection import Lease, Status
 from token_broker.domain.errors import ExchangeInProgress, RefreshInProgress, RequestRejected
 from token_broker.domain.ports import TokenEndpoint
+from token_broker.use_cases import attempt
+from token_broker.use_cases.landing import NewSet, land
 
 
 class During:
@@ -84,34 +86,21 @@ def test_a_renewal_whose_lease_ran_out_seals_its_set_above_the_newer_one(
 
     def a_refresh_gets_in_between() -> None:
         world.pass_a_lease()
-        row = world.row(one.id)
-        tokens = world.on.seal.open(row)
-        held = world.on.connections.claim(
+        held = attempt.claim(
+            world.on,
             one.id,
             lease=Lease(id="refresh", until=world.clock() + 95),
-            now=world.clock(),
-            due_at=world.clock() + 155,
-            statuses={Status.ACTIVE},
+            statuses=frozenset({Status.ACTIVE}),
             generation=1,
         )
-        from token_broker.use_cases.refresh import landing_of  # noqa: PLC0415
-
-        landing = landing_of(
-            world.on,
-            connection_id=one.id,
-            connector="mikomo",
-            generation=2,
+        new = NewSet(
+            tokens=world.on.seal.open(held),
             attempt_id="refresh",
-            tokens=tokens,
-            expires_in=899,
             sent_at=world.clock(),
-            sealer=world.on.seal.prepare(one.id, subject="ada", connector="mikomo"),
-            verdict=None,
-            login=held.login,
+            expires_in=899,
         )
-        world.on.connections.land(
-            landing, lease_id="refresh", status=Status.ACTIVE, due_at=world.clock() + 600
-        )
+        sealer = world.on.seal.prepare(one.id, subject="ada", connector="mikomo")
+        land(world.on, held, new, sealer=sealer, remaining=world.remaining)
 
     racing = replace(
         world,

@@ -13,7 +13,7 @@ import requests
 from tests.world import World
 from token_broker.domain.connection import Connection, Lease, Status
 from token_broker.domain.errors import ConnectionGone, RefreshInProgress, UpstreamUnavailable
-from token_broker.use_cases import refresh, token
+from token_broker.use_cases import attempt, refresh, token
 from token_broker.use_cases.wait import YOUNG
 
 LIFE, CALLERS = 899, 20
@@ -35,11 +35,11 @@ def stale(world: World) -> Connection:
 
 def under_way(world: World, one: Connection, *, for_seconds: int = 0) -> Connection:
     """Let another process hold the lease, as it has for some seconds."""
-    held = refresh.claim(
+    held = attempt.claim(
         world.on,
         one.id,
+        lease=attempt.new_lease(world.on, world.remaining()),
         statuses=frozenset({Status.ACTIVE}),
-        ends_in=world.remaining(),
         generation=world.row(one.id).generation,
     )
     world.clock.advance(for_seconds)
@@ -123,7 +123,7 @@ def test_whoever_rejects_the_bearer_held_waits_for_the_next(world: World) -> Non
 
 def test_the_wait_ends_with_the_attempt_it_is_for(world: World, stale: Connection) -> None:
     held = under_way(world, stale)
-    fails = {0.5: lambda: refresh.release(world.on, held, event="refresh_deferred")}
+    fails = {0.5: lambda: attempt.release(world.on, held, event="refresh_deferred")}
     pauses = pausing(world, fails)
 
     with pytest.raises(UpstreamUnavailable) as told:

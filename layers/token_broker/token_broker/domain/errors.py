@@ -41,6 +41,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
+from token_broker.domain.refresh_policy import UNSETTLED_DELAY
+
 if TYPE_CHECKING:
     from token_broker.domain.connection import Connection, Suspect
     from token_broker.domain.outcome import Answer
@@ -227,7 +229,7 @@ class SetEscrowed(UpstreamUnavailable):
 
     def __init__(self, connection: Connection) -> None:
         self.connection = connection
-        super().__init__(detail="the token set is in escrow")
+        super().__init__(detail="the token set is in escrow", retry_after=UNSETTLED_DELAY)
 
 
 class ConsentSuspect(UpstreamUnavailable):

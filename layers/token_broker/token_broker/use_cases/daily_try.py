@@ -10,9 +10,11 @@ from token_broker.domain.connection import Connection, Status
 from token_broker.domain.errors import GrantRefused
 from token_broker.domain.ports import Remaining, Sending
 from token_broker.domain.suspicion import ENDED_BY_REFUSAL, next_try
+from token_broker.use_cases.attempt import postpone
+from token_broker.use_cases.landing import recover
 from token_broker.use_cases.login import owner_of
 from token_broker.use_cases.pace import Turns
-from token_broker.use_cases.refresh import escrowed_successor, refresh_held
+from token_broker.use_cases.refresh import refresh_held
 
 
 def may_be_tried(on: Sending, held: Connection) -> bool:
@@ -32,19 +34,13 @@ def try_again(
     A set in escrow lands in place of a send. Raises as `refresh_held`.
     """
     try:
-        back = escrowed_successor(on, held, status=Status.ACTIVE) or refresh_held(
-            on, held, remaining, turns=turns, status=Status.ACTIVE
+        back = recover(on, held, status=Status.ACTIVE) or refresh_held(
+            on, held, remaining, turns=turns
         )
     except GrantRefused:
         now = on.clock()
-        on.connections.settle(
-            held,
-            due_at=next_try(held.id, now=now, keep_until=held.keep_until or now),
-            settled=True,
-            failures=held.failures,
-            event="ended_tried",
-            now=now,
-        )
+        due_at = next_try(held.id, now=now, keep_until=held.keep_until or now)
+        postpone(on, held, due_at=due_at, event="ended_tried")
         return None
     on.record("connection_healed", connection_id=back.id, reason=held.reason)
     return back

@@ -10,7 +10,8 @@ from token_broker.domain.connection import Connection, Landing, Owner, Status
 from token_broker.domain.ports import Sending
 from token_broker.domain.refresh_policy import BRIEFLY, HOLD_BEYOND
 from token_broker.domain.token_set import Verdict
-from token_broker.use_cases.refresh import claim, escrowed_successor
+from token_broker.use_cases.attempt import claim, new_lease
+from token_broker.use_cases.landing import recover
 
 IN_USE = frozenset({Status.ACTIVE, Status.REAUTH_REQUIRED})
 
@@ -77,12 +78,12 @@ def hand_over(on: Sending, held: Connection, heir: Connection) -> None:
     claimed = claim(
         on,
         heir.id,
+        lease=new_lease(on, BRIEFLY),
         statuses=frozenset({heir.status}),
-        ends_in=BRIEFLY,
         generation=heir.generation,
         even_resting=True,
     )
-    if newer := escrowed_successor(on, claimed):
+    if newer := recover(on, claimed):
         hand_over(on, held, newer)
         return
     now = on.clock()

@@ -15,22 +15,20 @@ from token_broker.domain.errors import (
     StaleGeneration,
     TokenBrokerError,
 )
-from token_broker.domain.outcome import Answer
 from token_broker.domain.ports import Sending
 from token_broker.domain.suspicion import ENDED_BY_REFUSAL, Witness
+from token_broker.use_cases.attempt import Ready, Sent, postpone
 
 
-def refused(
-    on: Sending, held: Connection, answer: Answer, *, ambiguous: bool, sent_at: int
-) -> GrantRefused:
-    """Return what a refusal makes of a suspicion; `ambiguous`: a send before went unanswered."""
+def refused(on: Sending, held: Connection, sent: Sent[Ready]) -> GrantRefused:
+    """Return what a refusal makes of a suspicion."""
     suspect = suspicion.refused(
         held.suspected,
         generation=held.generation,
-        lost=ambiguous or held.unsettled > 1 or held.predecessor_resent,
+        lost=sent.ambiguous or held.unsettled > 1 or held.predecessor_resent,
         now=on.clock(),
     )
-    return GrantRefused(held, suspect, sent_at=sent_at, answer=answer)
+    return GrantRefused(held, suspect, sent_at=sent.sent_at, answer=sent.answer)
 
 
 def record_suspicion(on: Sending, refused: GrantRefused) -> ConsentSuspect:
@@ -111,13 +109,12 @@ def _tell(on: Sending, refused: GrantRefused) -> None:
 
 def _settle(on: Sending, refused: GrantRefused, *, due_at: int) -> ConsentSuspect:
     held, now = refused.held, on.clock()
-    on.connections.settle(
+    postpone(
+        on,
         held,
         due_at=due_at,
-        settled=True,
-        failures=held.failures + 1,
         event="grant_suspected",
-        now=now,
+        failed=True,
         suspect=refused.suspect,
     )
     return ConsentSuspect(detail=refused.detail, retry_after=max(1, due_at - now))

@@ -7,25 +7,14 @@ Where no proof comes for as long as an ended connection is kept, the set is eras
 from __future__ import annotations
 
 from token_broker.domain.connection import Connection
-from token_broker.domain.errors import (
-    AkoyaUnreached,
-    OutcomeUnknown,
-    RowUnreadable,
-    TokenBrokerError,
-    UpstreamUnavailable,
-)
-from token_broker.domain.outcome import REACTIONS, UNREACHED, Answer, Grant, Reaction
+from token_broker.domain.errors import AkoyaUnreached, OutcomeUnknown, RowUnreadable
+from token_broker.domain.outcome import UNREACHED, Answer, Grant, Reaction
 from token_broker.domain.ports import ClientCredentials, Remaining, Sending
-from token_broker.domain.refresh_policy import (
-    BREAKER_PAUSE,
-    SEND_BUDGET,
-    back_off,
-    jitter,
-)
-from token_broker.domain.secret_text import SecretText
+from token_broker.domain.refresh_policy import BREAKER_PAUSE, back_off, jitter
 from token_broker.domain.suspicion import LOOKS_AFTER
+from token_broker.domain.token_set import TokenSet
+from token_broker.use_cases.attempt import Request, postpone, release, send, trip_breaker
 from token_broker.use_cases.pace import AT_ONCE, Turns
-from token_broker.use_cases.refresh import newer_secret, release, trip_breaker
 
 REVOKED = "revoked"
 UNPROVEN = "revoke_unproven"
@@ -40,62 +29,50 @@ def revoke(
     TokenBrokerError, with the row postponed, where nothing was sent or nothing was answered.
     """
     try:
-        refresh_token, credentials = _pre_flight(on, held, remaining, turns)
+        sent = send(on, _request(on, held, quarantine), remaining=remaining, turns=turns)
     except RowUnreadable as exc:
         if _is_over(on, held, quarantine):
             return _unproven(on, held, detail=exc.detail)
-        release(on, held, event="revoke_deferred")
         raise
-    except TokenBrokerError:
-        release(on, held, event="revoke_deferred")
-        raise
-    answer = _send(on, refresh_token, credentials, remaining, turns)
-    match REACTIONS[answer.outcome, Grant.REVOKE]:
+    answer = sent.answer
+    match sent.reaction:
         case Reaction.ERASE:
             return REVOKED
         case Reaction.REREAD_SECRET:
             stopped = trip_breaker(on, answer, by=held.id)
-            _postpone(on, held, BREAKER_PAUSE, failures=held.failures)
+            postpone(on, held, due_at=on.clock() + BREAKER_PAUSE, event="revoke_deferred")
             raise stopped
         case _ if _is_over(on, held, quarantine):
             return _unproven(on, held, detail=answer.detail)
         case Reaction.SUSPECT:
             on.record("revoke_refused", connection_id=held.id, detail=answer.detail)
-            wait = _until_next_look(held)
-            _postpone(on, held, wait, failures=held.failures + 1, event="revoke_refused")
+            due_at = on.clock() + _until_next_look(held)
+            postpone(on, held, due_at=due_at, event="revoke_refused", failed=True)
             return None
         case _:
             wait = max(back_off(held.id, held.failures), answer.retry_after or 0)
-            _postpone(on, held, wait, failures=held.failures + 1)
+            due_at = on.clock() + wait
+            postpone(on, held, due_at=due_at, event="revoke_deferred", failed=True)
             is_unreached = answer.outcome in UNREACHED
             raise (AkoyaUnreached if is_unreached else OutcomeUnknown)(detail=answer.detail)
 
 
-def _pre_flight(
-    on: Sending, held: Connection, remaining: Remaining, turns: Turns
-) -> tuple[SecretText, ClientCredentials]:
-    refresh_token = on.seal.open(held).refresh_token
-    credentials = on.client_secret.read()
-    turns.first(held.id)
-    if remaining() < SEND_BUDGET:
-        raise UpstreamUnavailable(detail="too little time left to revoke")
-    return refresh_token, credentials
+def _request(on: Sending, held: Connection, quarantine: int) -> Request[TokenSet]:
+    def transmit(tokens: TokenSet, credentials: ClientCredentials, _read_timeout: int) -> Answer:
+        return on.token_endpoint.revoke(tokens.refresh_token, credentials=credentials)
 
+    def call_off(why: Exception) -> None:
+        if not (isinstance(why, RowUnreadable) and _is_over(on, held, quarantine)):
+            release(on, held, event="revoke_deferred")
 
-def _send(
-    on: Sending,
-    refresh_token: SecretText,
-    credentials: ClientCredentials,
-    remaining: Remaining,
-    turns: Turns,
-) -> Answer:
-    """Send, and once more if the secret that was refused is not the one of today."""
-    answer = on.token_endpoint.revoke(refresh_token, credentials=credentials)
-    is_refused = REACTIONS[answer.outcome, Grant.REVOKE] is Reaction.REREAD_SECRET
-    if is_refused and remaining() >= SEND_BUDGET and (newer := newer_secret(on, credentials)):
-        turns.again()
-        return on.token_endpoint.revoke(refresh_token, credentials=newer)
-    return answer
+    return Request(
+        grant=Grant.REVOKE,
+        connection_id=held.id,
+        lease=held.lease,
+        prepare=lambda: on.seal.open(held),
+        transmit=transmit,
+        call_off=call_off,
+    )
 
 
 def _until_next_look(held: Connection) -> int:
@@ -115,12 +92,3 @@ def _unproven(on: Sending, held: Connection, *, detail: str | None) -> str:
     on.record(UNPROVEN, connection_id=held.id, detail=detail)
     on.record("request_refused", connection_id=held.id, detail=UNPROVEN)
     return UNPROVEN
-
-
-def _postpone(
-    on: Sending, held: Connection, wait: int, *, failures: int, event: str = "revoke_deferred"
-) -> None:
-    now = on.clock()
-    on.connections.settle(
-        held, due_at=now + wait, settled=True, failures=failures, event=event, now=now
-    )

@@ -33,17 +33,15 @@ from token_broker.domain.refresh_policy import (
     SENDING_WINDOW,
     back_off,
 )
+from token_broker.use_cases.attempt import claim, new_lease, postpone
 from token_broker.use_cases.daily_try import may_be_tried, try_again
 from token_broker.use_cases.escrow import sweep
+from token_broker.use_cases.home import ensure_home
+from token_broker.use_cases.landing import recover
 from token_broker.use_cases.login import hand_over, other_owner, settle_login
 from token_broker.use_cases.measure import account_for, measure_expired, measure_failed
 from token_broker.use_cases.pace import AT_ONCE, Pace, Turns
-from token_broker.use_cases.refresh import (
-    claim,
-    ensure_home,
-    escrowed_successor,
-    refresh_held,
-)
+from token_broker.use_cases.refresh import refresh_held
 from token_broker.use_cases.refusal import end, end_or_suspect
 from token_broker.use_cases.revoke import REVOKED, revoke
 
@@ -132,9 +130,9 @@ def _tend(
     if not run.is_open(remaining):
         return
     try:
-        held = claim(on, connection_id, statuses=TENDED, ends_in=remaining())
+        held = claim(on, connection_id, lease=new_lease(on, remaining()), statuses=TENDED)
         run.tended.append(connection_id)
-        if found := escrowed_successor(on, held):
+        if found := recover(on, held):
             settle_login(on, found)  # a set that comes late is due now: the next run goes on
         else:
             _TASKS[held.status](on, tending, run, held, remaining)
@@ -194,15 +192,8 @@ def _end(on: Sending, tending: Tending, run: Run, held: Connection, reason: Reas
     try:
         end(on, held, reason=reason, quarantine=tending.quarantine)
     except StaleGeneration:
-        now = on.clock()
-        on.connections.settle(
-            held,
-            due_at=now + END_POSTPONED,
-            settled=True,
-            failures=held.failures + 1,
-            event="end_postponed",
-            now=now,
-        )
+        due_at = on.clock() + END_POSTPONED
+        postpone(on, held, due_at=due_at, event="end_postponed", failed=True)
         return
     run.ended.append(held.id)
 
@@ -231,14 +222,7 @@ def _expire(
     now = on.clock()
     if (held.keep_until or 0) > now:
         settle_login(on, held)
-        on.connections.settle(
-            held,
-            due_at=now + LOGIN_LOOKED_AT,
-            settled=True,
-            failures=held.failures,
-            event="confirmation_awaited",
-            now=now,
-        )
+        postpone(on, held, due_at=now + LOGIN_LOOKED_AT, event="confirmation_awaited")
         return
     if held.sealed is None or _ended_at_akoya(on, tending, run, held, remaining):
         on.connections.delete(held)
@@ -274,14 +258,8 @@ def _forget(
             if back:
                 settle_login(on, back)
             return
-        on.connections.settle(  # a renewal that died made it due before its time
-            held,
-            due_at=held.keep_until or now,
-            settled=True,
-            failures=held.failures,
-            event="renewal_failed",
-            now=now,
-        )
+        # A renewal that died made it due before its time.
+        postpone(on, held, due_at=held.keep_until or now, event="renewal_failed")
     elif held.sealed is None:
         on.connections.forget_login(held)
         on.connections.entomb(held, now=now)

@@ -1,0 +1,212 @@
+"""One attempt: the right to send, all that can fail without Akoya, and the one way to send.
+
+A code, a refresh token and a revoke go out through `send`; what comes back is landed by `landing`,
+or the row is postponed.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from contextlib import suppress
+from dataclasses import dataclass
+from typing import Generic, TypeVar
+
+from token_broker.domain.connection import Connection, Lease, Status, Suspect
+from token_broker.domain.errors import (
+    Reported,
+    TokenBrokerError,
+    UpstreamUnavailable,
+)
+from token_broker.domain.outcome import REACTIONS, Answer, Grant, Reaction
+from token_broker.domain.ports import ClientCredentials, Remaining, Sending
+from token_broker.domain.refresh_policy import (
+    BREAKER_PAUSE,
+    CANARY_PATIENCE,
+    PROMPT_REPEATS,
+    READ_TIMEOUT,
+    REFRESH_BUDGET,
+    REPEAT_BUDGET,
+    REPEAT_READ_TIMEOUT,
+    SEND_BUDGET,
+    back_off,
+    lease_end,
+)
+from token_broker.use_cases.home import ensure_home
+from token_broker.use_cases.pace import AT_ONCE, Turns
+
+Ready = TypeVar("Ready")
+
+REPEATS = {Reaction.REPEAT: PROMPT_REPEATS, Reaction.REPEAT_ONCE: 1}
+FIRST_BUDGET = {
+    Grant.AUTHORIZATION_CODE: SEND_BUDGET,
+    Grant.REFRESH_TOKEN: REFRESH_BUDGET,  # one repeat included
+    Grant.REVOKE: SEND_BUDGET,
+}
+
+
+# ── the right to send ────────────────────────────────────────────────────────────────────────────
+
+
+def ensure_sends_allowed(on: Sending) -> None:
+    """Raise unless this is the table we belong to and the breaker is closed.
+
+    If the schedule could have tried a canary but nothing was due, the breaker counts as closed.
+    """
+    ensure_home(on)
+    until, now = on.control.breaker(), on.clock()
+    if until is not None and now < until + CANARY_PATIENCE:
+        wait = until + CANARY_PATIENCE - now
+        raise UpstreamUnavailable(detail="the breaker is open", retry_after=wait)
+
+
+def new_lease(on: Sending, ends_in: float) -> Lease:
+    """Return the lease of a new attempt whose process is ended from outside in so many seconds."""
+    return Lease(id=on.new_id(), until=lease_end(on.clock(), ends_in))
+
+
+def claim(
+    on: Sending,
+    connection_id: str,
+    *,
+    lease: Lease,
+    statuses: frozenset[Status],
+    generation: int | None = None,
+    rejected: bool = False,
+    even_resting: bool = False,
+) -> Connection:
+    """Claim a row that is due, or that still holds the generation given."""
+    return on.connections.claim(
+        connection_id,
+        lease=lease,
+        now=on.clock(),
+        due_at=lease.until,  # should its holder die
+        statuses=statuses,
+        generation=generation,
+        rejected=rejected,
+        even_resting=even_resting,
+    )
+
+
+def postpone(
+    on: Sending,
+    held: Connection,
+    *,
+    due_at: int,
+    event: str,
+    failed: bool = False,
+    settled: bool = True,
+    suspect: Suspect | None = None,
+) -> None:
+    """End the lease; `settled`: the attempt is known to have changed nothing at Akoya."""
+    on.connections.settle(
+        held,
+        due_at=due_at,
+        settled=settled,
+        failures=held.failures + failed,
+        event=event,
+        now=on.clock(),
+        suspect=suspect,
+    )
+
+
+def release(on: Sending, held: Connection, *, event: str) -> None:
+    """End the lease: nothing was sent."""
+    on.record(event, connection_id=held.id)
+    due_at = on.clock() + back_off(held.id, held.failures)
+    postpone(on, held, due_at=due_at, event=event, failed=True)
+
+
+# ── the one way to send ──────────────────────────────────────────────────────────────────────────
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Request(Generic[Ready]):
+    """What is to be sent, and what must be at hand before."""
+
+    grant: Grant
+    connection_id: str
+    lease: Lease | None
+    prepare: Callable[[], Ready]  # everything that can fail without Akoya
+    transmit: Callable[[Ready, ClientCredentials, int], Answer]  # with a read timeout, in seconds
+    call_off: Callable[[Exception], None]  # nothing was sent, for this reason: release what is held
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Sent(Generic[Ready]):
+    """What came of it."""
+
+    ready: Ready
+    answer: Answer
+    reaction: Reaction
+    sent_at: int  # the moment before the first send
+    ambiguous: bool  # a send before the last answer went unanswered
+
+
+def send(
+    on: Sending, request: Request[Ready], *, remaining: Remaining, turns: Turns = AT_ONCE
+) -> Sent[Ready]:
+    """Send once; again only with a newer client secret, or the same refresh token to no answer.
+
+    The same holder may repeat the same token: if Akoya never saw it nothing is lost, and if its
+    answer was lost a repeat is the only thing that may still save the connection. Each send has a
+    budget of its own. Raises whatever keeps it from being sent, when it has been called off.
+    """
+    try:
+        credentials = on.client_secret.read()
+        ready = request.prepare()
+        turns.first(request.connection_id)
+        _ensure_time(on, request, remaining)
+    except Exception as exc:
+        with suppress(TokenBrokerError):  # leases end by themselves
+            request.call_off(exc)
+        raise
+    sent_at, read_timeout, repeats = on.clock(), READ_TIMEOUT, 0
+    while True:
+        answer = request.transmit(ready, credentials, read_timeout)
+        reaction = REACTIONS[answer.outcome, request.grant]
+        sent = Sent(
+            ready=ready, answer=answer, reaction=reaction, sent_at=sent_at, ambiguous=repeats > 0
+        )
+        if repeats < REPEATS.get(reaction, 0) and turns.may_repeat(request.connection_id):
+            read_timeout, budget = REPEAT_READ_TIMEOUT, REPEAT_BUDGET
+        elif reaction is Reaction.REREAD_SECRET and (newer := _newer_secret(on, credentials)):
+            credentials, budget = newer, SEND_BUDGET  # refused credentials leave all else unused
+        else:
+            return sent
+        turns.again()
+        if not _has_time(on, request, remaining, budget):
+            return sent
+        repeats += reaction is not Reaction.REREAD_SECRET
+
+
+def _ensure_time(on: Sending, request: Request[Ready], remaining: Remaining) -> None:
+    if not _has_time(on, request, remaining, FIRST_BUDGET[request.grant]):
+        raise UpstreamUnavailable(detail="too little time left to send and persist")
+
+
+def _has_time(on: Sending, request: Request[Ready], remaining: Remaining, budget: int) -> bool:
+    """Return whether the process lives and the lease holds for a send with this budget."""
+    return remaining() >= budget and _is_still_leased(on, request, budget)
+
+
+def _is_still_leased(on: Sending, request: Request[Ready], budget: int) -> bool:
+    return request.lease is not None and request.lease.until - on.clock() >= budget
+
+
+def _newer_secret(on: Sending, refused: ClientCredentials) -> ClientCredentials | None:
+    """Return the secret as it is now if it is not the one that was refused."""
+    try:
+        current = on.client_secret.reread()
+    except TokenBrokerError:
+        return None
+    return current if current != refused else None
+
+
+def trip_breaker(on: Sending, answer: Answer, *, by: str) -> Reported:
+    """Stop all sends: Akoya refuses our credentials, and no connection is to blame."""
+    on.control.open_breaker(until=on.clock() + BREAKER_PAUSE)
+    on.record("breaker_opened", connection_id=by, outcome=answer.outcome, detail=answer.detail)
+    return Reported(
+        detail=f"Akoya refuses our client credentials ({answer.detail}): put the secret the "
+        "Data Recipient Hub shows for this client id into Secrets Manager"
+    )

@@ -1,0 +1,362 @@
+"""The exchange of a code: sent once, its set durable first, then checked and its login settled.
+
+Akoya: token-akoya (code exchange); RFC 6749 4.1.3 and 4.1.4.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from contextlib import suppress
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
+
+from token_broker.domain import authorization as link
+from token_broker.domain.authorization import Authorization, Result, StoredOpening
+from token_broker.domain.connection import Connection, Lease, Status
+from token_broker.domain.errors import (
+    ConnectionNotFound,
+    ExchangeInProgress,
+    RefreshInProgress,
+    StaleGeneration,
+    TokenBrokerError,
+    UpstreamUnavailable,
+)
+from token_broker.domain.outcome import Answer, Grant, Reaction
+from token_broker.domain.ports import (
+    ClientCredentials,
+    Remaining,
+    Sealer,
+    Sending,
+)
+from token_broker.domain.refresh_policy import BREAKER_PAUSE, BRIEFLY
+from token_broker.domain.secret_text import SecretText
+from token_broker.domain.token_set import TokenSet, Verdict
+from token_broker.use_cases.attempt import (
+    Request,
+    Sent,
+    claim,
+    ensure_sends_allowed,
+    new_lease,
+    postpone,
+    release,
+    send,
+    trip_breaker,
+)
+from token_broker.use_cases.authorize import RENEWABLE
+from token_broker.use_cases.code_binding import is_bound, is_foreign, report_unbound
+from token_broker.use_cases.landing import (
+    NewSet,
+    due_after,
+    land,
+    land_escrowed,
+    login_named_by,
+    status_after,
+)
+from token_broker.use_cases.login import settle_login
+from token_broker.use_cases.persist import PERSIST_PAUSE
+
+if TYPE_CHECKING:
+    from token_broker.use_cases.callback import Finishing
+
+REOPEN_TRIES = 3
+CODE_UNUSED = frozenset({Reaction.REOPEN, Reaction.REREAD_SECRET})
+FINISHED = frozenset({Status.PENDING_CONFIRMATION, Status.ACTIVE})
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Rows:
+    """Where the set of an exchange may land."""
+
+    sealers: Mapping[str, Sealer]
+    linking: Connection  # the row a new connection lives in
+    renewed: Connection | None  # the connection whose consent is renewed, under our lease
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Exchange:
+    """One exchange by the one delivery that won the row."""
+
+    on: Sending
+    finishing: Finishing
+    row: Authorization
+    attempt: Lease
+    opening: StoredOpening
+    cookie: SecretText
+    remaining: Remaining
+
+    def result(self, code: SecretText) -> Result:
+        """Exchange the code and return what its browser is told.
+
+        Raises ExchangeInProgress, UpstreamUnavailable and BrokerMisconfigured: the same redirect
+        may be delivered again.
+        """
+        on, row = self.on, self.row
+        ensure_sends_allowed(on)
+        if not self.finishing.authorizations.begin_exchange(
+            row.id, attempt=self.attempt, now=on.clock()
+        ):
+            raise ExchangeInProgress(retry_after=3)
+        sent = send(on, self._request(code), remaining=self.remaining)
+        answer = sent.answer
+        if sent.reaction is Reaction.LAND and answer.refresh_token:
+            tokens = TokenSet(refresh_token=answer.refresh_token, id_token=answer.id_token)
+            return self._land(sent, tokens)
+        return self._let_go(sent)
+
+    def _request(self, code: SecretText) -> Request[_Rows]:
+        verifier = link.code_verifier(self.cookie) if self.opening.sent_pkce else None
+
+        def transmit(_: _Rows, credentials: ClientCredentials, _read_timeout: int) -> Answer:
+            return self.on.token_endpoint.exchange(
+                code,
+                redirect_uri=self.row.redirect_uri,
+                code_verifier=verifier,
+                credentials=credentials,
+            )
+
+        return Request(
+            grant=Grant.AUTHORIZATION_CODE,
+            connection_id=self.row.connection_id,
+            lease=self.attempt,
+            prepare=self._prepare,
+            transmit=transmit,
+            call_off=self._call_off,
+        )
+
+    def _prepare(self) -> _Rows:
+        """Do everything that can fail without Akoya; what fails here leaves the code unused."""
+        on, row = self.on, self.row
+        sealers = {
+            connection_id: on.seal.prepare(
+                connection_id, subject=row.subject, connector=row.connector
+            )
+            for connection_id in (row.connection_id, row.replaces)
+            if connection_id
+        }
+        on.id_tokens.prepare()
+        rows = _Rows(
+            sealers=sealers,
+            linking=self._new_row(),
+            renewed=self._lease_of(row.replaces) if row.replaces else None,
+        )
+        if not self.finishing.authorizations.mark_sent(row.id, attempt=self.attempt):
+            raise ExchangeInProgress(retry_after=3)
+        return rows
+
+    def _call_off(self, why: Exception) -> None:
+        detail = getattr(why, "detail", None)
+        self.on.record("exchange_deferred", connection_id=self.row.known_as, detail=detail)
+        self._reopen()
+
+    def _new_row(self) -> Connection:
+        """Add the row a new connection will live in, which proves the table writable too.
+
+        A renewal has one as well: its person may come back with another login.
+        """
+        row, now = self.row, self.on.clock()
+        linking = Connection(
+            id=row.connection_id,
+            subject=row.subject,
+            connector=row.connector,
+            status=Status.LINKING,
+            linked_at=now,
+            updated_at=now,
+            due_at=self.attempt.until,  # should we die, escrow may hold its set
+            lease=self.attempt,
+            unsettled=1,
+            confirmation_hash=link.fingerprint(link.confirmation(self.cookie)),
+            last_event="linking",
+        )
+        self.on.connections.create(linking)
+        return linking
+
+    def _lease_of(self, connection_id: str) -> Connection:
+        on = self.on
+        seen = on.connections.look(connection_id)
+        try:
+            held = claim(
+                on,
+                connection_id,
+                lease=self.attempt,
+                statuses=RENEWABLE,
+                generation=seen.generation,
+                even_resting=True,
+            )
+        except (RefreshInProgress, StaleGeneration):
+            raise ExchangeInProgress(retry_after=5) from None
+        return replace(held, due_at=seen.due_at)
+
+    def _land(self, sent: Sent[_Rows], tokens: TokenSet) -> Result:
+        """Land the set in the row of the login that came back, whatever its bearer is worth."""
+        on, rows = self.on, sent.ready
+        target = self._target(rows, tokens)
+        is_new = target is rows.linking
+        is_injected = is_foreign(on, tokens, cookie=self.cookie)
+        is_unbound = is_new and not is_bound(
+            on,
+            tokens,
+            code_binding=self.finishing.code_binding,
+            opening=self.opening,
+            cookie=self.cookie,
+        )
+        new = NewSet(
+            tokens=tokens,
+            attempt_id=self.attempt.id,
+            sent_at=sent.sent_at,
+            expires_in=sent.answer.expires_in,
+            consent=self.attempt.id,
+            nonce=link.nonce(self.cookie),
+            is_usable=not is_injected and not is_unbound,
+        )
+        landed = land(on, target, new, sealer=rows.sealers[target.id], remaining=self.remaining)
+        self._tidy(rows, target)
+        if is_injected:  # refused for a renewal, too; the set stays with its login
+            on.record("id_token_nonce_foreign", connection_id=landed.id)
+            return self._failed("server_error")
+        if is_unbound:
+            report_unbound(on, landed)
+            return self._failed("code_unbound")
+        if landed.verdict is Verdict.BAD:
+            if landed.status is Status.PENDING_CONFIRMATION:  # what was connected before stays so
+                on.connections.ask_revoke(landed.id, now=on.clock())
+            return self._failed("server_error")
+        if landed.status not in FINISHED or not _settle_login(on, landed):
+            return self._failed("server_error")
+        on.record("connection_established", connection_id=landed.id, connector=landed.connector)
+        if rows.renewed and is_new:
+            on.record("login_changed", connection_id=rows.renewed.id)
+        return _success(self.row, landed)
+
+    def _target(self, rows: _Rows, tokens: TokenSet) -> Connection:
+        """Return the connection that is renewed if its own login came back, else the new row."""
+        claims = self.on.id_tokens.claims(tokens.id_token)
+        login = login_named_by(self.on, claims, self.row.connector) if claims else None
+        return rows.renewed if rows.renewed and rows.renewed.login == login else rows.linking
+
+    def _tidy(self, rows: _Rows, target: Connection | None) -> None:
+        """Take back what no set landed in: the unused row, the old one's lease."""
+        if target is not rows.linking:
+            self.on.connections.delete(rows.linking)
+        if rows.renewed and target is not rows.renewed:
+            due_at = rows.renewed.due_at or self.on.clock()
+            postpone(self.on, rows.renewed, due_at=due_at, event="renewal_failed")
+
+    def _let_go(self, sent: Sent[_Rows]) -> Result:
+        """No token set came of it: leave no row behind and tell the person what to do."""
+        on, row, answer = self.on, self.row, sent.answer
+        if sent.reaction in CODE_UNUSED:
+            self._reopen()
+        with suppress(TokenBrokerError):  # the schedule lets go of what stays behind
+            self._tidy(sent.ready, None)
+        on.record(
+            "exchange_failed",
+            connection_id=row.known_as,
+            outcome=answer.outcome,
+            detail=answer.detail,
+        )
+        match sent.reaction:
+            case Reaction.REOPEN:
+                raise UpstreamUnavailable(detail=answer.detail, retry_after=5)
+            case Reaction.REREAD_SECRET:  # our fault
+                why = trip_breaker(on, answer, by=row.connection_id)
+                raise UpstreamUnavailable(detail=why.detail, retry_after=BREAKER_PAUSE)
+            case Reaction.LAND:
+                on.record("refresh_token_missing", connection_id=row.known_as)
+                return self._failed("invalid_scope")
+            case _:
+                return self._failed("server_error")
+
+    def _reopen(self) -> None:
+        """Let the same redirect be delivered again; where this fails the unused code is lost."""
+        for _ in range(REOPEN_TRIES - 1):
+            with suppress(TokenBrokerError):
+                self.finishing.authorizations.reopen(self.row.id, attempt=self.attempt)
+                return
+            self.on.pause(PERSIST_PAUSE)
+        self.finishing.authorizations.reopen(self.row.id, attempt=self.attempt)
+
+    def _failed(self, error: str) -> Result:
+        return Result(status="failed", connection_id=self.row.known_as, error=error)
+
+
+# ── an exchange whose process is gone ────────────────────────────────────────────────────────────
+
+
+def is_under_way(on: Sending, row: Authorization) -> bool:
+    """Return whether an exchange may still be sending."""
+    return row.attempt is not None and row.attempt.until > on.clock()
+
+
+def recovered(on: Sending, row: Authorization) -> Result:
+    """Tell the outcome of an exchange whose process ended before it could; never send again."""
+    if row.attempt is None:
+        raise ExchangeInProgress(retry_after=3)
+    for connection_id in filter(None, (row.connection_id, row.replaces)):
+        landed = _landed_by(on, connection_id, row.attempt)
+        is_good = landed and landed.status in FINISHED and landed.verdict is not Verdict.BAD
+        if landed and is_good and _settle_login(on, landed):
+            return _success(row, landed)
+    if is_under_way(on, row):
+        raise ExchangeInProgress(retry_after=3)
+    on.record("exchange_lost", connection_id=row.known_as)
+    return Result(status="failed", connection_id=row.known_as, error="server_error")
+
+
+def _landed_by(on: Sending, connection_id: str, attempt: Lease) -> Connection | None:
+    """Return the connection if it holds this attempt's set, landing it from escrow if need be."""
+    try:
+        found = on.connections.look(connection_id)
+    except ConnectionNotFound:
+        return None
+    if found.consent == attempt.id:
+        return found
+    if attempt.until > on.clock():
+        raise ExchangeInProgress(retry_after=3)
+    kept = on.escrow.find(connection_id, found.generation + 1)
+    if kept is None or kept.attempt_id != attempt.id:
+        return _landed_meanwhile(on, found, attempt)
+    try:  # whoever else has claimed the row may be about to send what this set replaces
+        held = claim(
+            on,
+            connection_id,
+            lease=new_lease(on, BRIEFLY),
+            statuses=frozenset({found.status}),
+            generation=found.generation,
+            even_resting=True,
+        )
+    except (RefreshInProgress, StaleGeneration):
+        raise ExchangeInProgress(retry_after=3) from None
+    status = status_after(found.status, kept)
+    due_at = due_after(on, found, kept, status=status)
+    try:
+        return land_escrowed(on, kept, held, status=status, due_at=due_at)
+    except UpstreamUnavailable:
+        release(on, held, event="exchange_deferred")
+        raise
+
+
+def _landed_meanwhile(on: Sending, found: Connection, attempt: Lease) -> Connection | None:
+    """Look again: the schedule may have taken the set out of escrow just now."""
+    try:
+        again = on.connections.look(found.id)
+    except ConnectionNotFound:
+        return None
+    return again if again.consent == attempt.id else None
+
+
+def _settle_login(on: Sending, landed: Connection) -> bool:
+    """Settle the login now, or when the page is loaded again; tell whether this one goes on."""
+    try:
+        return settle_login(on, landed)
+    except StaleGeneration:
+        raise ExchangeInProgress(retry_after=3) from None
+
+
+def _success(row: Authorization, landed: Connection) -> Result:
+    """Tell how it went; a renewal that came back with another login left the old one untouched."""
+    changed = row.replaces is not None and landed.id != row.replaces
+    return Result(
+        status=landed.status.lower(),
+        connection_id=landed.id,
+        previous_connection_id=row.replaces if changed else None,
+    )

@@ -1,0 +1,253 @@
+"""A new token set on its way into its row: sealed, persisted or left to escrow, then checked.
+
+Akoya has revoked the predecessor already, so a set is durable before anything else is done with it.
+"""
+
+from __future__ import annotations
+
+from contextlib import suppress
+from dataclasses import dataclass, replace
+
+from token_broker.domain.connection import (
+    Connection,
+    Landing,
+    Reason,
+    Status,
+    Suspect,
+    login_of,
+)
+from token_broker.domain.errors import SetEscrowed, StaleGeneration, TokenBrokerError
+from token_broker.domain.ports import Remaining, Sealer, Sending
+from token_broker.domain.token_set import Claims, TokenSet, Verdict, lifetime
+from token_broker.use_cases.attempt import postpone, release
+from token_broker.use_cases.persist import discard, persist
+
+CONSENTED = {  # what the set of a new consent makes of a row
+    Status.LINKING: Status.PENDING_CONFIRMATION,
+    Status.REAUTH_REQUIRED: Status.ACTIVE,
+    Status.SUPERSEDED: Status.ACTIVE,
+}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class NewSet:
+    """What a good answer gave, and what is known of it."""
+
+    tokens: TokenSet
+    attempt_id: str
+    sent_at: int  # the moment before the send: the bearer's life counts from it
+    expires_in: int | None
+    consent: str | None = None  # the exchange it came of; None: a rotation
+    nonce: str | None = None  # the one this exchange asked for
+    is_usable: bool = True  # False: kept for its refresh token, its bearer is never handed out
+    is_bearer_kept: bool = False  # the answer had none, and the one before still lives
+    predecessor_resent: bool = False
+
+
+def land(
+    on: Sending,
+    target: Connection,
+    new: NewSet,
+    *,
+    sealer: Sealer,
+    remaining: Remaining,
+    status: Status | None = None,
+) -> Connection:
+    """Make a set durable in its row, or else in escrow; then check its bearer.
+
+    A consent that meets a newer set lands above that one. `status` is what the row becomes, if not
+    what its own status and the set make of it. Raises StaleGeneration, SetEscrowed, OutcomeUnknown.
+    """
+    verdict = _verdict_at_hand(on, target, new)
+    landing = _sealed(on, target, new, verdict, sealer)
+    status = status or status_after(target.status, landing)
+    due_at = due_after(on, target, landing, status=status)
+    while True:
+        try:
+            landed = persist(
+                on,
+                landing,
+                lease_id=new.attempt_id,
+                status=status,
+                due_at=due_at,
+                remaining=remaining,
+            )
+            break
+        except StaleGeneration:
+            if new.consent is None:
+                raise
+            target = on.connections.look(target.id)
+            landing = _sealed(on, target, new, verdict, sealer)
+    if landed is None:
+        _leave_to_escrow(on, target)
+        raise SetEscrowed(_as_it_will_be(on, target, landing, new, verdict))
+    if landing.suspect:
+        on.record("subject_changed", connection_id=landed.id)
+        return landed
+    return judged(on, landed, new.tokens, nonce=new.nonce) if verdict is None else landed
+
+
+def _verdict_at_hand(on: Sending, target: Connection, new: NewSet) -> Verdict | None:
+    """Return the verdict a set lands with; None: its bearer is checked once it is durable."""
+    if not new.is_usable or new.tokens.id_token is None:
+        return Verdict.BAD
+    if new.is_bearer_kept:
+        return target.verdict
+    verdict = on.id_tokens.verify_at_hand(new.tokens.id_token, nonce=new.nonce, about=target.id)
+    if verdict is Verdict.BAD:
+        _record_rejected(on, target.id, target.generation + 1)
+    return verdict
+
+
+def _sealed(
+    on: Sending, target: Connection, new: NewSet, verdict: Verdict | None, sealer: Sealer
+) -> Landing:
+    claims = on.id_tokens.claims(new.tokens.id_token)
+    known, iat = (None, None) if new.consent else (target.login, target.iat)
+    found = login_named_by(on, claims, target.connector) if claims else known
+    changed = known is not None and found != known
+    generation = target.generation + 1
+    is_bearer_kept = new.is_bearer_kept and target.issued_at is not None
+    issued_at = (target.issued_at or 0) if is_bearer_kept else new.sent_at
+    life = lifetime(claims, new.expires_in) if new.tokens.id_token else 0
+    return Landing(
+        connection_id=target.id,
+        generation=generation,
+        attempt_id=new.attempt_id,
+        sealed=sealer.seal(new.tokens, generation=generation),
+        login=known or found,
+        issued_at=issued_at,
+        expires_at=(target.expires_at or 0) if is_bearer_kept else issued_at + life,
+        iat=iat if iat is not None else claims.iat if claims else None,
+        verdict=Verdict.BAD if changed else verdict or Verdict.UNVERIFIED,
+        consent=new.consent,
+        suspect=Suspect(
+            generation=generation,
+            reason=Reason.LOGIN_CHANGED,
+            since=new.sent_at,
+            streak_since=new.sent_at,
+        )
+        if changed
+        else None,
+        predecessor_resent=new.predecessor_resent,
+    )
+
+
+def login_named_by(on: Sending, claims: Claims, connector: str) -> str:
+    """Return the login an id_token is about."""
+    return login_of(
+        environment=on.environment,
+        client_id=on.client_id,
+        connector=connector,
+        sub=claims.sub,
+    )
+
+
+def status_after(status: Status, landing: Landing) -> Status:
+    """Return what a set makes of a row with this status.
+
+    A new link whose set is not to be used never becomes a connection: the schedule gives the set
+    to the connection that owns the login, or revokes it where nobody needs it.
+    """
+    if status is Status.LINKING and landing.verdict is Verdict.BAD:
+        return Status.REVOKE_PENDING
+    return CONSENTED.get(status, status) if landing.consent else status
+
+
+def due_after(on: Sending, target: Connection, landing: Landing, *, status: Status) -> int:
+    """Return when a row that becomes `status` is due: at once if the schedule has to go on."""
+    now = on.clock()
+    if status is not Status.ACTIVE or landing.suspect:
+        return now
+    return on.policy.due_at(
+        connection_id=landing.connection_id,
+        generation=landing.generation,
+        now=now,
+        issued=landing.issued_at,
+        expires_at=landing.expires_at,
+        asked_at=now if landing.consent else target.asked_at or target.linked_at,
+    )
+
+
+# ── checking ─────────────────────────────────────────────────────────────────────────────────────
+
+
+def judged(on: Sending, landed: Connection, tokens: TokenSet, *, nonce: str | None) -> Connection:
+    """Check the bearer of a set that is already durable and note the verdict with it."""
+    verdict = on.id_tokens.verify(tokens.id_token, nonce=nonce, about=landed.id)
+    if verdict is Verdict.UNVERIFIED:
+        return landed
+    if verdict is Verdict.BAD:
+        _record_rejected(on, landed.id, landed.generation)
+    on.connections.judge(landed, verdict)
+    return replace(landed, verdict=verdict)
+
+
+def _record_rejected(on: Sending, connection_id: str, generation: int) -> None:
+    on.record("id_token_rejected", connection_id=connection_id, generation=generation)
+
+
+# ── escrow ───────────────────────────────────────────────────────────────────────────────────────
+
+
+def _leave_to_escrow(on: Sending, held: Connection) -> None:
+    """End the lease of a row whose new set is in escrow: who claims it next looks there first."""
+    with suppress(TokenBrokerError):  # the table is away, most likely; its lease ends by itself
+        postpone(on, held, due_at=on.clock(), event="token_set_escrowed", settled=False)
+
+
+def _as_it_will_be(
+    on: Sending, target: Connection, landing: Landing, new: NewSet, verdict: Verdict | None
+) -> Connection:
+    if verdict is None:
+        verdict = on.id_tokens.verify(new.tokens.id_token, nonce=new.nonce, about=target.id)
+    return replace(
+        target,
+        generation=landing.generation,
+        sealed=landing.sealed,
+        login=landing.login,
+        issued_at=landing.issued_at,
+        expires_at=landing.expires_at,
+        verdict=Verdict.BAD if landing.suspect else verdict,
+        attempt_id=landing.attempt_id,
+        lease=None,
+    )
+
+
+def recover(on: Sending, held: Connection, *, status: Status | None = None) -> Connection | None:
+    """Land the set an earlier attempt left in escrow, before its predecessor is sent again.
+
+    Call this right after claiming a row. A new consent brings an ended connection back, and
+    awaits its confirmation; of a superseded one nobody needs a mere rotation any more. `status`:
+    look whatever is recorded of earlier attempts, and make the row that.
+    """
+    if held.unsettled <= 1 and status is None:
+        return None
+    try:
+        landing = on.escrow.find(held.id, held.generation + 1)
+        if landing and held.status is Status.SUPERSEDED and not landing.consent:
+            on.escrow.discard(held.id, landing.generation, landing.attempt_id)
+            landing = None
+    except TokenBrokerError:
+        release(on, held, event="refresh_deferred")
+        raise
+    if landing is None:
+        return None
+    return land_escrowed(
+        on,
+        landing,
+        held,
+        status=status or status_after(held.status, landing),
+        due_at=due_after(on, held, landing, status=held.status),
+    )
+
+
+def land_escrowed(
+    on: Sending, landing: Landing, held: Connection, *, status: Status, due_at: int
+) -> Connection:
+    """Land a set from escrow, then remove it there; one that stays behind is swept later."""
+    lease_id = held.lease.id if held.lease else ""
+    landed = on.connections.land(landing, lease_id=lease_id, status=status, due_at=due_at)
+    discard(on, landing)
+    on.record("escrow_applied", connection_id=landed.id, generation=landing.generation)
+    return landed
