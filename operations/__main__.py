@@ -21,9 +21,9 @@ from operations.many import Entry
 from token_broker import __version__
 from token_broker.domain.connection import Reason
 from token_broker.domain.errors import TokenBrokerError
-from token_broker.domain.ports import Sending
 from token_broker.runtime import bootstrap, settings
 from token_broker.runtime.observability import ALARMS
+from token_broker.use_cases.sending import Sending
 
 GOOD = frozenset({"imported", "present", "would_be_imported", "exported", "brought_back", "active"})
 

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from token_broker.domain.ports import Sending
 from token_broker.use_cases.home import home_of
+from token_broker.use_cases.sending import Sending
 
 
 def adopt(on: Sending) -> list[str]:

@@ -13,7 +13,7 @@ from token_broker.domain.errors import (
     TokenBrokerError,
     UpstreamUnavailable,
 )
-from token_broker.domain.ports import Sending
+from token_broker.use_cases.sending import Sending
 
 
 def ids_of(text: Iterable[str]) -> list[str]:

@@ -14,8 +14,8 @@ from token_broker.domain.errors import (
     StaleGeneration,
     UpstreamUnavailable,
 )
-from token_broker.domain.ports import Sending
 from token_broker.domain.secret_text import SecretText
+from token_broker.use_cases.sending import Sending
 
 MEMBERS = ("subject", "connector", "refresh_token", "id_token")
 LONGEST_LINE = 65_536

@@ -12,8 +12,8 @@ from operations import transfer
 from operations.many import Entry, for_each
 from token_broker.domain.connection import Connection, Reason, Status
 from token_broker.domain.errors import TokenBrokerError
-from token_broker.domain.ports import Sending
 from token_broker.domain.token_set import TokenSet
+from token_broker.use_cases.sending import Sending
 
 
 def chosen(on: Sending, subjects: Collection[str]) -> list[Connection]:

@@ -11,13 +11,13 @@ from dataclasses import dataclass
 from token_broker.domain.connection import Connection, Reason, Status
 from token_broker.domain.errors import RequestRejected, StaleGeneration
 from token_broker.domain.names import ensure_named
-from token_broker.domain.ports import Sending
 from token_broker.domain.refresh_policy import BRIEFLY, jitter
 from token_broker.domain.secret_text import SecretText
 from token_broker.domain.token_set import TokenSet, lifetime
 from token_broker.use_cases.attempt import claim, new_lease, release
 from token_broker.use_cases.home import ensure_home
 from token_broker.use_cases.landing import login_named_by, recover
+from token_broker.use_cases.sending import Sending
 
 SPREAD_OF_IMPORTS = 3_600
 

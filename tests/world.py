@@ -48,7 +48,6 @@ from token_broker.domain.ports import (
     EscrowedSets,
     Seal,
     SecretPresence,
-    Sending,
 )
 from token_broker.domain.refresh_policy import RefreshPolicy, lease_end
 from token_broker.domain.secret_text import SecretText
@@ -58,6 +57,7 @@ from token_broker.store.control import Control
 from token_broker.store.recent_subjects import RecentSubjects
 from token_broker.store.rows import Rows
 from token_broker.use_cases import authorize, callback, connections, schedule, token
+from token_broker.use_cases.sending import Sending
 
 CLIENT_ID = "f0a7c1de-client"
 CLIENT_SECRET = "s3cret~with+signs%and.dots"

@@ -6,8 +6,8 @@ from typing import Any
 
 from token_broker.domain.connection import Connection, Landing, Lease, Status
 from token_broker.domain.identity import Identity
-from token_broker.domain.ports import ConnectionTable
 from token_broker.domain.token_set import Verdict
+from token_broker.store.connections import Connections
 
 NOW = 1_800_000_000
 ID, OTHER = "c" * 32, "d" * 32
@@ -47,14 +47,14 @@ def landing(generation: int = 1, **changes: Any) -> Landing:
     return Landing(**fields | changes)
 
 
-def active(table: ConnectionTable, *, due_at: int = NOW + 600) -> Connection:
+def active(table: Connections, *, due_at: int = NOW + 600) -> Connection:
     """Add a connection of generation 1 that is due in ten minutes."""
     table.create(linking())
     return table.land(landing(), lease_id="first", status=Status.ACTIVE, due_at=due_at)
 
 
 def claim(
-    table: ConnectionTable,
+    table: Connections,
     lease: str = "second",
     *,
     now: int = NOW + 600,
@@ -72,7 +72,7 @@ def claim(
     )
 
 
-def owner_id(table: ConnectionTable) -> str | None:
+def owner_id(table: Connections) -> str | None:
     """Return the id of the connection that owns the login of these rows."""
     owner = table.owner_of("login")
     return owner.id if owner else None

@@ -9,7 +9,7 @@ import pytest
 from tests.world import World
 from token_broker.domain.authorization import Authorization, Progress, Result, StoredOpening
 from token_broker.domain.connection import Lease
-from token_broker.domain.ports import AuthorizationTable
+from token_broker.store.authorizations import Authorizations
 
 NOW = 1_800_000_000
 ROW = Authorization(
@@ -28,19 +28,19 @@ DECLINED = Result(status="declined", connection_id="c" * 32, error="access_denie
 
 
 @pytest.fixture
-def table(any_world: World) -> AuthorizationTable:
+def table(any_world: World) -> Authorizations:
     table = any_world.finishing.authorizations
     table.create(ROW)
     return table
 
 
-def test_a_row_reads_as_it_was_written(table: AuthorizationTable) -> None:
+def test_a_row_reads_as_it_was_written(table: Authorizations) -> None:
     assert table.get(ROW.id) == ROW
     assert table.get("0" * 64) is None
 
 
 def test_openings_are_added_while_open_in_time_and_below_the_most(
-    table: AuthorizationTable,
+    table: Authorizations,
 ) -> None:
     def opened(state: str, *, now: int = NOW) -> bool:
         return table.add_opening(ROW.id, state_hash=state, opening=OPENING, now=now, most=2)
@@ -54,23 +54,23 @@ def test_openings_are_added_while_open_in_time_and_below_the_most(
     assert row.openings == {"one": OPENING, "two": OPENING}
 
 
-def test_an_unknown_row_is_not_opened_into_being(table: AuthorizationTable) -> None:
+def test_an_unknown_row_is_not_opened_into_being(table: Authorizations) -> None:
     assert not table.add_opening("0" * 64, state_hash="s", opening=OPENING, now=NOW, most=2)
     assert table.get("0" * 64) is None
 
 
-def test_one_attempt_wins_the_exchange(table: AuthorizationTable) -> None:
+def test_one_attempt_wins_the_exchange(table: Authorizations) -> None:
     assert table.begin_exchange(ROW.id, attempt=FIRST, now=NOW)
     assert not table.begin_exchange(ROW.id, attempt=SECOND, now=NOW)
     assert table.begin_exchange(ROW.id, attempt=FIRST, now=NOW)  # the same, delivered twice
     assert not table.add_opening(ROW.id, state_hash="s", opening=OPENING, now=NOW, most=2)
 
 
-def test_nobody_exchanges_when_the_time_is_over(table: AuthorizationTable) -> None:
+def test_nobody_exchanges_when_the_time_is_over(table: Authorizations) -> None:
     assert not table.begin_exchange(ROW.id, attempt=FIRST, now=NOW + 900)
 
 
-def test_only_the_winner_reopens(table: AuthorizationTable) -> None:
+def test_only_the_winner_reopens(table: Authorizations) -> None:
     table.begin_exchange(ROW.id, attempt=FIRST, now=NOW)
 
     table.reopen(ROW.id, attempt=SECOND)
@@ -81,7 +81,7 @@ def test_only_the_winner_reopens(table: AuthorizationTable) -> None:
 
 
 def test_an_attempt_that_died_before_it_sent_anything_is_followed_by_another(
-    table: AuthorizationTable,
+    table: Authorizations,
 ) -> None:
     table.begin_exchange(ROW.id, attempt=FIRST, now=NOW)
 
@@ -91,7 +91,7 @@ def test_an_attempt_that_died_before_it_sent_anything_is_followed_by_another(
 
 
 def test_an_attempt_that_may_have_sent_the_code_is_followed_by_none(
-    table: AuthorizationTable,
+    table: Authorizations,
 ) -> None:
     table.begin_exchange(ROW.id, attempt=FIRST, now=NOW)
 
@@ -105,7 +105,7 @@ def test_an_attempt_that_may_have_sent_the_code_is_followed_by_none(
     assert table.begin_exchange(ROW.id, attempt=SECOND, now=NOW)
 
 
-def test_the_first_result_stands(table: AuthorizationTable) -> None:
+def test_the_first_result_stands(table: Authorizations) -> None:
     table.begin_exchange(ROW.id, attempt=FIRST, now=NOW)
     active = Result(status="active", connection_id="c" * 32, previous_connection_id="d" * 32)
 
@@ -119,7 +119,7 @@ def test_the_first_result_stands(table: AuthorizationTable) -> None:
 
 
 def test_a_subject_has_so_many_open_attempts_each_until_it_expires_or_ends(
-    table: AuthorizationTable,
+    table: Authorizations,
 ) -> None:
     def attempt(number: int, *, subject: str = "ada", at: int = NOW) -> int | None:
         row = replace(ROW, id=f"{number:064x}", subject=subject, expires_at=at + 900)
@@ -138,6 +138,6 @@ def test_a_subject_has_so_many_open_attempts_each_until_it_expires_or_ends(
     assert attempt(5, at=NOW + 905) is None
 
 
-def test_an_attempt_nobody_counted_is_vacated_without_a_trace(table: AuthorizationTable) -> None:
+def test_an_attempt_nobody_counted_is_vacated_without_a_trace(table: Authorizations) -> None:
     table.vacate(replace(ROW, subject="nobody"))
     assert table.reserve(replace(ROW, subject="nobody"), now=NOW, most=1) is None

@@ -26,7 +26,6 @@ from token_broker.domain.errors import (
     TokenBrokerError,
     UpstreamUnavailable,
 )
-from token_broker.domain.ports import ConnectionTable
 from token_broker.store.authorizations import Authorizations
 from token_broker.store.connections import Connections
 
@@ -50,7 +49,7 @@ def prefix(engine: Any) -> str:
 
 
 @pytest.fixture
-def table(engine: Any, prefix: str) -> ConnectionTable:
+def table(engine: Any, prefix: str) -> Connections:
     return Connections(DynamoRows(engine, f"{prefix}-connections"), clock=lambda: NOW)
 
 
@@ -77,7 +76,7 @@ def told(outcomes: list[T | TokenBrokerError]) -> set[type[TokenBrokerError]]:
     return {type(outcome) for outcome in outcomes if isinstance(outcome, TokenBrokerError)}
 
 
-def land(table: ConnectionTable, landing: Landing, *, lease_id: str) -> Connection:
+def land(table: Connections, landing: Landing, *, lease_id: str) -> Connection:
     """Land as an attempt does: again, while nobody can tell what stands."""
     for _ in itertools.repeat(None, THREADS):
         try:
@@ -88,7 +87,7 @@ def land(table: ConnectionTable, landing: Landing, *, lease_id: str) -> Connecti
 
 
 @pytest.mark.parametrize("generation", [None, 1], ids=["schedule", "caller"])
-def test_of_many_claims_one_gets_the_lease(table: ConnectionTable, generation: int | None) -> None:
+def test_of_many_claims_one_gets_the_lease(table: Connections, generation: int | None) -> None:
     active(table)
 
     outcomes = at_once(lambda number: claim(table, f"lease-{number}", generation=generation))
@@ -99,7 +98,7 @@ def test_of_many_claims_one_gets_the_lease(table: ConnectionTable, generation: i
     assert holder.unsettled == 1
 
 
-def test_of_many_attempts_at_the_next_generation_one_lands(table: ConnectionTable) -> None:
+def test_of_many_attempts_at_the_next_generation_one_lands(table: Connections) -> None:
     active(table)
     claim(table, "attempt-0")  # the others held the lease before it
 
@@ -118,7 +117,7 @@ def test_of_many_attempts_at_the_next_generation_one_lands(table: ConnectionTabl
 
 @pytest.mark.parametrize("lease_id", ["second", "lost"])
 def test_an_attempt_whose_landing_is_delivered_many_times_lands_once(
-    table: ConnectionTable, lease_id: str
+    table: Connections, lease_id: str
 ) -> None:
     active(table)
     claim(table)
@@ -130,7 +129,7 @@ def test_an_attempt_whose_landing_is_delivered_many_times_lands_once(
     assert table.get(ID).generation == 2
 
 
-def test_a_login_claimed_by_two_connections_gets_one_owner(table: ConnectionTable) -> None:
+def test_a_login_claimed_by_two_connections_gets_one_owner(table: Connections) -> None:
     first = active(table)
     table.create(linking(id=OTHER))
     pending = landing(connection_id=OTHER)
@@ -153,7 +152,7 @@ def test_a_login_claimed_by_two_connections_gets_one_owner(table: ConnectionTabl
     assert confirmed == (owner == OTHER)
 
 
-def test_an_owner_superseded_by_many_at_once_is_superseded_by_one(table: ConnectionTable) -> None:
+def test_an_owner_superseded_by_many_at_once_is_superseded_by_one(table: Connections) -> None:
     table.take_over(active(table), owner=None, now=NOW)
     owned = table.owner_of("login")
     ids = [f"{number:032x}" for number in range(THREADS)]

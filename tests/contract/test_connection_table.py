@@ -31,27 +31,26 @@ from token_broker.domain.errors import (
     UpstreamUnavailable,
 )
 from token_broker.domain.identity import Identity
-from token_broker.domain.ports import ConnectionTable
 from token_broker.domain.refresh_policy import CLOCK_SKEW, CONFIRM_WITHIN
 from token_broker.domain.token_set import Verdict
 from token_broker.store.connections import Connections
 
 
 @pytest.fixture
-def table(any_world: World) -> ConnectionTable:
+def table(any_world: World) -> Connections:
     return any_world.on.connections
 
 
 # ── reading ──────────────────────────────────────────────────────────────────────────────────────
 
 
-def test_an_unknown_row_is_not_found(table: ConnectionTable) -> None:
+def test_an_unknown_row_is_not_found(table: Connections) -> None:
     for read in (table.get, table.look):
         with pytest.raises(ConnectionNotFound):
             read(ID)
 
 
-def test_a_row_reads_as_it_was_written(table: ConnectionTable) -> None:
+def test_a_row_reads_as_it_was_written(table: Connections) -> None:
     row = active(table)
 
     assert table.get(ID) == row
@@ -63,14 +62,14 @@ def test_a_row_reads_as_it_was_written(table: ConnectionTable) -> None:
     )
 
 
-def test_a_look_shows_everything_but_the_token_set(table: ConnectionTable) -> None:
+def test_a_look_shows_everything_but_the_token_set(table: Connections) -> None:
     row = active(table)
 
     assert table.look(ID) == replace(row, sealed=None, confirmation_hash=None)
 
 
 def test_a_subjects_connections_are_listed_newest_first_without_token_sets(
-    table: ConnectionTable,
+    table: Connections,
 ) -> None:
     table.create(linking(id="a" * 32, linked_at=NOW))
     table.create(linking(id="b" * 32, linked_at=NOW + 1))
@@ -82,7 +81,7 @@ def test_a_subjects_connections_are_listed_newest_first_without_token_sets(
     assert [one.sealed for one in found] == [None, None]
 
 
-def test_due_lists_what_is_due_oldest_first_and_no_more_than_asked(table: ConnectionTable) -> None:
+def test_due_lists_what_is_due_oldest_first_and_no_more_than_asked(table: Connections) -> None:
     for place, due_in in enumerate((50, 10, 30, 20, 40)):
         table.create(linking(id=str(place) * 32, due_at=NOW + due_in))
 
@@ -91,7 +90,7 @@ def test_due_lists_what_is_due_oldest_first_and_no_more_than_asked(table: Connec
 
 
 def test_expiries_are_of_bearers_in_use_whose_refresh_is_due_by_then(
-    table: ConnectionTable,
+    table: Connections,
 ) -> None:
     def connection(name: str, **how: Any) -> None:
         made: dict[str, Any] = {
@@ -122,7 +121,7 @@ def test_expiries_are_of_bearers_in_use_whose_refresh_is_due_by_then(
 # ── linking ──────────────────────────────────────────────────────────────────────────────────────
 
 
-def test_a_linking_row_may_be_added_again_until_it_holds_a_set(table: ConnectionTable) -> None:
+def test_a_linking_row_may_be_added_again_until_it_holds_a_set(table: Connections) -> None:
     table.create(linking())
     table.create(linking(lease=Lease(id="again", until=NOW + 200)))
     table.land(landing(), lease_id="again", status=Status.ACTIVE, due_at=NOW)
@@ -134,7 +133,7 @@ def test_a_linking_row_may_be_added_again_until_it_holds_a_set(table: Connection
 # ── the lease ────────────────────────────────────────────────────────────────────────────────────
 
 
-def test_a_claim_takes_the_lease_and_counts_an_unsettled_attempt(table: ConnectionTable) -> None:
+def test_a_claim_takes_the_lease_and_counts_an_unsettled_attempt(table: Connections) -> None:
     active(table)
 
     held = claim(table)
@@ -147,7 +146,7 @@ def test_a_claim_takes_the_lease_and_counts_an_unsettled_attempt(table: Connecti
     )
 
 
-def test_a_leased_row_cannot_be_claimed_until_the_lease_ends(table: ConnectionTable) -> None:
+def test_a_leased_row_cannot_be_claimed_until_the_lease_ends(table: Connections) -> None:
     active(table)
     claim(table)
 
@@ -156,7 +155,7 @@ def test_a_leased_row_cannot_be_claimed_until_the_lease_ends(table: ConnectionTa
     assert claim(table, "third", now=NOW + 755).unsettled == 2
 
 
-def test_claiming_twice_with_one_lease_is_claiming_once(table: ConnectionTable) -> None:
+def test_claiming_twice_with_one_lease_is_claiming_once(table: Connections) -> None:
     active(table)
 
     assert claim(table) == claim(table)
@@ -164,7 +163,7 @@ def test_claiming_twice_with_one_lease_is_claiming_once(table: ConnectionTable) 
 
 
 def test_a_row_that_is_not_due_is_claimed_only_for_the_generation_it_holds(
-    table: ConnectionTable,
+    table: Connections,
 ) -> None:
     active(table)
 
@@ -175,14 +174,14 @@ def test_a_row_that_is_not_due_is_claimed_only_for_the_generation_it_holds(
     assert claim(table, now=NOW, generation=1).lease is not None
 
 
-def test_a_row_of_another_status_is_not_claimed(table: ConnectionTable) -> None:
+def test_a_row_of_another_status_is_not_claimed(table: Connections) -> None:
     active(table)
 
     with pytest.raises(StaleGeneration):
         claim(table, generation=1, statuses={Status.REVOKE_PENDING})
 
 
-def test_a_row_rests_after_a_failure_unless_it_is_due_or_renewed(table: ConnectionTable) -> None:
+def test_a_row_rests_after_a_failure_unless_it_is_due_or_renewed(table: Connections) -> None:
     active(table)
     held = claim(table)
     later = {"event": "refresh_deferred", "now": NOW + 600}
@@ -195,14 +194,14 @@ def test_a_row_rests_after_a_failure_unless_it_is_due_or_renewed(table: Connecti
     assert claim(table, "fourth", now=NOW + 765).unsettled == 2
 
 
-def test_a_claim_may_note_the_generation_whose_bearer_was_refused(table: ConnectionTable) -> None:
+def test_a_claim_may_note_the_generation_whose_bearer_was_refused(table: Connections) -> None:
     active(table)
 
     assert claim(table, generation=1, rejected=True).rejected == 1
 
 
 def test_a_claim_for_a_new_consent_forgets_a_rejection_of_the_old_one(
-    table: ConnectionTable,
+    table: Connections,
 ) -> None:
     active(table)
     table.note_proof(claim(table, generation=1, rejected=True), now=NOW + 601)
@@ -212,7 +211,7 @@ def test_a_claim_for_a_new_consent_forgets_a_rejection_of_the_old_one(
     assert (renewal.rejected, renewal.refused, renewal.proved_at) == (None, None, None)
 
 
-def test_nobody_claims_an_unknown_row_into_being(table: ConnectionTable) -> None:
+def test_nobody_claims_an_unknown_row_into_being(table: Connections) -> None:
     with pytest.raises(ConnectionNotFound):
         claim(table)
     with pytest.raises(ConnectionNotFound):
@@ -222,7 +221,7 @@ def test_nobody_claims_an_unknown_row_into_being(table: ConnectionTable) -> None
 # ── landing ──────────────────────────────────────────────────────────────────────────────────────
 
 
-def test_a_set_that_lands_ends_the_lease_and_clears_every_counter(table: ConnectionTable) -> None:
+def test_a_set_that_lands_ends_the_lease_and_clears_every_counter(table: Connections) -> None:
     active(table)
     claim(table, generation=1, rejected=True)
 
@@ -233,7 +232,7 @@ def test_a_set_that_lands_ends_the_lease_and_clears_every_counter(table: Connect
     assert (landed.due_at, landed.rejected) == (NOW + 900, 1)
 
 
-def test_a_set_of_another_generation_does_not_land(table: ConnectionTable) -> None:
+def test_a_set_of_another_generation_does_not_land(table: Connections) -> None:
     active(table)
     claim(table)
 
@@ -244,7 +243,7 @@ def test_a_set_of_another_generation_does_not_land(table: ConnectionTable) -> No
     assert table.get(ID).sealed == b"sealed"
 
 
-def test_landing_one_attempt_twice_is_landing_it_once(table: ConnectionTable) -> None:
+def test_landing_one_attempt_twice_is_landing_it_once(table: Connections) -> None:
     active(table)
     claim(table)
     first = table.land(landing(2), lease_id="second", status=Status.ACTIVE, due_at=NOW + 900)
@@ -255,7 +254,7 @@ def test_landing_one_attempt_twice_is_landing_it_once(table: ConnectionTable) ->
 
 
 def test_a_set_lands_without_its_lease_and_leaves_the_new_holders_alone(
-    table: ConnectionTable,
+    table: Connections,
 ) -> None:
     active(table)
     claim(table)
@@ -270,7 +269,7 @@ def test_a_set_lands_without_its_lease_and_leaves_the_new_holders_alone(
 
 
 def test_a_link_waits_for_its_confirmation_however_late_its_set_lands(
-    table: ConnectionTable,
+    table: Connections,
 ) -> None:
     table.create(linking())
     claim(table, "schedule", now=NOW + 900)
@@ -284,7 +283,7 @@ def test_a_link_waits_for_its_confirmation_however_late_its_set_lands(
     assert landed.lease == Lease(id="schedule", until=NOW + 995, since=NOW + 900)
 
 
-def test_a_set_that_lands_after_a_disconnect_is_kept_to_be_revoked(table: ConnectionTable) -> None:
+def test_a_set_that_lands_after_a_disconnect_is_kept_to_be_revoked(table: Connections) -> None:
     active(table)
     claim(table)
     table.ask_revoke(ID, now=NOW + 601)
@@ -299,7 +298,7 @@ def test_a_set_that_lands_after_a_disconnect_is_kept_to_be_revoked(table: Connec
 
 
 def test_a_set_that_lands_after_the_end_makes_the_row_due_for_a_revoke(
-    table: ConnectionTable,
+    table: Connections,
 ) -> None:
     active(table)
     table.ask_revoke(ID, now=NOW)
@@ -311,7 +310,7 @@ def test_a_set_that_lands_after_the_end_makes_the_row_due_for_a_revoke(
     assert table.due(now=NOW, limit=9) == [(ID, NOW)]
 
 
-def test_a_landing_under_suspicion_carries_it(table: ConnectionTable) -> None:
+def test_a_landing_under_suspicion_carries_it(table: Connections) -> None:
     active(table)
     claim(table)
     suspect = Suspect(generation=2, reason=Reason.LOGIN_CHANGED, since=NOW, streak_since=NOW)
@@ -325,7 +324,7 @@ def test_a_landing_under_suspicion_carries_it(table: ConnectionTable) -> None:
 # ── settling ─────────────────────────────────────────────────────────────────────────────────────
 
 
-def settle(table: ConnectionTable, held: Connection, *, settled: bool, **how: Any) -> None:
+def settle(table: Connections, held: Connection, *, settled: bool, **how: Any) -> None:
     fields: dict[str, Any] = {
         "due_at": NOW + 700,
         "failures": 1,
@@ -336,7 +335,7 @@ def settle(table: ConnectionTable, held: Connection, *, settled: bool, **how: An
 
 
 def test_settling_ends_the_lease_and_uncounts_an_attempt_that_changed_nothing(
-    table: ConnectionTable,
+    table: Connections,
 ) -> None:
     active(table)
     settle(table, claim(table), settled=True)
@@ -345,14 +344,14 @@ def test_settling_ends_the_lease_and_uncounts_an_attempt_that_changed_nothing(
     assert (row.lease, row.unsettled, row.failures, row.due_at) == (None, 0, 1, NOW + 700)
 
 
-def test_an_attempt_of_unknown_outcome_stays_counted(table: ConnectionTable) -> None:
+def test_an_attempt_of_unknown_outcome_stays_counted(table: Connections) -> None:
     active(table)
     settle(table, claim(table), settled=False)
 
     assert (table.get(ID).unsettled, table.get(ID).lease) == (1, None)
 
 
-def test_nobody_settles_what_another_attempt_holds(table: ConnectionTable) -> None:
+def test_nobody_settles_what_another_attempt_holds(table: Connections) -> None:
     active(table)
     held = claim(table)
     claim(table, "third", now=NOW + 755)
@@ -363,7 +362,7 @@ def test_nobody_settles_what_another_attempt_holds(table: ConnectionTable) -> No
     assert table.get(ID) == before
 
 
-def test_settling_keeps_a_disconnect_due_at_once(table: ConnectionTable) -> None:
+def test_settling_keeps_a_disconnect_due_at_once(table: Connections) -> None:
     active(table)
     held = claim(table)
     table.ask_revoke(ID, now=NOW + 601)
@@ -374,7 +373,7 @@ def test_settling_keeps_a_disconnect_due_at_once(table: ConnectionTable) -> None
     assert (row.status, row.due_at, row.lease) == (Status.REVOKE_PENDING, NOW + 601, None)
 
 
-def test_a_suspicion_is_of_one_generation(table: ConnectionTable) -> None:
+def test_a_suspicion_is_of_one_generation(table: Connections) -> None:
     active(table)
     suspect = Suspect(generation=1, reason=Reason.GRANT_DEAD, since=NOW, streak_since=None, looks=7)
     settle(table, claim(table), settled=True, suspect=suspect)
@@ -389,7 +388,7 @@ def test_a_suspicion_is_of_one_generation(table: ConnectionTable) -> None:
 
 
 def test_a_verdict_and_a_refused_bearer_are_noted_for_the_generation_seen_alone(
-    table: ConnectionTable,
+    table: Connections,
 ) -> None:
     seen = active(table)
     table.judge(seen, Verdict.OK)
@@ -406,7 +405,7 @@ def test_a_verdict_and_a_refused_bearer_are_noted_for_the_generation_seen_alone(
 
 
 def test_data_access_is_refused_until_a_generation_passes_that_nobody_refuses(
-    table: ConnectionTable,
+    table: Connections,
 ) -> None:
     table.note_proof(next_generation(table, active(table)), now=NOW + 7)
     row = table.get(ID)
@@ -417,7 +416,7 @@ def test_data_access_is_refused_until_a_generation_passes_that_nobody_refuses(
     assert next_generation(table, row).degraded is None
 
 
-def next_generation(table: ConnectionTable, row: Connection) -> Connection:
+def next_generation(table: Connections, row: Connection) -> Connection:
     claim(table, f"lease-{row.generation}", generation=row.generation)
     return table.land(
         landing(row.generation + 1),
@@ -427,7 +426,7 @@ def next_generation(table: ConnectionTable, row: Connection) -> Connection:
     )
 
 
-def test_being_asked_for_brings_the_due_time_forward_never_back(table: ConnectionTable) -> None:
+def test_being_asked_for_brings_the_due_time_forward_never_back(table: Connections) -> None:
     seen = active(table)
 
     table.note_asked(seen, now=NOW + 1, due_at=NOW + 500)
@@ -438,7 +437,7 @@ def test_being_asked_for_brings_the_due_time_forward_never_back(table: Connectio
 
 
 def test_a_row_is_made_due_where_it_is_as_it_was_seen_and_nobody_claims_it(
-    table: ConnectionTable,
+    table: Connections,
 ) -> None:
     seen = active(table)
     table.make_due(seen, due_at=NOW + 700)
@@ -456,7 +455,7 @@ def test_a_row_is_made_due_where_it_is_as_it_was_seen_and_nobody_claims_it(
 
 
 def test_only_its_subject_with_its_confirmation_confirms_a_connection(
-    table: ConnectionTable,
+    table: Connections,
 ) -> None:
     def confirm(**wrong: str) -> Connection:
         right = {"subject": "ada", "confirmation_hash": "hash"}
@@ -480,7 +479,7 @@ def test_only_its_subject_with_its_confirmation_confirms_a_connection(
         confirm()
 
 
-def test_an_end_needs_the_lease_and_the_generation(table: ConnectionTable) -> None:
+def test_an_end_needs_the_lease_and_the_generation(table: Connections) -> None:
     row = active(table)
     with pytest.raises(StaleGeneration):
         table.end(
@@ -503,7 +502,7 @@ def test_an_end_needs_the_lease_and_the_generation(table: ConnectionTable) -> No
 
 
 def test_a_disconnect_may_be_asked_for_again_and_a_tombstone_stays_one(
-    table: ConnectionTable,
+    table: Connections,
 ) -> None:
     active(table)
     first = table.ask_revoke(ID, now=NOW + 1)
@@ -516,7 +515,7 @@ def test_a_disconnect_may_be_asked_for_again_and_a_tombstone_stays_one(
     assert (tombstone.status, tombstone.last_event) == (Status.REVOKED, "revoke_unproven")
 
 
-def test_a_tombstone_holds_nothing_but_the_fact(table: ConnectionTable) -> None:
+def test_a_tombstone_holds_nothing_but_the_fact(table: Connections) -> None:
     active(table)
     table.entomb(claim(table), now=NOW + 600)
 
@@ -545,7 +544,7 @@ def test_a_tombstone_holds_nothing_but_the_fact(table: ConnectionTable) -> None:
     ],
 )
 def test_nothing_is_erased_without_the_lease(
-    table: ConnectionTable, act: Callable[[ConnectionTable, Connection], None]
+    table: Connections, act: Callable[[Connections, Connection], None]
 ) -> None:
     active(table)
     old = claim(table)
@@ -557,7 +556,7 @@ def test_nothing_is_erased_without_the_lease(
     assert table.get(ID) == before
 
 
-def test_erasing_the_set_keeps_the_row(table: ConnectionTable) -> None:
+def test_erasing_the_set_keeps_the_row(table: Connections) -> None:
     active(table)
     table.erase_token_set(claim(table), due_at=NOW + 9_000, now=NOW + 600)
 
@@ -571,7 +570,7 @@ def test_erasing_the_set_keeps_the_row(table: ConnectionTable) -> None:
 
 
 def test_a_row_is_deleted_only_under_its_lease_and_before_a_set_has_landed(
-    table: ConnectionTable,
+    table: Connections,
 ) -> None:
     table.create(linking())
     table.delete(linking(lease=Lease(id="other", until=NOW)))
@@ -582,7 +581,7 @@ def test_a_row_is_deleted_only_under_its_lease_and_before_a_set_has_landed(
     assert table.get(ID).generation == 1
 
 
-def test_what_was_confirmed_meanwhile_is_not_deleted(table: ConnectionTable) -> None:
+def test_what_was_confirmed_meanwhile_is_not_deleted(table: Connections) -> None:
     table.create(linking())
     table.land(landing(), lease_id="first", status=Status.PENDING_CONFIRMATION, due_at=NOW)
     held = claim(table)
@@ -595,7 +594,7 @@ def test_what_was_confirmed_meanwhile_is_not_deleted(table: ConnectionTable) -> 
     assert table.get(ID).status is Status.ACTIVE
 
 
-def test_a_deleted_row_is_gone(table: ConnectionTable) -> None:
+def test_a_deleted_row_is_gone(table: Connections) -> None:
     table.create(linking())
     table.delete(linking())
 
@@ -603,7 +602,7 @@ def test_a_deleted_row_is_gone(table: ConnectionTable) -> None:
         table.get(ID)
 
 
-def ended(table: ConnectionTable) -> Connection:
+def ended(table: Connections) -> Connection:
     """Add a connection that was ended; its set is kept for a while."""
     active(table)
     table.end(
@@ -617,7 +616,7 @@ def ended(table: ConnectionTable) -> Connection:
 
 
 def test_an_end_says_until_when_the_set_is_kept_and_a_new_one_forgets_it(
-    table: ConnectionTable,
+    table: Connections,
 ) -> None:
     assert ended(table).keep_until == NOW + 9_000
 
@@ -628,7 +627,7 @@ def test_an_end_says_until_when_the_set_is_kept_and_a_new_one_forgets_it(
 
 
 def test_an_end_is_undone_while_the_set_is_there_and_nobody_renews_it(
-    table: ConnectionTable,
+    table: Connections,
 ) -> None:
     seen = ended(table)
     claim(table, "renewal", generation=1, even_resting=True)
@@ -649,7 +648,7 @@ def test_an_end_is_undone_while_the_set_is_there_and_nobody_renews_it(
         table.bring_back(seen, now=NOW + 695)
 
 
-def test_an_end_is_not_undone_once_the_set_is_erased(table: ConnectionTable) -> None:
+def test_an_end_is_not_undone_once_the_set_is_erased(table: Connections) -> None:
     seen = ended(table)
     held = claim(table, "erases", now=NOW + 9_000)
     table.erase_token_set(held, due_at=NOW + 99_000, now=NOW + 9_000)
@@ -675,7 +674,7 @@ def coming(connection_id: str = ID) -> Connection:
     )
 
 
-def test_what_comes_in_owns_its_login_from_the_start(table: ConnectionTable) -> None:
+def test_what_comes_in_owns_its_login_from_the_start(table: Connections) -> None:
     table.bring_in(coming(), owner=None, now=NOW)
 
     assert table.get(ID) == coming()
@@ -688,7 +687,7 @@ def test_what_comes_in_owns_its_login_from_the_start(table: ConnectionTable) -> 
         table.get("d" * 32)
 
 
-def test_what_comes_in_supersedes_the_owner_it_was_told_of(table: ConnectionTable) -> None:
+def test_what_comes_in_supersedes_the_owner_it_was_told_of(table: Connections) -> None:
     table.bring_in(coming(), owner=None, now=NOW)
 
     table.bring_in(coming("d" * 32), owner=table.owner_of("login"), now=NOW)
@@ -697,7 +696,7 @@ def test_what_comes_in_supersedes_the_owner_it_was_told_of(table: ConnectionTabl
     assert (table.get(ID).status, table.get(ID).due_at) == (Status.SUPERSEDED, NOW)
 
 
-def test_every_row_of_a_connection_is_read_without_its_token_set(table: ConnectionTable) -> None:
+def test_every_row_of_a_connection_is_read_without_its_token_set(table: Connections) -> None:
     table.recorded_identity(HOME)
     table.bring_in(coming(), owner=None, now=NOW)
     table.create(linking(id="e" * 32))
@@ -708,7 +707,7 @@ def test_every_row_of_a_connection_is_read_without_its_token_set(table: Connecti
 # ── the owner of a login ─────────────────────────────────────────────────────────────────────────
 
 
-def two_links_of_one_login(table: ConnectionTable) -> Connection:
+def two_links_of_one_login(table: Connections) -> Connection:
     """Let ID own the login, and OTHER await its confirmation."""
     first = active(table)
     table.take_over(first, owner=None, now=NOW)
@@ -721,13 +720,13 @@ def two_links_of_one_login(table: ConnectionTable) -> Connection:
     )
 
 
-def confirm_other(table: ConnectionTable, *, owner: Owner | None, now: int = NOW + 1) -> Connection:
+def confirm_other(table: Connections, *, owner: Owner | None, now: int = NOW + 1) -> Connection:
     return table.confirm(
         OTHER, subject="ada", confirmation_hash="hash", owner=owner, due_at=NOW + 60, now=now
     )
 
 
-def test_a_login_has_the_owner_that_took_it_over(table: ConnectionTable) -> None:
+def test_a_login_has_the_owner_that_took_it_over(table: Connections) -> None:
     assert table.owner_of("login") is None
     row = active(table)
 
@@ -738,7 +737,7 @@ def test_a_login_has_the_owner_that_took_it_over(table: ConnectionTable) -> None
     assert table.get(ID).status is Status.ACTIVE
 
 
-def test_a_confirmation_takes_the_login_and_supersedes_its_owner(table: ConnectionTable) -> None:
+def test_a_confirmation_takes_the_login_and_supersedes_its_owner(table: Connections) -> None:
     two_links_of_one_login(table)
 
     assert confirm_other(table, owner=table.owner_of("login")).status is Status.ACTIVE
@@ -750,7 +749,7 @@ def test_a_confirmation_takes_the_login_and_supersedes_its_owner(table: Connecti
     assert confirm_other(table, owner=table.owner_of("login")).status is Status.ACTIVE
 
 
-def test_an_owner_that_may_be_getting_tokens_is_not_superseded(table: ConnectionTable) -> None:
+def test_an_owner_that_may_be_getting_tokens_is_not_superseded(table: Connections) -> None:
     two_links_of_one_login(table)
     claim(table)  # until NOW + 695
 
@@ -764,7 +763,7 @@ def test_an_owner_that_may_be_getting_tokens_is_not_superseded(table: Connection
 
 
 def test_an_owner_with_other_tokens_than_it_was_judged_by_is_not_superseded(
-    table: ConnectionTable,
+    table: Connections,
 ) -> None:
     two_links_of_one_login(table)
     judged = table.owner_of("login")
@@ -777,7 +776,7 @@ def test_an_owner_with_other_tokens_than_it_was_judged_by_is_not_superseded(
     assert table.get(ID).sealed is not None
 
 
-def test_only_an_idle_connection_gives_way_as_it_was_seen(table: ConnectionTable) -> None:
+def test_only_an_idle_connection_gives_way_as_it_was_seen(table: Connections) -> None:
     seen = active(table)
     claim(table)
     for stale in (seen, replace(seen, generation=2)):
@@ -792,7 +791,7 @@ def test_only_an_idle_connection_gives_way_as_it_was_seen(table: ConnectionTable
         table.give_way(gone, now=NOW + 695)
 
 
-def test_nobody_is_confirmed_once_their_time_is_over(table: ConnectionTable) -> None:
+def test_nobody_is_confirmed_once_their_time_is_over(table: Connections) -> None:
     two_links_of_one_login(table)
     until = table.get(OTHER).keep_until
     assert until == NOW + 900 + CONFIRM_WITHIN
@@ -806,7 +805,7 @@ def test_nobody_is_confirmed_once_their_time_is_over(table: ConnectionTable) -> 
     assert (confirmed.status, confirmed.keep_until) == (Status.ACTIVE, None)
 
 
-def test_nothing_moves_when_the_owner_is_another_by_now(table: ConnectionTable) -> None:
+def test_nothing_moves_when_the_owner_is_another_by_now(table: Connections) -> None:
     two_links_of_one_login(table)
 
     with pytest.raises(StaleGeneration):
@@ -818,7 +817,7 @@ def test_nothing_moves_when_the_owner_is_another_by_now(table: ConnectionTable) 
 
 
 def test_a_set_that_lands_in_a_superseded_row_does_not_bring_it_back(
-    table: ConnectionTable,
+    table: Connections,
 ) -> None:
     two_links_of_one_login(table)
     claim(table)
@@ -830,7 +829,7 @@ def test_a_set_that_lands_in_a_superseded_row_does_not_bring_it_back(
     assert landed.due_at == landing(2).issued_at, "the schedule erases what came late, too"
 
 
-def test_whoever_confirms_or_disconnects_gets_no_token_set_to_see(table: ConnectionTable) -> None:
+def test_whoever_confirms_or_disconnects_gets_no_token_set_to_see(table: Connections) -> None:
     two_links_of_one_login(table)
 
     confirmed = confirm_other(table, owner=table.owner_of("login"))
@@ -841,7 +840,7 @@ def test_whoever_confirms_or_disconnects_gets_no_token_set_to_see(table: Connect
     assert {(one.sealed, one.confirmation_hash) for one in shown} == {(None, None)}
 
 
-def test_a_row_on_hold_is_not_claimed_but_for_a_renewal(table: ConnectionTable) -> None:
+def test_a_row_on_hold_is_not_claimed_but_for_a_renewal(table: Connections) -> None:
     active(table)
     table.hold(ID, until=NOW + 700)
     assert table.get(ID).due_at == NOW + 700
@@ -853,7 +852,7 @@ def test_a_row_on_hold_is_not_claimed_but_for_a_renewal(table: ConnectionTable) 
     assert claim(table, "later", now=NOW + 760).lease is not None
 
 
-def test_a_new_consent_lifts_a_hold_and_a_rotation_does_not(table: ConnectionTable) -> None:
+def test_a_new_consent_lifts_a_hold_and_a_rotation_does_not(table: Connections) -> None:
     active(table)
     claim(table)
     table.hold(ID, until=NOW + 2_000)
@@ -871,7 +870,7 @@ def test_a_new_consent_lifts_a_hold_and_a_rotation_does_not(table: ConnectionTab
     assert later.consent == "renewal"
 
 
-def test_what_is_on_hold_is_not_ended(table: ConnectionTable) -> None:
+def test_what_is_on_hold_is_not_ended(table: Connections) -> None:
     active(table)
     held = claim(table)
     table.hold(ID, until=NOW + 700)
@@ -886,7 +885,7 @@ def test_what_is_on_hold_is_not_ended(table: ConnectionTable) -> None:
     assert table.get(ID).status is Status.REAUTH_REQUIRED
 
 
-def test_ending_twice_is_ending_once(table: ConnectionTable) -> None:
+def test_ending_twice_is_ending_once(table: Connections) -> None:
     active(table)
     held = claim(table)
 
@@ -898,7 +897,7 @@ def test_ending_twice_is_ending_once(table: ConnectionTable) -> None:
     assert table.get(ID).status is Status.REAUTH_REQUIRED
 
 
-def test_only_an_active_row_is_put_on_hold(table: ConnectionTable) -> None:
+def test_only_an_active_row_is_put_on_hold(table: Connections) -> None:
     active(table)
     table.ask_revoke(ID, now=NOW)
 
@@ -907,7 +906,7 @@ def test_only_an_active_row_is_put_on_hold(table: ConnectionTable) -> None:
     assert (table.get(ID).hold_until, table.get(ID).due_at) == (None, NOW)
 
 
-def test_only_its_owner_forgets_a_login(table: ConnectionTable) -> None:
+def test_only_its_owner_forgets_a_login(table: Connections) -> None:
     other = two_links_of_one_login(table)
 
     table.forget_login(other)
@@ -942,7 +941,7 @@ OTHERS = Identity(
 )
 
 
-def test_until_a_set_has_landed_the_table_is_whose_it_is_asked_for(table: ConnectionTable) -> None:
+def test_until_a_set_has_landed_the_table_is_whose_it_is_asked_for(table: Connections) -> None:
     assert table.recorded_identity(HOME) == replace(HOME, provider=None)
     assert table.recorded_identity(OTHERS) == replace(OTHERS, provider=None)
     table.create(linking())
@@ -951,7 +950,7 @@ def test_until_a_set_has_landed_the_table_is_whose_it_is_asked_for(table: Connec
 
 @pytest.mark.parametrize("lands", ["a link", "an import"])
 def test_the_first_set_that_lands_binds_the_table_and_everybody_else_is_told_so(
-    table: ConnectionTable, lands: str
+    table: Connections, lands: str
 ) -> None:
     table.recorded_identity(OTHERS)
     table.recorded_identity(HOME)
@@ -967,7 +966,7 @@ def test_the_first_set_that_lands_binds_the_table_and_everybody_else_is_told_so(
     assert table.recorded_identity(HOME) == HOME
 
 
-def test_a_set_that_does_not_land_binds_nothing(table: ConnectionTable) -> None:
+def test_a_set_that_does_not_land_binds_nothing(table: Connections) -> None:
     table.recorded_identity(HOME)
     table.create(linking())
     with pytest.raises(StaleGeneration):
@@ -976,7 +975,7 @@ def test_a_set_that_does_not_land_binds_nothing(table: ConnectionTable) -> None:
     assert table.recorded_identity(OTHERS).provider is None
 
 
-def test_an_operator_may_adopt_a_table_whosever_it_was(table: ConnectionTable) -> None:
+def test_an_operator_may_adopt_a_table_whosever_it_was(table: Connections) -> None:
     table.recorded_identity(HOME)
     active(table)
 

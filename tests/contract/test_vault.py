@@ -10,10 +10,11 @@ from tests.world import World
 from token_broker.adapters.secret_presence import SecretsManagerPresence
 from token_broker.domain.connection import Connection, Landing, Reason, Status, Suspect
 from token_broker.domain.errors import RowUnreadable
-from token_broker.domain.ports import Sending, Trouble
 from token_broker.domain.secret_text import SecretText
 from token_broker.domain.suspicion import Witness
 from token_broker.domain.token_set import TokenSet, Verdict
+from token_broker.store.control import Trouble
+from token_broker.use_cases.sending import Sending
 
 NOW = 1_800_000_000
 LANDING = Landing(

@@ -13,13 +13,14 @@ import boto3
 from botocore.config import Config
 
 from token_broker.adapters.dynamodb import DynamoRows
-from token_broker.domain.ports import Remaining, Sending
+from token_broker.domain.ports import Remaining
 from token_broker.domain.refresh_policy import SENDING_WINDOW, RefreshPolicy
 from token_broker.domain.secret_text import SecretText
 from token_broker.runtime import settings
 from token_broker.runtime.observability import record
 from token_broker.runtime.settings import IdTokenVerification
 from token_broker.store.connections import Connections
+from token_broker.use_cases.sending import Sending
 
 if TYPE_CHECKING:
     from mypy_boto3_dynamodb import DynamoDBClient

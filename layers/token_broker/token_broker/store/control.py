@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from contextlib import suppress
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
 
 from token_broker.domain.errors import StaleGeneration
-from token_broker.domain.ports import Clock, Trouble
+from token_broker.domain.ports import Clock
 from token_broker.domain.suspicion import (
     NOTED_EVERY,
     SUSPECT_STANDS,
@@ -35,6 +35,14 @@ REFUSAL_NOTED_EVERY = 600
 def is_over(now: int) -> Condition:
     """It was never noted, or its time is over."""
     return Absent("id") | AtMost("expires_at", now)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Trouble:
+    """What the schedule's runs have met lately that no connection is to blame for."""
+
+    in_vain_since: int | None = None  # since then runs have tried and none was answered
+    explained_until: int = 0  # until then an alarm speaks for lag and for expired bearers
 
 
 class Control:

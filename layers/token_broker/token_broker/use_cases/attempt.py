@@ -18,7 +18,7 @@ from token_broker.domain.errors import (
     UpstreamUnavailable,
 )
 from token_broker.domain.outcome import REACTIONS, Answer, Grant, Reaction
-from token_broker.domain.ports import ClientCredentials, Remaining, Sending
+from token_broker.domain.ports import ClientCredentials, Remaining
 from token_broker.domain.refresh_policy import (
     BREAKER_PAUSE,
     CANARY_PATIENCE,
@@ -33,6 +33,7 @@ from token_broker.domain.refresh_policy import (
 )
 from token_broker.use_cases.home import ensure_home
 from token_broker.use_cases.pace import AT_ONCE, Turns
+from token_broker.use_cases.sending import Sending
 
 Ready = TypeVar("Ready")
 

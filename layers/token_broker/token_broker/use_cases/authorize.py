@@ -18,16 +18,10 @@ from token_broker.domain.errors import (
     TooManyAttempts,
 )
 from token_broker.domain.names import ensure_named
-from token_broker.domain.ports import (
-    AuthorizationTable,
-    Clock,
-    ConnectionTable,
-    NewId,
-    NewSecret,
-    Record,
-    SecretPresence,
-)
+from token_broker.domain.ports import Clock, NewId, NewSecret, Record, SecretPresence
 from token_broker.domain.secret_text import SecretText
+from token_broker.store.authorizations import Authorizations
+from token_broker.store.connections import Connections
 
 LONGEST_RETURN_TO = 1024
 TICKET = re.compile(r"[A-Za-z0-9_-]{43}")
@@ -38,8 +32,8 @@ RENEWABLE = frozenset({Status.ACTIVE, Status.REAUTH_REQUIRED, Status.SUPERSEDED}
 class Linking:
     """What sending a browser out stands on."""
 
-    authorizations: AuthorizationTable
-    connections: ConnectionTable
+    authorizations: Authorizations
+    connections: Connections
     secret_presence: SecretPresence
     authorization_endpoint: str
     client_id: str

@@ -30,11 +30,14 @@ from token_broker.domain.errors import (
     TokenBrokerError,
     UpstreamUnavailable,
 )
-from token_broker.domain.ports import AuthorizationTable, RecentSubjects, Remaining, Sending
+from token_broker.domain.ports import Remaining
 from token_broker.domain.secret_text import SecretText
+from token_broker.store.authorizations import Authorizations
+from token_broker.store.recent_subjects import RecentSubjects
 from token_broker.use_cases.attempt import new_lease
 from token_broker.use_cases.exchange import Exchange, is_under_way, recovered
 from token_broker.use_cases.front_channel import note_front_channel_error
+from token_broker.use_cases.sending import Sending
 
 # What Akoya and OAuth name (Akoya: authentication-errors); anything else is told as server_error.
 TELLABLE_ERRORS = frozenset(
@@ -66,7 +69,7 @@ class AuthorizationResponse:
 class Finishing:
     """What finishing a connection stands on beside what every send does."""
 
-    authorizations: AuthorizationTable
+    authorizations: Authorizations
     recent_subjects: RecentSubjects
     code_binding: CodeBinding
 
@@ -146,7 +149,7 @@ def _finish(
 
 
 def _row_of(
-    authorizations: AuthorizationTable, response: AuthorizationResponse
+    authorizations: Authorizations, response: AuthorizationResponse
 ) -> tuple[Authorization, str]:
     """Find the attempt and the opening that a `state` was made for; raises StateInvalid."""
     if response.state is None:

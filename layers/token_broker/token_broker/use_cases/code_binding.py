@@ -9,9 +9,9 @@ from __future__ import annotations
 from token_broker.domain import authorization as link
 from token_broker.domain.authorization import CodeBinding, StoredOpening
 from token_broker.domain.connection import Connection
-from token_broker.domain.ports import Sending
 from token_broker.domain.secret_text import SecretText
 from token_broker.domain.token_set import TokenSet
+from token_broker.use_cases.sending import Sending
 
 
 def is_foreign(on: Sending, tokens: TokenSet, *, cookie: SecretText) -> bool:

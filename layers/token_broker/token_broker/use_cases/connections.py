@@ -9,22 +9,21 @@ from token_broker.domain.errors import (
     ReauthorizationRequired,
     RefreshInProgress,
 )
-from token_broker.domain.ports import Clock, ConnectionTable, Record
+from token_broker.domain.ports import Clock, Record
 from token_broker.domain.refresh_policy import RefreshPolicy
 from token_broker.domain.secret_text import SecretText
 from token_broker.domain.token_set import Verdict
+from token_broker.store.connections import Connections
 from token_broker.use_cases.login import IN_USE, is_later
 from token_broker.use_cases.subject import ensure_subject
 
 
-def of_subject(connections: ConnectionTable, *, subject: str) -> list[Connection]:
+def of_subject(connections: Connections, *, subject: str) -> list[Connection]:
     """List a subject's connections, newest first; an index read, so it may lag by a moment."""
     return connections.of_subject(subject)
 
 
-def show(
-    connections: ConnectionTable, *, connection_id: str, subject: str | None = None
-) -> Connection:
+def show(connections: Connections, *, connection_id: str, subject: str | None = None) -> Connection:
     """Return one connection; raises ConnectionNotFound, for another subject's too."""
     found = connections.look(connection_id)
     ensure_subject(found, subject)
@@ -32,7 +31,7 @@ def show(
 
 
 def confirm(
-    connections: ConnectionTable,
+    connections: Connections,
     policy: RefreshPolicy,
     clock: Clock,
     record: Record,
@@ -80,7 +79,7 @@ def confirm(
 
 
 def disconnect(
-    connections: ConnectionTable,
+    connections: Connections,
     clock: Clock,
     record: Record,
     *,

@@ -8,13 +8,14 @@ from __future__ import annotations
 
 from token_broker.domain.connection import Connection, Status
 from token_broker.domain.errors import GrantRefused
-from token_broker.domain.ports import Remaining, Sending
+from token_broker.domain.ports import Remaining
 from token_broker.domain.suspicion import ENDED_BY_REFUSAL, next_try
 from token_broker.use_cases.attempt import postpone
 from token_broker.use_cases.landing import recover
 from token_broker.use_cases.login import owner_of
 from token_broker.use_cases.pace import Turns
 from token_broker.use_cases.refresh import refresh_held
+from token_broker.use_cases.sending import Sending
 
 
 def may_be_tried(on: Sending, held: Connection) -> bool:

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from token_broker.domain.connection import Status
 from token_broker.domain.errors import ConnectionNotFound, TokenBrokerError
-from token_broker.domain.ports import Sending
 from token_broker.domain.refresh_policy import ESCROW_PATIENCE
+from token_broker.use_cases.sending import Sending
 
 
 def sweep(on: Sending) -> None:

@@ -22,12 +22,7 @@ from token_broker.domain.errors import (
     UpstreamUnavailable,
 )
 from token_broker.domain.outcome import Answer, Grant, Reaction
-from token_broker.domain.ports import (
-    ClientCredentials,
-    Remaining,
-    Sealer,
-    Sending,
-)
+from token_broker.domain.ports import ClientCredentials, Remaining, Sealer
 from token_broker.domain.refresh_policy import BREAKER_PAUSE, BRIEFLY
 from token_broker.domain.secret_text import SecretText
 from token_broker.domain.token_set import TokenSet, Verdict
@@ -54,6 +49,7 @@ from token_broker.use_cases.landing import (
 )
 from token_broker.use_cases.login import settle_login
 from token_broker.use_cases.persist import PERSIST_PAUSE
+from token_broker.use_cases.sending import Sending
 
 if TYPE_CHECKING:
     from token_broker.use_cases.callback import Finishing

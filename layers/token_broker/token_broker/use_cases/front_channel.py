@@ -10,7 +10,8 @@ from contextlib import suppress
 
 from token_broker.domain.authorization import Authorization
 from token_broker.domain.errors import TokenBrokerError
-from token_broker.domain.ports import RecentSubjects, Sending
+from token_broker.store.recent_subjects import RecentSubjects
+from token_broker.use_cases.sending import Sending
 
 WINDOW = 900  # seconds within which they are counted together
 SUBJECTS = 3  # so many different people do not make it up

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from token_broker.domain.errors import Reported
 from token_broker.domain.identity import Identity
-from token_broker.domain.ports import Sending
+from token_broker.use_cases.sending import Sending
 
 
 def ensure_home(on: Sending) -> None:

@@ -17,10 +17,11 @@ from token_broker.domain.connection import (
     login_of,
 )
 from token_broker.domain.errors import SetEscrowed, StaleGeneration, TokenBrokerError
-from token_broker.domain.ports import Remaining, Sealer, Sending
+from token_broker.domain.ports import Remaining, Sealer
 from token_broker.domain.token_set import Claims, TokenSet, Verdict, lifetime
 from token_broker.use_cases.attempt import postpone, release
 from token_broker.use_cases.persist import discard, persist
+from token_broker.use_cases.sending import Sending
 
 CONSENTED = {  # what the set of a new consent makes of a row
     Status.LINKING: Status.PENDING_CONFIRMATION,

@@ -7,11 +7,11 @@ provider); in both cases only one connection goes on, and no consent is revoked 
 from __future__ import annotations
 
 from token_broker.domain.connection import Connection, Landing, Owner, Status
-from token_broker.domain.ports import Sending
 from token_broker.domain.refresh_policy import BRIEFLY, HOLD_BEYOND
 from token_broker.domain.token_set import Verdict
 from token_broker.use_cases.attempt import claim, new_lease
 from token_broker.use_cases.landing import recover
+from token_broker.use_cases.sending import Sending
 
 IN_USE = frozenset({Status.ACTIVE, Status.REAUTH_REQUIRED})
 

@@ -7,8 +7,9 @@ from contextlib import suppress
 from dataclasses import replace
 
 from token_broker.domain.errors import TokenBrokerError, UpstreamUnavailable
-from token_broker.domain.ports import Sending, Trouble
 from token_broker.domain.refresh_policy import ASKED_LATELY, BACK_OFF_LONGEST
+from token_broker.store.control import Trouble
+from token_broker.use_cases.sending import Sending
 
 LAG_ALLOWED = 900  # seconds the oldest due connection may wait
 OUTAGE = 300  # of runs in vain: from then on the alarm on runs is on

@@ -14,8 +14,9 @@ from token_broker.domain.errors import (
     TokenBrokerError,
     UpstreamUnavailable,
 )
-from token_broker.domain.ports import Remaining, Sending
+from token_broker.domain.ports import Remaining
 from token_broker.domain.refresh_policy import PERSIST_BUDGET
+from token_broker.use_cases.sending import Sending
 
 # Seconds one try may take, as the clients of bootstrap are set: a first try on the table that hangs
 # still leaves the set on its way to escrow 2 s after the answer.

@@ -17,7 +17,7 @@ from token_broker.domain.errors import (
     UpstreamUnavailable,
 )
 from token_broker.domain.outcome import UNREACHED, Answer, Grant, Reaction
-from token_broker.domain.ports import ClientCredentials, Remaining, Sealer, Sending
+from token_broker.domain.ports import ClientCredentials, Remaining, Sealer
 from token_broker.domain.refresh_policy import BREAKER_PAUSE, UNSETTLED_DELAY, back_off
 from token_broker.domain.suspicion import next_try, unanswered
 from token_broker.domain.token_set import TokenSet
@@ -35,6 +35,7 @@ from token_broker.use_cases.attempt import (
 from token_broker.use_cases.landing import NewSet, land, recover
 from token_broker.use_cases.pace import AT_ONCE, Turns
 from token_broker.use_cases.refusal import note_rotation, record_suspicion, refused
+from token_broker.use_cases.sending import Sending
 
 Ready = tuple[TokenSet, Sealer]
 

@@ -15,9 +15,9 @@ from token_broker.domain.errors import (
     StaleGeneration,
     TokenBrokerError,
 )
-from token_broker.domain.ports import Sending
 from token_broker.domain.suspicion import ENDED_BY_REFUSAL, Witness
 from token_broker.use_cases.attempt import Ready, Sent, postpone
+from token_broker.use_cases.sending import Sending
 
 
 def refused(on: Sending, held: Connection, sent: Sent[Ready]) -> GrantRefused:

@@ -9,8 +9,8 @@ from __future__ import annotations
 
 from token_broker.domain.connection import Connection
 from token_broker.domain.errors import DataAccessRefused
-from token_broker.domain.ports import Sending
 from token_broker.domain.refresh_policy import PROOF_INTERVAL, REJECTED_SOON
+from token_broker.use_cases.sending import Sending
 
 
 def is_second(seen: Connection, now: int) -> bool:

@@ -9,12 +9,13 @@ from __future__ import annotations
 from token_broker.domain.connection import Connection
 from token_broker.domain.errors import AkoyaUnreached, OutcomeUnknown, RowUnreadable
 from token_broker.domain.outcome import UNREACHED, Answer, Grant, Reaction
-from token_broker.domain.ports import ClientCredentials, Remaining, Sending
+from token_broker.domain.ports import ClientCredentials, Remaining
 from token_broker.domain.refresh_policy import BREAKER_PAUSE, back_off, jitter
 from token_broker.domain.suspicion import LOOKS_AFTER
 from token_broker.domain.token_set import TokenSet
 from token_broker.use_cases.attempt import Request, postpone, release, send, trip_breaker
 from token_broker.use_cases.pace import AT_ONCE, Turns
+from token_broker.use_cases.sending import Sending
 
 REVOKED = "revoked"
 UNPROVEN = "revoke_unproven"

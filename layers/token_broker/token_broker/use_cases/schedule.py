@@ -23,7 +23,7 @@ from token_broker.domain.errors import (
     StaleGeneration,
     TokenBrokerError,
 )
-from token_broker.domain.ports import Remaining, Sending
+from token_broker.domain.ports import Remaining
 from token_broker.domain.refresh_policy import (
     CANARY_HEARD_WITHIN,
     ESCROW_SWEPT_EVERY,
@@ -44,6 +44,7 @@ from token_broker.use_cases.pace import AT_ONCE, Pace, Turns
 from token_broker.use_cases.refresh import refresh_held
 from token_broker.use_cases.refusal import end, end_or_suspect
 from token_broker.use_cases.revoke import REVOKED, revoke
+from token_broker.use_cases.sending import Sending
 
 TENDED = frozenset(Status) - {Status.REVOKED}
 MOST_UNREACHED = 3  # so many did not reach Akoya, and nobody did: not this minute

@@ -18,13 +18,14 @@ from token_broker.domain.errors import (
     StaleGeneration,
     UpstreamUnavailable,
 )
-from token_broker.domain.ports import Remaining, Sending
+from token_broker.domain.ports import Remaining
 from token_broker.domain.refresh_policy import ASKED_AT_PRECISION
 from token_broker.domain.secret_text import SecretText
 from token_broker.domain.token_set import Verdict
 from token_broker.use_cases.landing import judged
 from token_broker.use_cases.refresh import ensure_fresh
 from token_broker.use_cases.rejection import ensure_proof_is_due, is_second, note_proof
+from token_broker.use_cases.sending import Sending
 from token_broker.use_cases.subject import ensure_subject
 from token_broker.use_cases.wait import await_successor
 

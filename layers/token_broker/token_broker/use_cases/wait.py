@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from token_broker.domain.connection import Connection
 from token_broker.domain.errors import UpstreamUnavailable
-from token_broker.domain.ports import Sending
 from token_broker.domain.refresh_policy import jitter
+from token_broker.use_cases.sending import Sending
 
 PAUSES = (0.25, 0.5, 1.0, 1.0)  # seconds before each further look: 3 s at most with their jitter
 YOUNG = 10  # seconds: an older attempt hangs, and its end is not worth waiting for

@@ -1,0 +1,41 @@
+"""What the use cases that talk to Akoya stand on."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from token_broker.domain.ports import (
+    ClientSecret,
+    Clock,
+    EscrowedSets,
+    IdTokens,
+    NewId,
+    Pause,
+    Record,
+    Seal,
+    TokenEndpoint,
+)
+from token_broker.domain.refresh_policy import RefreshPolicy
+from token_broker.store.connections import Connections
+from token_broker.store.control import Control
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Sending:
+    """What every function that talks to Akoya stands on."""
+
+    environment: str
+    client_id: str
+    provider: str  # base URL of the identity provider, as it is asked for tokens
+    connections: Connections
+    escrow: EscrowedSets
+    control: Control
+    seal: Seal
+    client_secret: ClientSecret
+    token_endpoint: TokenEndpoint
+    id_tokens: IdTokens
+    policy: RefreshPolicy
+    clock: Clock
+    pause: Pause
+    new_id: NewId
+    record: Record
