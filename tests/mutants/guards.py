@@ -248,13 +248,13 @@ GUARDS = (
     Guard(
         "truncated: a count of refusals that was cut is no count",
         f"{CORE}/adapters/dynamodb.py",
-        'member(answer, "Attributes", of="DynamoDB")',
+        'member(answer, "Attributes", of=SERVICE)',
         'answer["Attributes"]',
     ),
     Guard(
         "truncated: a listing of escrow that was cut is not an empty one",
         f"{CORE}/adapters/escrow.py",
-        'if member(page, "KeyCount", of="S3"):',
+        'if member(page, "KeyCount", of=SERVICE):',
         'if page.get("Contents"):',
     ),
     Guard(

@@ -9,10 +9,8 @@ from __future__ import annotations
 import json
 from typing import TYPE_CHECKING, Any
 
-from botocore.exceptions import BotoCoreError, ClientError
-
-from token_broker.adapters.answers import member
-from token_broker.domain.errors import BrokerMisconfigured, TokenBrokerError, UpstreamUnavailable
+from token_broker.adapters.aws import member, translated
+from token_broker.domain.errors import BrokerMisconfigured
 from token_broker.domain.ports import ClientCredentials, Clock
 from token_broker.domain.secret_text import SecretText
 
@@ -45,10 +43,8 @@ class SecretsManagerClientSecret:
 
     def reread(self) -> ClientCredentials:
         """Return the credentials as they are now, past the cache."""
-        try:
+        with translated(SERVICE, _known):
             answer: Any = self._client.get_secret_value(SecretId=self._secret_id)
-        except (ClientError, BotoCoreError) as exc:
-            raise _failure(exc) from None
         if "SecretBinary" not in answer:  # which is an answer, and not in the shape we ask for
             member(answer, "SecretString", of=SERVICE)
         credentials = self._parse(answer.get("SecretString", ""))
@@ -68,8 +64,7 @@ class SecretsManagerClientSecret:
         return ClientCredentials(client_id=client_id, client_secret=client_secret)
 
 
-def _failure(exc: ClientError | BotoCoreError) -> TokenBrokerError:
-    code = exc.response["Error"]["Code"] if isinstance(exc, ClientError) else type(exc).__name__
+def _known(code: str, _: object) -> BrokerMisconfigured | None:
     if code in LASTING:
         return BrokerMisconfigured(detail=f"{SERVICE}: {code}: {REMEDY}")
-    return UpstreamUnavailable(detail=f"{SERVICE}: {code}", retry_after=5)
+    return None

@@ -2,20 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator
-from contextlib import contextmanager
+from collections.abc import Collection, Iterator, Mapping
 from decimal import Decimal
 from typing import TYPE_CHECKING, Any
 
 from boto3.dynamodb.types import Binary, TypeDeserializer, TypeSerializer
-from botocore.exceptions import BotoCoreError, ClientError
 
-from token_broker.adapters.answers import member
+from token_broker.adapters.aws import member, translated
 from token_broker.domain.errors import (
     BrokerMisconfigured,
     StaleGeneration,
     TokenBrokerError,
-    UpstreamUnavailable,
 )
 from token_broker.store.rows import (
     Above,
@@ -46,6 +43,7 @@ LASTING = frozenset(
         "ValidationException",
     }
 )
+SERVICE = "DynamoDB"
 MOVED = frozenset({"ConditionalCheckFailed", "TransactionConflict"})
 
 _serialize = TypeSerializer().serialize
@@ -63,7 +61,7 @@ class DynamoRows:
         """Read one row, or only these attributes of it, strongly consistent."""
         expressions = Expressions()
         request = self._of(row_id) | expressions.only(only) | {"ConsistentRead": True}
-        with translated():
+        with translated(SERVICE, _known):
             answer = self._client.get_item(**request | expressions.terms())
         return from_wire(answer["Item"]) if "Item" in answer else None
 
@@ -88,7 +86,7 @@ class DynamoRows:
             **({"FilterExpression": expressions.condition(matching)} if matching else {}),
             **expressions.terms(),
         }
-        with translated():
+        with translated(SERVICE, _known):
             if limit is None:
                 pages = self._client.get_paginator("query").paginate(**request)
                 return [row for page in pages for row in _rows(page)]
@@ -103,7 +101,7 @@ class DynamoRows:
             **expressions.only(only),
             **expressions.terms(),
         }
-        with translated():
+        with translated(SERVICE, _known):
             for page in self._client.get_paginator("scan").paginate(**request):
                 yield from _rows(page)
 
@@ -111,23 +109,23 @@ class DynamoRows:
         """Write a whole row."""
         expressions = Expressions()
         request = {"TableName": self._table, "Item": to_wire(row), **expressions.guard(condition)}
-        with translated():
+        with translated(SERVICE, _known):
             self._client.put_item(**request, **expressions.terms())
 
     def update(self, write: Write) -> Row:
         """Change a row and return it; StaleGeneration carries the row as it stands."""
-        with translated():
+        with translated(SERVICE, _known):
             answer = self._client.update_item(
                 **self._change(write),
                 ReturnValues="ALL_NEW",
                 ReturnValuesOnConditionCheckFailure="ALL_OLD",
             )
-            return from_wire(member(answer, "Attributes", of="DynamoDB"))
+            return from_wire(member(answer, "Attributes", of=SERVICE))
 
     def transact(self, *writes: Write) -> None:
         """Change rows, all or none; of one row it costs half."""
         changes = [self._change(write) for write in writes]
-        with translated():
+        with translated(SERVICE, _known):
             if len(changes) == 1:
                 self._client.update_item(**changes[0])
             else:
@@ -139,15 +137,15 @@ class DynamoRows:
         """Remove a row."""
         expressions = Expressions()
         request = self._of(row_id) | expressions.guard(condition)
-        with translated():
+        with translated(SERVICE, _known):
             self._client.delete_item(**request | expressions.terms())
 
     def table_id(self) -> str:
         """Return the TableId."""
-        with translated():
+        with translated(SERVICE, _known):
             answer = self._client.describe_table(TableName=self._table)
-        table = member(answer, "Table", of="DynamoDB")
-        return str(member(table, "TableId", of="DynamoDB"))
+        table = member(answer, "Table", of=SERVICE)
+        return str(member(table, "TableId", of=SERVICE))
 
     def _of(self, row_id: str) -> dict[str, Any]:
         return {"TableName": self._table, "Key": to_wire({"id": row_id})}
@@ -255,29 +253,13 @@ def _plain(value: Any) -> Any:
 
 
 def _rows(page: dict[str, Any]) -> list[Row]:
-    return [from_wire(item) for item in member(page, "Items", of="DynamoDB")]
+    return [from_wire(item) for item in member(page, "Items", of=SERVICE)]
 
 
-@contextmanager
-def translated() -> Iterator[None]:
-    """Raise DynamoDB's failures as the domain's: refused, never to work, or its effect unknown."""
-    try:
-        yield
-    except ClientError as exc:
-        raise _translation(exc.response) from None
-    except BotoCoreError as exc:
-        raise _unavailable(type(exc).__name__) from None
-
-
-def _translation(response: Any) -> TokenBrokerError:
-    code = response["Error"]["Code"]
+def _known(code: str, response: Mapping[str, Any]) -> TokenBrokerError | None:
     reasons = {reason.get("Code") for reason in response.get("CancellationReasons", [])}
     if code == "ConditionalCheckFailedException" or reasons & MOVED:
         return StaleGeneration(row=from_wire(response.get("Item", {})))
     if code in LASTING:
-        return BrokerMisconfigured(detail=f"DynamoDB: {code}")
-    return _unavailable(code)
-
-
-def _unavailable(what: str) -> UpstreamUnavailable:
-    return UpstreamUnavailable(detail=f"DynamoDB: {what}", retry_after=5)
+        return BrokerMisconfigured(detail=f"{SERVICE}: {code}")
+    return None

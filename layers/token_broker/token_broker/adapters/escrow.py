@@ -12,17 +12,16 @@ import json
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
-from botocore.exceptions import BotoCoreError, ClientError
-
-from token_broker.adapters.answers import member
+from token_broker.adapters.aws import member, translated
 from token_broker.domain.connection import Landing, Reason, Suspect
-from token_broker.domain.errors import RowUnreadable, UpstreamUnavailable
+from token_broker.domain.errors import RowUnreadable
 from token_broker.domain.token_set import Verdict
 
 if TYPE_CHECKING:
     from mypy_boto3_s3 import S3Client
 
 SCHEMA = 1
+SERVICE = "S3"
 
 
 class S3Escrow:
@@ -34,15 +33,13 @@ class S3Escrow:
 
     def put(self, landing: Landing) -> None:
         """Keep a sealed token set under its connection, generation and attempt."""
-        try:
+        with translated(SERVICE):
             self._client.put_object(
                 Bucket=self._bucket,
                 Key=_key(landing.connection_id, landing.generation, landing.attempt_id),
                 Body=_to_bytes(landing),
                 ContentType="application/json",
             )
-        except (ClientError, BotoCoreError) as exc:
-            raise _unavailable(exc) from None
 
     def find(self, connection_id: str, generation: int) -> Landing | None:
         """Return the set kept for that generation: a consent's before a rotation's, the latest."""
@@ -54,23 +51,19 @@ class S3Escrow:
         return max(found, key=lambda one: (one.consent is not None, one.issued_at), default=None)
 
     def _read(self, name: str) -> Landing | None:
-        try:
-            answer = self._client.get_object(Bucket=self._bucket, Key=name)
-            body = member(answer, "Body", of="S3").read()
-        except (ClientError, BotoCoreError) as exc:
-            if isinstance(exc, ClientError) and exc.response["Error"]["Code"] == "NoSuchKey":
+        with translated(SERVICE):
+            try:
+                answer = self._client.get_object(Bucket=self._bucket, Key=name)
+            except self._client.exceptions.NoSuchKey:
                 return None
-            raise _unavailable(exc) from None
-        return _from_bytes(body)
+            return _from_bytes(member(answer, "Body", of=SERVICE).read())
 
     def discard(self, connection_id: str, generation: int, attempt_id: str) -> None:
         """Remove the set of one attempt."""
-        try:
+        with translated(SERVICE):
             self._client.delete_object(
                 Bucket=self._bucket, Key=_key(connection_id, generation, attempt_id)
             )
-        except (ClientError, BotoCoreError) as exc:
-            raise _unavailable(exc) from None
 
     def put_before(self, moment: int) -> Iterator[tuple[str, int, str]]:
         """List connection, generation and attempt of what has been there since before a moment."""
@@ -83,12 +76,10 @@ class S3Escrow:
 
     def _list(self, **which: Any) -> Iterator[Any]:
         pages = self._client.get_paginator("list_objects_v2").paginate(Bucket=self._bucket, **which)
-        try:
+        with translated(SERVICE):
             for page in pages:
-                if member(page, "KeyCount", of="S3"):  # a list that was cut is not an empty one
-                    yield from member(page, "Contents", of="S3")
-        except (ClientError, BotoCoreError) as exc:
-            raise _unavailable(exc) from None
+                if member(page, "KeyCount", of=SERVICE):  # a list that was cut is not an empty one
+                    yield from member(page, "Contents", of=SERVICE)
 
 
 def _key(connection_id: str, generation: int, attempt_id: str) -> str:
@@ -140,8 +131,3 @@ def _from_bytes(body: bytes) -> Landing:
         raise RowUnreadable(
             detail=f"the escrow object does not read as a token set ({type(exc).__name__})"
         ) from None
-
-
-def _unavailable(exc: ClientError | BotoCoreError) -> UpstreamUnavailable:
-    code = exc.response["Error"]["Code"] if isinstance(exc, ClientError) else type(exc).__name__
-    return UpstreamUnavailable(detail=f"S3: {code}", retry_after=5)

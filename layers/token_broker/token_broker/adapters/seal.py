@@ -17,18 +17,16 @@ import struct
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from botocore.exceptions import BotoCoreError, ClientError
 from cryptography.exceptions import InvalidTag
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
-from token_broker.adapters.answers import member
+from token_broker.adapters.aws import member, translated
 from token_broker.domain.connection import Connection, framed
 from token_broker.domain.errors import (
     BrokerMisconfigured,
     RowUnreadable,
     SetUnreadable,
     TokenBrokerError,
-    UpstreamUnavailable,
 )
 from token_broker.domain.secret_text import SecretText
 from token_broker.domain.token_set import TokenSet
@@ -43,6 +41,7 @@ NONCE_LENGTH = 12
 REFUSALS = frozenset(
     {"AccessDeniedException", "DisabledException", "NotFoundException", "KMSInvalidStateException"}
 )
+SERVICE = "KMS"
 NOT_OURS = frozenset({"InvalidCiphertextException", "IncorrectKeyException"})
 
 
@@ -92,16 +91,14 @@ class KmsSeal:
     def prepare(self, connection_id: str, *, subject: str, connector: str) -> KmsSealer:
         """Fetch a data key for the next set of a connection."""
         bound_to = _BoundTo(self._environment, connection_id, subject, connector)
-        try:
+        with translated(SERVICE, _known):
             answer = self._client.generate_data_key(
                 KeyId=self._key_arn,
                 KeySpec="AES_256",
                 EncryptionContext=bound_to.encryption_context(),
             )
-        except (ClientError, BotoCoreError) as exc:
-            raise _failure(exc) from None
-        plaintext_key = member(answer, "Plaintext", of="KMS")
-        encrypted_key = member(answer, "CiphertextBlob", of="KMS")
+        plaintext_key = member(answer, "Plaintext", of=SERVICE)
+        encrypted_key = member(answer, "CiphertextBlob", of=SERVICE)
         return KmsSealer(plaintext_key, encrypted_key, bound_to)
 
     def open(self, connection: Connection) -> TokenSet:
@@ -110,15 +107,13 @@ class KmsSeal:
         bound_to = _BoundTo(
             self._environment, connection.id, connection.subject, connection.connector
         )
-        try:
+        with translated(SERVICE, _known):
             answer = self._client.decrypt(
                 KeyId=self._key_arn,
                 CiphertextBlob=encrypted_key,
                 EncryptionContext=bound_to.encryption_context(),
             )
-        except (ClientError, BotoCoreError) as exc:
-            raise _failure(exc) from None
-        data_key = member(answer, "Plaintext", of="KMS")
+        data_key = member(answer, "Plaintext", of=SERVICE)
         try:
             plaintext = AESGCM(data_key).decrypt(
                 nonce, ciphertext, bound_to.associated_data(connection.generation)
@@ -158,10 +153,9 @@ def _from_bytes(plaintext: bytes) -> TokenSet:
     )
 
 
-def _failure(exc: ClientError | BotoCoreError) -> TokenBrokerError:
-    code = exc.response["Error"]["Code"] if isinstance(exc, ClientError) else type(exc).__name__
+def _known(code: str, _: object) -> TokenBrokerError | None:
     if code in NOT_OURS:
-        return SetUnreadable(detail=f"KMS: {code}: the data key is not of this row")
+        return SetUnreadable(detail=f"{SERVICE}: {code}: the data key is not of this row")
     if code in REFUSALS:
-        return BrokerMisconfigured(detail=f"KMS refuses the token key: {code}")
-    return UpstreamUnavailable(detail=f"KMS: {code}", retry_after=5)
+        return BrokerMisconfigured(detail=f"{SERVICE} refuses the token key: {code}")
+    return None
