@@ -40,7 +40,7 @@ class Degraded(StrEnum):
     DATA_ACCESS_REFUSED = "data_access_refused"  # its refresh token is taken, its bearers are not
 
 
-# Which status may follow which; `connection_table` guards each of these writes.
+# Which status may follow which; the store guards each of these writes.
 MOVES: Mapping[Status, frozenset[Status]] = {
     Status.LINKING: frozenset({Status.PENDING_CONFIRMATION, Status.ACTIVE, Status.REVOKE_PENDING}),
     Status.PENDING_CONFIRMATION: frozenset({Status.ACTIVE, Status.REVOKE_PENDING}),

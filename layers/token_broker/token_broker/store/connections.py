@@ -22,6 +22,7 @@ from token_broker.domain.connection import (
 from token_broker.domain.errors import (
     RefreshInProgress,
     StaleGeneration,
+    TokenBrokerError,
     UpstreamUnavailable,
 )
 from token_broker.domain.identity import Identity
@@ -99,18 +100,7 @@ class Connections(Linking, Endings):
             row = found(refused)
         if row.lease and row.lease.id == lease.id:
             return row  # an earlier delivery of this very claim
-        if row.leased(now) and row.lease:
-            raise RefreshInProgress(retry_after=_soon(row.lease.until - now))
-        if generation is not None and (row.hold_until or 0) > now:
-            raise UpstreamUnavailable(
-                detail="on hold while the same login is linked again",
-                retry_after=(row.hold_until or 0) - now,
-            )
-        if row.status in statuses and row.generation == generation and row.due_at:
-            raise UpstreamUnavailable(
-                detail="resting after a failed attempt", retry_after=max(1, row.due_at - now)
-            )
-        raise StaleGeneration
+        raise _why_unclaimed(row, now=now, statuses=statuses, generation=generation)
 
     def land(self, landing: Landing, *, lease_id: str, status: Status, due_at: int) -> Connection:
         """Store a token set as the generation it names, if the row holds the one before it.
@@ -250,6 +240,24 @@ class Connections(Linking, Endings):
             self._rows.transact(Write(connection_id, changed, condition))
             return True
         return False
+
+
+def _why_unclaimed(
+    row: Connection, *, now: int, statuses: Collection[Status], generation: int | None
+) -> TokenBrokerError:
+    """Return what to say to whoever could not claim a row that stands like this."""
+    if row.leased(now) and row.lease:
+        return RefreshInProgress(retry_after=_soon(row.lease.until - now))
+    if generation is not None and (row.hold_until or 0) > now:
+        return UpstreamUnavailable(
+            detail="on hold while the same login is linked again",
+            retry_after=(row.hold_until or 0) - now,
+        )
+    if row.status in statuses and row.generation == generation and row.due_at:
+        return UpstreamUnavailable(
+            detail="resting after a failed attempt", retry_after=max(1, row.due_at - now)
+        )
+    return StaleGeneration()
 
 
 def _of_the_set(landing: Landing) -> Row:
