@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 from collections import defaultdict
 from collections.abc import Callable, Collection, Iterator
+from decimal import Decimal
 from typing import Any
 
 from tests.tables import INDEXES
@@ -27,6 +28,8 @@ from token_broker.store.rows import (
 )
 
 Test = Callable[[Row], bool]
+MISSING = object()
+NUMBER = (int, Decimal)
 
 
 class MemoryRows:
@@ -57,15 +60,17 @@ class MemoryRows:
         assert isinstance(first, Equals)
         with self._mutex:
             there = list(self._parts[keys.partition, first.value].values())
-        found = [row for row in there if keys.order in row and holds(where, row)]
+        found = [row for row in filter(_test(where), there) if keys.order in row]
         found.sort(key=lambda row: row[keys.order], reverse=newest_first)
-        found = [row for row in found[:limit] if matching is None or holds(matching, row)]
+        found = found[:limit]
+        if matching:
+            found = list(filter(_test(matching), found))
         return [_shown(row, only or keys.attributes) for row in found]
 
     def scan(self, *, matching: Condition, only: Collection[str]) -> Iterator[Row]:
         with self._mutex:
             rows = list(self.rows.values())
-        return (_shown(row, only) for row in rows if holds(matching, row))
+        return (_shown(row, only) for row in filter(_test(matching), rows))
 
     def put(self, row: Row, *, condition: Condition | None = None) -> None:
         with self._mutex:
@@ -116,36 +121,51 @@ class MemoryRows:
             self.rows[row_id] = row
 
 
-def holds(condition: Condition, row: Row) -> bool:  # noqa: C901 - a list
+def holds(condition: Condition, row: Row) -> bool:
     """Return whether a condition holds of a row; an empty one is none."""
+    return _test(condition)(row)
+
+
+def _test(condition: Condition) -> Test:  # noqa: C901 - a list
+    """Return how to tell of any row whether a condition holds."""
     match condition:
         case Named(_, inner):
-            return holds(inner, row)
+            return _test(inner)
         case Both(one, other):
-            return holds(one, row) and holds(other, row)
+            this, that = _test(one), _test(other)
+            return lambda row: this(row) and that(row)
         case Either(one, other):
-            return holds(one, row) or holds(other, row)
+            this, that = _test(one), _test(other)
+            return lambda row: this(row) or that(row)
         case Not(inner):
-            return not holds(inner, row)
+            test = _test(inner)
+            return lambda row: not test(row)
         case Equals(path, value):
-            return value is not None and _at(row, path) == value
+            at = _at(path)
+            return lambda row: bool(at(row) == value)
         case AtMost(path, value):
-            return (found := _at(row, path)) is not None and bool(found <= value)
+            at = _at(path)
+            return lambda row: isinstance(found := at(row), NUMBER) and bool(found <= value)
         case Above(path, value):
-            return (found := _at(row, path)) is not None and bool(found > value)
+            at = _at(path)
+            return lambda row: isinstance(found := at(row), NUMBER) and bool(found > value)
         case OneOf(path, values):
-            return _at(row, path) in values
+            at = _at(path)
+            return lambda row: at(row) in values
         case Absent(path):
-            return _at(row, path) is None
+            at = _at(path)
+            return lambda row: at(row) is MISSING
         case Fewer(path, than):
-            return (found := _at(row, path)) is not None and len(found) < than
+            at = _at(path)
+            return lambda row: isinstance(found := at(row), dict) and len(found) < than
     raise TypeError(condition)
 
 
-def _at(row: Row, path: Path) -> Any:
+def _at(path: Path) -> Callable[[Row], Any]:
     if isinstance(path, str):
-        return row.get(path)
-    return row.get(path[0], {}).get(path[1])
+        return lambda row: row.get(path, MISSING)
+    attribute, name = path
+    return lambda row: row.get(attribute, {}).get(name, MISSING)
 
 
 def _shown(row: Row, only: Collection[str]) -> Row:
@@ -155,14 +175,13 @@ def _shown(row: Row, only: Collection[str]) -> Row:
 def _changed(row: Row, write: Write) -> Row:
     row = dict(row)
     for path, value in write.changes.items():
-        if isinstance(path, str):
-            row[path] = value
-        else:
-            row[path[0]] = _kept(row[path[0]] | {path[1]: value})
+        part, name = row, path
+        if not isinstance(path, str):
+            part = row[path[0]] = dict(row[path[0]])
+            name = path[1]
+        part[name] = value
+        if value is None:
+            del part[name]
     for name, by in write.adds.items():
         row[name] = row.get(name, 0) + by
-    return _kept(row)
-
-
-def _kept(row: Row) -> Row:
-    return {name: value for name, value in row.items() if value is not None}
+    return row

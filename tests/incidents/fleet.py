@@ -193,7 +193,8 @@ def fleet_due_at(moments: Iterable[int], *, connectors: Sequence[str] = ("mikomo
 
 def _connect(fleet: Fleet, *, due_at: int, expires_at: int, connector: str = "mikomo") -> str:
     """Add a connection that holds the first refresh token of a consent of its own."""
-    world, number = fleet.world, len(fleet.ids) + 1
+    world = fleet.world
+    number = len(fleet.spent) + len(fleet.running_out) + len(fleet.living) + 1
     connection_id, login = world.on.new_id(), _login(number)
     grant = _consent(login)
     store = world.provider._store
