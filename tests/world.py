@@ -46,6 +46,7 @@ from token_broker.domain.ports import (
     ClientCredentials,
     ClientSecret,
     EscrowedSets,
+    Record,
     Seal,
     SecretPresence,
 )
@@ -67,6 +68,8 @@ RETURN_TO = "https://app.example/return"
 START = 1_800_000_000
 FUNCTION_TIMEOUT = 105.0  # the token function's; the schedule's is longer
 END_AFTER = 26 * 3_600
+
+Events = list[tuple[str, dict[str, Any]]]
 
 
 class FixedClock:
@@ -211,7 +214,7 @@ class World:
     on: Sending
     finishing: callback.Finishing
     linking: authorize.Linking
-    events: list[tuple[str, dict[str, Any]]]
+    events: Events
     browser: dict[str, SecretText] = field(default_factory=dict)
     time_left: float = FUNCTION_TIMEOUT
     address: str = ""  # a redirect kept for redelivery
@@ -224,6 +227,11 @@ class World:
         """The in-memory AWS this world's storage is on."""
         assert self._aws is not None
         return self._aws
+
+    @property
+    def is_in_memory(self) -> bool:
+        """Whether this world stands on fakes."""
+        return self._aws is None
 
     @property
     def memory(self) -> MemoryConnections:
@@ -244,9 +252,11 @@ class World:
         prefix = f"world{next(_worlds)}"
         create_storage(aws, prefix, client_id=CLIENT_ID, client_secret=CLIENT_SECRET)
         clock = FixedClock()
+        events: Events = []
         world = _create(
             cls,
             clock,
+            events,
             connections=DynamoRows(aws.dynamodb, f"{prefix}-connections"),
             authorizations=DynamoRows(aws.dynamodb, f"{prefix}-authorizations"),
             control=DynamoRows(aws.dynamodb, f"{prefix}-control"),
@@ -273,6 +283,7 @@ class World:
         world = _create(
             cls,
             clock,
+            [],
             connections=connections,
             authorizations=MemoryRows(),
             control=MemoryRows(),
@@ -449,9 +460,19 @@ class World:
 _worlds = itertools.count(1)
 
 
+def _into(events: Events) -> Record:
+    """Return how to record into a list."""
+
+    def record(event: str, *, value: int = 1, **fields: Any) -> None:
+        events.append((event, fields | {"value": value}))
+
+    return record
+
+
 def _create(
     cls: type[World],
     clock: FixedClock,
+    events: Events,
     *,
     connections: Rows,
     authorizations: Rows,
@@ -472,11 +493,7 @@ def _create(
     session = requests.Session()
     session.trust_env = False
     session.mount("http://", http)
-    events: list[tuple[str, dict[str, Any]]] = []
-    numbers = itertools.count(1)
-
-    def record(event: str, *, value: int = 1, **fields: Any) -> None:
-        events.append((event, fields | {"value": value}))
+    numbers, record = itertools.count(1), _into(events)
 
     def new_id() -> str:
         return f"{next(numbers):032x}"
@@ -488,7 +505,7 @@ def _create(
         environment="sandbox",
         client_id=CLIENT_ID,
         provider=IDP,
-        connections=Connections(connections, clock=clock),
+        connections=Connections(connections, clock=clock, record=record),
         escrow=escrow,
         control=Control(control, clock=clock),
         seal=seal,

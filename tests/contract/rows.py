@@ -76,3 +76,7 @@ def owner_id(table: Connections) -> str | None:
     """Return the id of the connection that owns the login of these rows."""
     owner = table.owner_of("login")
     return owner.id if owner else None
+
+
+def unrecorded(event: str, *, value: int = 1, **fields: str | int | None) -> None:
+    """Record nothing."""

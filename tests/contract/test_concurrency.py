@@ -15,7 +15,17 @@ from typing import Any, TypeVar
 import pytest
 
 from tests.contract.conftest import DYNAMODB_LOCAL
-from tests.contract.rows import ID, NOW, OTHER, active, claim, landing, linking, owner_id
+from tests.contract.rows import (
+    ID,
+    NOW,
+    OTHER,
+    active,
+    claim,
+    landing,
+    linking,
+    owner_id,
+    unrecorded,
+)
 from tests.tables import create_tables
 from token_broker.adapters.dynamodb import DynamoRows
 from token_broker.domain.authorization import Authorization
@@ -50,7 +60,8 @@ def prefix(engine: Any) -> str:
 
 @pytest.fixture
 def table(engine: Any, prefix: str) -> Connections:
-    return Connections(DynamoRows(engine, f"{prefix}-connections"), clock=lambda: NOW)
+    rows = DynamoRows(engine, f"{prefix}-connections")
+    return Connections(rows, clock=lambda: NOW, record=unrecorded)
 
 
 def at_once(act: Callable[[int], T]) -> list[T | TokenBrokerError]:

@@ -8,7 +8,18 @@ from typing import Any
 
 import pytest
 
-from tests.contract.rows import HOME, ID, NOW, OTHER, active, claim, landing, linking, owner_id
+from tests.contract.rows import (
+    HOME,
+    ID,
+    NOW,
+    OTHER,
+    active,
+    claim,
+    landing,
+    linking,
+    owner_id,
+    unrecorded,
+)
 from tests.world import World
 from token_broker.adapters.dynamodb import DynamoRows
 from token_broker.domain.connection import (
@@ -26,7 +37,6 @@ from token_broker.domain.errors import (
     ConnectionNotFound,
     NotConfirmed,
     RefreshInProgress,
-    RowUnreadable,
     StaleGeneration,
     UpstreamUnavailable,
 )
@@ -915,27 +925,6 @@ def test_only_its_owner_forgets_a_login(table: Connections) -> None:
     assert table.owner_of("login") is None
 
 
-# ── what makes no sense ──────────────────────────────────────────────────────────────────────────
-
-
-def test_a_row_that_makes_no_sense_is_said_to_be_unreadable_and_can_be_pushed_back(
-    world: World,
-) -> None:
-    table = world.on.connections
-    active(table, due_at=NOW)
-    world.aws.dynamodb.update_item(
-        TableName=f"{world.prefix}-connections",
-        Key={"id": {"S": ID}},
-        UpdateExpression="SET generation = :odd",
-        ExpressionAttributeValues={":odd": {"S": "many"}},
-    )
-
-    with pytest.raises(RowUnreadable):
-        table.get(ID)
-    table.postpone(ID, due_at=NOW + 900)
-    assert table.due(now=NOW + 899, limit=9) == []
-
-
 OTHERS = Identity(
     table_id="copy", environment="production", client_id="other", provider="https://idp.other"
 )
@@ -1016,7 +1005,7 @@ def test_a_set_that_lands_late_does_not_land_over_one_that_came_in_between(world
 
     client: Any = Interrupted(world.aws.dynamodb, before_update=2, act=another_lands)
     rows = DynamoRows(client, f"{world.prefix}-connections")
-    interrupted = Connections(rows, clock=world.clock)
+    interrupted = Connections(rows, clock=world.clock, record=unrecorded)
     with pytest.raises(UpstreamUnavailable):
         interrupted.land(landing(2), lease_id="slow", status=Status.ACTIVE, due_at=NOW)
 

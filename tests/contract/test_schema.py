@@ -16,8 +16,9 @@ from boto3.dynamodb.types import TypeSerializer
 from tests.contract.rows import HOME
 from tests.world import CLIENT_ID, IDP, START, World
 from token_broker.domain.connection import Reason, Status
-from token_broker.domain.errors import NotConfirmed, ReauthorizationRequired, RowUnreadable
+from token_broker.domain.errors import NotConfirmed, ReauthorizationRequired, RowNewer
 from token_broker.domain.identity import Identity
+from token_broker.runtime.http_api import status_code
 from token_broker.store.connection_row import shard_of
 
 ID = "a" * 32
@@ -170,16 +171,42 @@ def test_breaker_and_identity_are_read(world: World) -> None:
     assert world.on.connections.recorded_identity(HOME) == Identity(**whose)
 
 
-def test_a_row_of_a_later_version_is_reported_and_nothing_of_it_is_sent(world: World) -> None:
+def test_a_row_of_a_later_version_is_told_as_ours_and_nothing_but_its_due_time_changes(
+    world: World,
+) -> None:
     connection_id = first_version(world, schema=2)
+    before = raw(world, connection_id)
 
-    with pytest.raises(RowUnreadable, match="newer version"):
-        world.row(connection_id)
+    with pytest.raises(RowNewer, match="later version") as told:
+        world.hand_out(connection_id)
+    assert (status_code(told.value), told.value.event) == (500, "broker_misconfigured")
     world.clock.advance(600)
     world.run_schedule()
 
     assert world.sends() == 0
-    assert world.recorded("row_unreadable")
+    assert [one["connection_id"] for one in world.recorded("broker_misconfigured")] == [ID]
+    assert raw(world, connection_id) == before | {"due_at": raw(world, connection_id)["due_at"]}
+    assert world.on.connections.due(now=world.clock(), limit=9) == []
+
+
+def test_a_row_of_a_later_version_stops_nobody_else(world: World) -> None:
+    first_version(world, schema=2)
+    other = world.connect("bob", "mikomo_2")
+
+    world.make_due(other.id)
+    run = world.run_schedule()
+
+    assert world.row(other.id).generation == 2
+    assert not run.stopped
+    assert world.recorded("row_unreadable") == []
+
+
+def raw(world: World, connection_id: str) -> dict[str, Any]:
+    """Return a row as the table holds it."""
+    item: dict[str, Any] = world.aws.dynamodb.get_item(
+        TableName=f"{world.prefix}-connections", Key={"id": {"S": connection_id}}
+    )["Item"]
+    return item
 
 
 def test_every_row_that_is_written_carries_its_version(world: World) -> None:

@@ -37,6 +37,14 @@ class MemoryConnections(MutableMapping[str, Connection]):
     def __len__(self) -> int:
         return len(list(iter(self)))
 
+    def raw(self, connection_id: str) -> Row:
+        """Return a row as the table holds it."""
+        return self._table.rows[connection_id]
+
+    def spoil(self, connection_id: str, odd: Row) -> None:
+        """Let attributes of a row make no sense."""
+        self._table.put(self.raw(connection_id) | odd)
+
     def own(self, login: str, connection_id: str | None) -> None:
         """Make a connection the owner of a login, or nobody."""
         if connection_id is None:

@@ -19,6 +19,7 @@ from token_broker.store.rows import (
     Either,
     Equals,
     Fewer,
+    IsA,
     Named,
     Not,
     OneOf,
@@ -155,6 +156,9 @@ def _test(condition: Condition) -> Test:  # noqa: C901 - a list
         case Absent(path):
             at = _at(path)
             return lambda row: at(row) is MISSING
+        case IsA(path, kind):
+            at, kinds = _at(path), NUMBER if kind is int else kind
+            return lambda row: isinstance(at(row), kinds)
         case Fewer(path, than):
             at = _at(path)
             return lambda row: isinstance(found := at(row), dict) and len(found) < than

@@ -354,6 +354,20 @@ def test_the_line_of_a_redirect_that_failed_names_the_connection_of_its_attempt(
     assert [one.get("connection_id") for one in lines] == [begun, begun]
 
 
+def test_the_line_of_a_redirect_that_nobody_expected_to_fail_names_its_connection_too(
+    broker: Deployed, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    broker.consent()
+    (attempt,) = [row for row in broker.rows()[1] if "return_to" in row]
+    monkeypatch.setattr(broker.functions["callback"].on.connections, "create", None)
+    caplog.clear()
+
+    assert broker.handle("callback.success")["statusCode"] == 500
+
+    (line,) = [one.__dict__ for one in caplog.records if one.getMessage() == "unexpected_error"]
+    assert line["connection_id"] == attempt["connection_id"]["S"]
+
+
 def test_the_line_of_a_request_that_failed_names_the_connection_of_its_path(
     broker: Deployed, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -8,6 +8,7 @@ CORE = "layers/token_broker/token_broker"
 CONDITIONS = f"{CORE}/store/conditions.py"
 CONNECTIONS = f"{CORE}/store/connections.py"
 LINKING = f"{CORE}/store/linking.py"
+READING = f"{CORE}/store/reading.py"
 ENDINGS = f"{CORE}/store/endings.py"
 PERSIST = f"{CORE}/use_cases/persist.py"
 REFRESH = f"{CORE}/use_cases/refresh.py"
@@ -65,8 +66,8 @@ GUARDS = (
     Guard(
         "lease: a claim needs a free row",
         CONNECTIONS,
-        "condition = is_in(*statuses) & is_free(now)",
-        "condition = is_in(*statuses) & exists()",
+        "is_told() & is_in(*statuses) & is_free(now)",
+        "is_told() & is_in(*statuses) & exists()",
     ),
     Guard(
         "lease: only its holder settles",
@@ -868,8 +869,122 @@ GUARDS = (
     Guard(
         "callback: its failure names the connection",
         CALLBACK,
-        "        exc.about = row.known_as\n",
-        "        exc.about = None\n",
+        "        exc.about = row.known_as  # type: ignore[attr-defined]",
+        "        exc.about = None  # type: ignore[attr-defined]",
+    ),
+    Guard(
+        "callback: a failure nobody expected names its connection, too",
+        CALLBACK,
+        "    except Exception as exc:\n        exc.about",
+        "    except TokenBrokerError as exc:\n        exc.about",
+    ),
+    Guard(
+        "malformed: its bearer is not handed out",
+        TOKEN,
+        "    if seen.malformed:\n",
+        "    if seen.generation < 0:\n",
+    ),
+    Guard(
+        "malformed: nothing of it is sent",
+        ATTEMPT,
+        "    if held.malformed and held.status is not Status.REVOKE_PENDING:",
+        "    if held.generation < 0:",
+    ),
+    Guard(
+        "malformed: its consent is revoked all the same",
+        ATTEMPT,
+        "    if held.malformed and held.status is not Status.REVOKE_PENDING:",
+        "    if held.malformed:",
+    ),
+    Guard(
+        "malformed: what a claim asks for must read",
+        CONDITIONS,
+        "Absent(name) | IsA(name, int) for name",
+        "Absent(name) | IsA(name, int) | exists() for name",
+    ),
+    Guard(
+        "malformed: what does not say whose it is is not claimed",
+        CONDITIONS,
+        'IsA("subject", str) & IsA("connector", str)',
+        '(IsA("subject", str) | IsA("connector", str))',
+    ),
+    Guard(
+        "malformed: nothing of a later version's row is claimed",
+        CONDITIONS,
+        'is_known = Absent("schema") | AtMost("schema", SCHEMA)',
+        "is_known = exists()",
+    ),
+    Guard(
+        "malformed: a later version's row stops no run and stands in nobody's way",
+        SCHEDULE,
+        "    except RowNewer as exc:\n",
+        "    except ZeroDivisionError as exc:\n",
+    ),
+    Guard(
+        "malformed: what fails in a way nobody expected stands in nobody's way",
+        SCHEDULE,
+        "        _push_back(on, connection_id, failures=0)  # one that is claimed",
+        "        pass  # one that is claimed",
+    ),
+    Guard(
+        "malformed: a new consent removes what does not read",
+        EXCHANGE,
+        "            if seen.malformed:\n",
+        "            if seen.generation < 0:\n",
+    ),
+    Guard(
+        "malformed: its next generation is above any that was issued",
+        CONNECTIONS,
+        '            "generation": now,\n',
+        '            "generation": 0,\n',
+    ),
+    Guard(
+        "malformed: only what was seen not to read is removed",
+        CONDITIONS,
+        "Equals(name, row[name]) if name in row",
+        "exists() if name in row",
+    ),
+    Guard(
+        "malformed: its callers page nobody",
+        f"{CORE}/domain/errors.py",
+        '    event = "request_failed"\n    error = "record_unreadable"\n',
+        '    event = "row_unreadable"\n    error = "record_unreadable"\n',
+    ),
+    Guard(
+        "malformed: it is told once however often it is asked for",
+        TOKEN,
+        " and on.connections.note_unreadable(held):\n",
+        " or on.connections.note_unreadable(held) is not None:\n",
+    ),
+    Guard(
+        "malformed: it hides no other row of a list",
+        READING,
+        "            except (RowNewer, RowUnreadable) as exc:\n",
+        "            except RowNewer as exc:\n",
+    ),
+    Guard(
+        "malformed: as an owner it is left as it is",
+        READING,
+        "        if found.malformed:\n",
+        "        if found.generation < 0:\n",
+    ),
+    Guard(
+        "malformed: a consent its owner may need is not revoked",
+        LOGIN,
+        "    if owner and owner.is_unreadable and owner.id != held.id:\n",
+        "    if owner and owner.is_unreadable and owner.id == held.id:\n",
+    ),
+    Guard(
+        "malformed: its set replaces no other's",
+        LOGIN,
+        "    if held.malformed:  # nobody",
+        "    if held.generation < 0:  # nobody",
+    ),
+    Guard(
+        "malformed: it is not confirmed over a good connection",
+        f"{CORE}/use_cases/connections.py",
+        "    if is_pending and seen.malformed:\n",
+        "    if is_pending and seen.generation < 0:\n",
     ),
     Guard(
         "unreadable: it is told to renew, not to wait",

@@ -9,7 +9,7 @@ from urllib.parse import parse_qs, urlsplit
 import pytest
 import requests
 
-from tests.between import cut_at
+from tests.between import before, cut_at
 from tests.world import BROKER, World, http_response
 from token_broker.domain.connection import Connection, Degraded, Reason, Status
 from token_broker.domain.errors import TokenBrokerError
@@ -282,6 +282,20 @@ def test_a_row_that_makes_no_sense_is_reported_and_does_not_block_the_others(
 
     assert {world.row(one.id).generation for one in others} == {2}
     assert world.recorded("row_unreadable")
+
+
+def test_a_row_that_fails_in_a_way_nobody_expected_has_the_others_go_first_next_time(
+    world: World,
+) -> None:
+    both = {one.id for one in several(world, 2)}
+    before(world.on.connections, "claim", lambda: 1 // 0)
+
+    for _ in range(2):
+        world.run_schedule(limit=1)
+
+    (odd,) = {said["connection_id"] for said in world.recorded("row_unreadable")}
+    (other,) = both - {odd}
+    assert world.row(other).generation == 2
 
 
 def test_a_token_set_moved_to_another_row_is_reported_and_not_sent(world: World) -> None:

@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 
+from tests.contract.rows import unrecorded
 from tests.world import CLIENT_ID, START, World
 from token_broker.adapters.client_credentials import SecretsManagerClientSecret
 from token_broker.adapters.dynamodb import DynamoRows
@@ -55,7 +56,7 @@ def test_a_secret_without_its_text_is_not_a_secret_that_is_not_set() -> None:
 
 def test_a_write_whose_answer_was_cut_has_an_unknown_effect(world: World) -> None:
     client: Any = Cut()
-    table = Connections(DynamoRows(client, "connections"), clock=clock)
+    table = Connections(DynamoRows(client, "connections"), clock=clock, record=unrecorded)
     row = world.row(world.connect().id)
     with pytest.raises(UpstreamUnavailable):
         table.due(now=START, limit=1)
@@ -84,7 +85,7 @@ def test_a_set_in_escrow_whose_answer_was_cut_is_not_taken_for_none(page: dict[s
 @pytest.mark.parametrize("read", ["expiries", "of_subject", "every"])
 def test_a_list_of_rows_that_was_cut_is_not_an_empty_one(read: str) -> None:
     client: Any = CutPages()
-    table = Connections(DynamoRows(client, "connections"), clock=clock)
+    table = Connections(DynamoRows(client, "connections"), clock=clock, record=unrecorded)
     reads: dict[str, Callable[[], object]] = {
         "expiries": lambda: table.expiries(due_until=START, asked_since=0),
         "of_subject": lambda: table.of_subject("ada"),

@@ -23,6 +23,7 @@ from token_broker.store.rows import (
     Either,
     Equals,
     Fewer,
+    IsA,
     Named,
     Not,
     OneOf,
@@ -44,6 +45,7 @@ LASTING = frozenset(
     }
 )
 SERVICE = "DynamoDB"
+KINDS = {int: "N", str: "S"}
 MOVED = frozenset({"ConditionalCheckFailed", "TransactionConflict"})
 
 _serialize = TypeSerializer().serialize
@@ -210,6 +212,8 @@ class Expressions:
                 return f"{self._name(path)} IN ({', '.join(map(self._value, values))})"
             case Absent(path):
                 return f"attribute_not_exists({self._name(path)})"
+            case IsA(path, kind):
+                return f"attribute_type({self._name(path)}, {self._value(KINDS[kind])})"
             case Fewer(path, than):
                 return f"size({self._name(path)}) < {self._value(than)}"
             case Both(one, other):

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 from token_broker.adapters.aws import member, translated
 from token_broker.domain.connection import Landing, Reason, Suspect
-from token_broker.domain.errors import RowUnreadable
+from token_broker.domain.errors import RowNewer, RowUnreadable
 from token_broker.domain.token_set import Verdict
 
 if TYPE_CHECKING:
@@ -110,7 +110,7 @@ def _from_bytes(body: bytes) -> Landing:
     try:
         kept = json.loads(body)
         if kept.pop("schema", SCHEMA) > SCHEMA:
-            raise RowUnreadable(detail="a newer version of the broker wrote this: deploy that one")
+            raise RowNewer(detail="a later version of the broker wrote this: deploy that one")
         suspected = kept.pop("suspected")
         return Landing(
             **kept

@@ -24,7 +24,6 @@ from token_broker.adapters.aws import member, translated
 from token_broker.domain.connection import Connection, framed
 from token_broker.domain.errors import (
     BrokerMisconfigured,
-    RowUnreadable,
     SetUnreadable,
     TokenBrokerError,
 )
@@ -102,7 +101,7 @@ class KmsSeal:
         return KmsSealer(plaintext_key, encrypted_key, bound_to)
 
     def open(self, connection: Connection) -> TokenSet:
-        """Open the set a row holds; raises RowUnreadable if it is not this row's own."""
+        """Open the set a row holds; raises SetUnreadable if it is not this row's own."""
         encrypted_key, nonce, ciphertext = _parse(connection.sealed)
         bound_to = _BoundTo(
             self._environment, connection.id, connection.subject, connection.connector
@@ -131,7 +130,7 @@ def _parse(sealed: bytes | None) -> tuple[bytes, bytes, bytes]:
     version, length = HEADER.unpack_from(sealed)
     rest = sealed[HEADER.size :]
     if version != VERSION or len(rest) <= length + NONCE_LENGTH:
-        raise RowUnreadable(detail="the token set has an unknown layout")
+        raise SetUnreadable(detail="the token set has an unknown layout")
     return rest[:length], rest[length : length + NONCE_LENGTH], rest[length + NONCE_LENGTH :]
 
 

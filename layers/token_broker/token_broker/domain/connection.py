@@ -36,7 +36,7 @@ class Degraded(StrEnum):
     """Why an ACTIVE connection does not do as it should, though it may recover by itself."""
 
     SUSPECT = "suspect"  # its refresh token was refused; it is looked at until it heals or ends
-    UNREADABLE = "unreadable"  # its token set does not open; a new consent heals it
+    UNREADABLE = "unreadable"  # its set does not open, or not all of it reads; a consent heals it
     DATA_ACCESS_REFUSED = "data_access_refused"  # its refresh token is taken, its bearers are not
 
 
@@ -103,6 +103,7 @@ class Connection:
     refused: int | None = None  # the latest generation refused right upon the one before it
     proved_at: int | None = None  # when the consent was last refreshed for such a refusal
     unreadable: int | None = None  # the generation whose token set did not open
+    malformed: tuple[str, ...] = ()  # attributes of the row that make no sense: read as absent
     confirmation_hash: str | None = None
     hold_until: int | None = None  # the same login is being linked again: no send until then
     # What an ended or unconfirmed connection holds goes then; a revoke was asked for then.
@@ -119,7 +120,8 @@ class Connection:
     @property
     def degraded(self) -> Degraded | None:
         """Return what a person should know of an ACTIVE connection; None: all is well."""
-        if self.status is Status.ACTIVE and self.unreadable == self.generation:
+        is_unreadable = self.malformed or self.unreadable == self.generation
+        if self.status is Status.ACTIVE and is_unreadable:
             return Degraded.UNREADABLE
         if self.status is Status.ACTIVE and self.suspected:
             return Degraded.SUSPECT
@@ -162,7 +164,8 @@ class Owner:
     """Who owns a bank login, as it was looked up; what it decides holds while nothing has moved."""
 
     id: str
-    connection: Connection | None  # None: its row is gone
+    connection: Connection | None  # None: its row is gone, or cannot be read
+    is_unreadable: bool = False  # its row is there, and may hold a set that a consent still feeds
 
 
 def login_of(*, environment: str, client_id: str, connector: str, sub: str) -> str:

@@ -15,8 +15,9 @@ TokenBrokerError
 │  └ RecordUnreadable          its tokens cannot be read: the same         409
 ├ BrokerMisconfigured          us: stop, page a human, touch nothing       500
 │  ├ Reported                  the same, and an event of its own says it   500
+│  ├ RowNewer                  one row is of a later version: go on        500
 │  └ RowUnreadable             one row makes no sense: report, go on       500
-│     └ SetUnreadable          its tokens alone: a new consent heals it
+│     └ SetUnreadable          not all of it reads: a new consent heals it
 ├ UpstreamUnavailable          the weather: ask again later                503
 │  ├ OutcomeUnknown            sent, and nobody knows what became of it    503
 │  ├ AkoyaUnreached            no connection, or a page in Akoya's place   503
@@ -178,21 +179,38 @@ class Reported(BrokerMisconfigured):
     event = "request_failed"
 
 
-class RowUnreadable(BrokerMisconfigured):
-    """A row cannot be read or its token set cannot be opened; the others are not concerned."""
+class RowNewer(BrokerMisconfigured):
+    """A later version of the broker wrote a row: this deployment is behind; nothing of it is used.
 
-    event = "row_unreadable"
-    description = "This connection's record cannot be read; the broker's operator has been alerted."
+    The others are not concerned.
+    """
+
+    description = (
+        "This record was written by a later version of the broker; its operator has been alerted."
+    )
+
+
+class RowUnreadable(BrokerMisconfigured):
+    """A row makes no sense; the others are not concerned.
+
+    The schedule reports it (row_unreadable) at each of its looks, so no caller's request does.
+    """
+
+    event = "request_failed"
+    error = "record_unreadable"
+    description = (
+        "This connection's record cannot be read; the broker's operator is told. A new consent, "
+        "begun without connection_id, makes a connection of its own."
+    )
 
 
 class SetUnreadable(RowUnreadable):
-    """The token set of a row does not open; the row reads, so a new consent heals it."""
+    """The token set of a row does not open, or not all of the row reads; a new consent heals it."""
 
 
 class RecordUnreadable(ReauthorizationRequired):
     """What a caller is told of SetUnreadable."""
 
-    event = "row_unreadable"
     description = (
         "The broker cannot read this connection's tokens. Send the user through POST /connections "
         "with this connection_id: a new consent heals it."

@@ -73,11 +73,11 @@ def publish_metrics() -> None:
 def record_failure(exc: Exception, *, connection_id: str | None = None) -> bool:
     """Log and count what ended a request or a run; return whether it is an alarm's business."""
     kind = type(exc).__name__
+    about = connection_id or getattr(exc, "about", None)
     if isinstance(exc, TokenBrokerError):
-        about = connection_id or exc.about
         record(exc.event, connection_id=about, error=exc.error, detail=exc.detail, kind=kind)
         return exc.event in ALARMS or isinstance(exc, Reported)
-    record("unexpected_error", connection_id=connection_id, kind=kind, detail=places(exc))
+    record("unexpected_error", connection_id=about, kind=kind, detail=places(exc))
     return True
 
 

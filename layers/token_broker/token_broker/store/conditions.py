@@ -5,8 +5,23 @@ A lease guards sends, the generation guards writes of a token set.
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+from functools import reduce
+from operator import and_
+
 from token_broker.domain.connection import Connection, Status
-from token_broker.store.rows import Above, Absent, AtMost, Condition, Equals, OneOf, named
+from token_broker.store.rows import (
+    SCHEMA,
+    Above,
+    Absent,
+    AtMost,
+    Condition,
+    Equals,
+    IsA,
+    OneOf,
+    Row,
+    named,
+)
 
 
 @named
@@ -97,6 +112,28 @@ def is_confirmed_by(confirmation_hash: str) -> Condition:
 def is_owned_by(connection_id: str | None) -> Condition:
     """The login is this connection's; None: nobody's."""
     return Equals("owner", connection_id) if connection_id else Absent("owner")
+
+
+@named
+def is_told() -> Condition:
+    """What a claim asks for reads, and no later version of the broker wrote it."""
+    numbers = ("schema", "unsettled", "lease_until", "hold_until")
+    reads = [Absent(name) | IsA(name, int) for name in numbers]
+    is_known = Absent("schema") | AtMost("schema", SCHEMA)
+    return reduce(and_, reads) & is_known & IsA("subject", str) & IsA("connector", str)
+
+
+@named
+def is_news(unreadable: int) -> Condition:
+    """It has not been noted that the token set of this generation does not open."""
+    return ~Equals("unreadable", unreadable)
+
+
+@named
+def reads_as(row: Row, names: Iterable[str]) -> Condition:
+    """These attributes are as they were read, however odd."""
+    same = [Equals(name, row[name]) if name in row else Absent(name) for name in names]
+    return reduce(and_, same, exists())
 
 
 def leased_as(held: Connection) -> Condition:

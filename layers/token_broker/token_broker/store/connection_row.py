@@ -27,62 +27,77 @@ def text(value: Any) -> str:
     return value
 
 
+def whole(value: Any) -> int:
+    """Read a whole number; raise TypeError if it is none."""
+    if not isinstance(value, int) or isinstance(value, bool):
+        raise TypeError("not a whole number")
+    return value
+
+
+def flag(value: Any) -> bool:
+    """Read a truth value; raise TypeError if it is none."""
+    if not isinstance(value, bool):
+        raise TypeError("not a truth value")
+    return value
+
+
 def suspect(value: Any) -> Suspect:
     """Read the suspicion against a refresh token."""
     since = value["streak_since"]
     return Suspect(
-        generation=int(value["generation"]),
+        generation=whole(value["generation"]),
         reason=Reason(value["reason"]),
-        since=int(value["since"]),
-        streak_since=int(since) if since is not None else None,
-        looks=int(value["looks"]),
+        since=whole(value["since"]),
+        streak_since=whole(since) if since is not None else None,
+        looks=whole(value["looks"]),
     )
 
 
 # How each attribute is read. One that is not here is of no connection.
 ATTRIBUTES: Mapping[str, Callable[[Any], Any]] = {
+    "schema": whole,
     "id": text,
     "subject": text,
     "connector": text,
     "status": Status,
     "reason": Reason,
-    "generation": int,
+    "generation": whole,
     "token_set": bytes,
-    "login": str,
-    "issued_at": int,
-    "iat": int,
-    "expires_at": int,
+    "login": text,
+    "issued_at": whole,
+    "iat": whole,
+    "expires_at": whole,
     "verdict": Verdict,
-    "linked_at": int,
-    "updated_at": int,
-    "due_at": int,
-    "asked_at": int,
-    "lease_id": str,
-    "lease_until": int,
-    "lease_since": int,
-    "attempt_id": str,
-    "consent": str,
-    "unsettled": int,
-    "predecessor_resent": bool,
-    "failures": int,
+    "linked_at": whole,
+    "updated_at": whole,
+    "due_at": whole,
+    "asked_at": whole,
+    "lease_id": text,
+    "lease_until": whole,
+    "lease_since": whole,
+    "attempt_id": text,
+    "consent": text,
+    "unsettled": whole,
+    "predecessor_resent": flag,
+    "failures": whole,
     "suspect": suspect,
-    "rejected": int,
-    "refused": int,
-    "proved_at": int,
-    "unreadable": int,
-    "confirmation_hash": str,
-    "hold_until": int,
-    "keep_until": int,
-    "last_event": str,
+    "rejected": whole,
+    "refused": whole,
+    "proved_at": whole,
+    "unreadable": whole,
+    "confirmation_hash": text,
+    "hold_until": whole,
+    "keep_until": whole,
+    "last_event": text,
 }
-NEEDED = ("id", "subject", "connector", "status", "generation", "linked_at", "updated_at")
-PUBLIC = (
-    "schema",
-    *(name for name in ATTRIBUTES if name not in {"token_set", "confirmation_hash"}),
-)
+TELLING = ("id", "subject", "connector", "status")
+"""Without these nobody can tell whose connection it is, and how it stands."""
+
+NEEDED = ("generation", "linked_at", "updated_at")
+PUBLIC = tuple(name for name in ATTRIBUTES if name not in {"token_set", "confirmation_hash"})
 """What a read that may not see the token set asks for."""
 
-OF_THE_FACT = {*NEEDED, "unsettled", "failures", "last_event"}
+OF_THE_FACT = {"schema", *TELLING, *NEEDED, "unsettled", "failures", "last_event"}
 """What a tombstone keeps."""
 
 
@@ -108,27 +123,38 @@ def changes(**of: Any) -> Row:
 
 def row_of(connection: Connection) -> Row:
     """Return a connection as a whole row."""
-    of = {field.name: getattr(connection, field.name) for field in fields(connection)}
+    of = {one.name: getattr(connection, one.name) for one in fields(connection)}
+    del of["malformed"]
     row = versioned(changes(**of)) | {"shard": shard_of(connection.id)}
     return {name: value for name, value in row.items() if value is not None}
 
 
 def connection_of(row: Row) -> Connection:
-    """Read a row; raise RowUnreadable if it makes no sense."""
+    """Read a row; what makes no sense of it is read as absent, and named in `malformed`.
+
+    Raises RowNewer, and RowUnreadable where it does not say whose connection it is, or its status.
+    """
     ensure_readable(row)
-    try:
-        of = {name: read(row[name]) for name, read in ATTRIBUTES.items() if name in row}
-        lease = {part: of.pop(f"lease_{part}", None) for part in ("id", "until", "since")}
-        return Connection(
-            **{name: row[name] for name in NEEDED}  # raises KeyError
-            | {"sealed": of.pop("token_set", None)}
-            | {"lease": Lease(**lease) if lease["id"] else None}
-            | of
-        )
-    except (KeyError, TypeError, ValueError, ArithmeticError) as exc:
-        raise RowUnreadable(
-            detail=f"the row does not read as a connection ({type(exc).__name__})"
-        ) from None
+    of: dict[str, Any] = dict.fromkeys(NEEDED, 0)
+    malformed = [name for name in NEEDED if name not in row]
+    for name, read in ATTRIBUTES.items():
+        try:
+            if name in row or name in TELLING:
+                of[name] = read(row[name])
+        except (KeyError, TypeError, ValueError, ArithmeticError) as exc:
+            if name in TELLING:
+                raise RowUnreadable(
+                    detail=f"the row does not read as a connection ({type(exc).__name__})"
+                ) from None
+            malformed.append(name)
+    of.pop("schema", None)
+    lease_id, until, since = (of.pop(f"lease_{part}", None) for part in ("id", "until", "since"))
+    return Connection(
+        sealed=of.pop("token_set", None),
+        lease=Lease(id=lease_id, until=until, since=since) if lease_id and until else None,
+        malformed=tuple(malformed),
+        **of,
+    )
 
 
 def found(refused: StaleGeneration) -> Connection:

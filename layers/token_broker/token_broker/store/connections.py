@@ -21,12 +21,13 @@ from token_broker.domain.connection import (
 )
 from token_broker.domain.errors import (
     RefreshInProgress,
+    RowUnreadable,
     StaleGeneration,
     TokenBrokerError,
     UpstreamUnavailable,
 )
 from token_broker.domain.identity import Identity
-from token_broker.domain.ports import Clock
+from token_broker.domain.ports import Clock, Record
 from token_broker.domain.refresh_policy import CONFIRM_WITHIN
 from token_broker.domain.token_set import Verdict
 from token_broker.store.conditions import (
@@ -38,16 +39,19 @@ from token_broker.store.conditions import (
     is_due_before,
     is_free,
     is_in,
+    is_news,
     is_not_on_hold,
     is_rested,
+    is_told,
     is_unclaimed,
     leased_as,
+    reads_as,
 )
 from token_broker.store.connection_row import changes, connection_of, found, shard_of
 from token_broker.store.endings import Endings
 from token_broker.store.identity import IdentityRow
 from token_broker.store.linking import Linking
-from token_broker.store.rows import Condition, Row, Rows, Write
+from token_broker.store.rows import SCHEMA, Condition, Row, Rows, Write
 
 
 class Connections(Linking, Endings):
@@ -57,9 +61,11 @@ class Connections(Linking, Endings):
     its effect is unknown), RowUnreadable, ConnectionNotFound, and what each method names.
     """
 
-    def __init__(self, rows: Rows, *, clock: Clock, impatient: Rows | None = None) -> None:
+    def __init__(
+        self, rows: Rows, *, clock: Clock, record: Record, impatient: Rows | None = None
+    ) -> None:
         """Use `impatient`, the same rows without retries, where the caller retries by itself."""
-        super().__init__(rows)
+        super().__init__(rows, record=record)
         self._impatient = impatient or rows
         self._identity = IdentityRow(rows, clock=clock, impatient=self._impatient)
 
@@ -83,10 +89,11 @@ class Connections(Linking, Endings):
         that still holds it and is not resting after a failure. `even_resting`: or is; for the set
         of a new consent, before which no rejection counts. `rejected` notes that the data API
         refused its bearer. Claiming twice with one lease id counts once. Raises RefreshInProgress
-        (leased), UpstreamUnavailable (resting), StaleGeneration (not due, or moved on).
+        (leased), UpstreamUnavailable (resting), StaleGeneration (not due, or moved on),
+        RowUnreadable and RowNewer (nothing is written then).
         """
         claimed = changes(lease=Lease(id=lease.id, until=lease.until, since=now), due_at=due_at)
-        condition = is_in(*statuses) & is_free(now)
+        condition = is_told() & is_in(*statuses) & is_free(now)
         condition &= is_due(now) if generation is None else holds(generation)
         if even_resting:
             claimed |= changes(rejected=None, refused=None, proved_at=None)
@@ -179,9 +186,32 @@ class Connections(Linking, Endings):
         """Note what checking the bearer came to, if that generation is still held."""
         self._note(landed, verdict=verdict)
 
-    def note_unreadable(self, seen: Connection) -> None:
-        """Note that the token set seen does not open, if that generation is still held."""
-        self._note(seen, unreadable=seen.generation)
+    def note_unreadable(self, seen: Connection) -> bool:
+        """Note that the set seen does not open, if it is still held; return whether that is new."""
+        is_new = holds(seen.generation) & is_news(seen.generation)
+        return self._write(seen.id, changes(unreadable=seen.generation), is_new)
+
+    def mend(self, connection_id: str, *, now: int) -> None:
+        """Remove what does not read of a row whose set a new consent is about to replace.
+
+        A generation that does not read becomes `now`, above any that was issued; an attempt counts
+        as unsettled, so that escrow is looked into. Raises StaleGeneration (it moves),
+        ConnectionNotFound, RowUnreadable.
+        """
+        row = self._row(connection_id)
+        names = connection_of(row).malformed
+        if not names:
+            return
+        whole = {
+            "schema": SCHEMA,
+            "generation": now,
+            "linked_at": now,
+            "updated_at": now,
+            "unsettled": 1,
+        }
+        mended = {name: whole.get(name) for name in names} | {"last_event": "mended"}
+        self._rows.transact(Write(connection_id, mended, reads_as(row, (*names, "status"))))
+        self._record("row_mended", connection_id=connection_id, detail=", ".join(names))
 
     def note_refused(self, seen: Connection) -> None:
         """Note that the bearer seen was refused upon another, if that generation is still held."""
@@ -248,6 +278,8 @@ def _why_unclaimed(
     """Return what to say to whoever could not claim a row that stands like this."""
     if row.leased(now) and row.lease:
         return RefreshInProgress(retry_after=_soon(row.lease.until - now))
+    if row.malformed:
+        return RowUnreadable(detail=f"these do not read: {', '.join(row.malformed)}")
     if generation is not None and (row.hold_until or 0) > now:
         return UpstreamUnavailable(
             detail="on hold while the same login is linked again",

@@ -6,7 +6,7 @@ from contextlib import suppress
 from dataclasses import asdict, replace
 
 from token_broker.domain.errors import (
-    RowUnreadable,
+    BrokerMisconfigured,
     StaleGeneration,
     TokenBrokerError,
     UpstreamUnavailable,
@@ -83,4 +83,6 @@ def _identity(row: Row) -> Identity:
             provider=row.get("provider"),
         )
     except KeyError:
-        raise RowUnreadable(detail="the row identity does not say whose the table is") from None
+        raise BrokerMisconfigured(
+            detail="the row identity does not say whose the table is"
+        ) from None

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from heapq import merge
 from itertools import islice
 
 from token_broker.domain.connection import Connection, Owner, Status
-from token_broker.domain.errors import ConnectionNotFound
+from token_broker.domain.errors import ConnectionNotFound, RowNewer, RowUnreadable
+from token_broker.domain.ports import Record
 from token_broker.store.conditions import is_in
 from token_broker.store.connection_row import PUBLIC, SHARDS, connection_of
 from token_broker.store.rows import Above, Absent, AtMost, Equals, Row, Rows
@@ -23,11 +24,17 @@ def pointer_of(login: str) -> str:
 class Reading:
     """What of the connections table can be read without changing it."""
 
-    def __init__(self, rows: Rows) -> None:
+    def __init__(self, rows: Rows, *, record: Record) -> None:
         self._rows = rows
+        self._record = record
 
     def get(self, connection_id: str) -> Connection:
-        """Read one connection; raise ConnectionNotFound."""
+        """Read one connection.
+
+        What makes no sense of it is read as absent, and named in `malformed`. Raises
+        ConnectionNotFound, RowUnreadable (it does not say whose connection it is, or its status),
+        RowNewer.
+        """
         return self._read(connection_id)
 
     def look(self, connection_id: str) -> Connection:
@@ -35,19 +42,35 @@ class Reading:
         return self._read(connection_id, *PUBLIC)
 
     def _read(self, connection_id: str, *only: str) -> Connection:
+        return connection_of(self._row(connection_id, *only))
+
+    def _row(self, connection_id: str, *only: str) -> Row:
         row = self._rows.get(connection_id, only=only)
         if row is None:
             raise ConnectionNotFound
-        return connection_of(row)
+        return row
 
     def of_subject(self, subject: str) -> list[Connection]:
-        """List a subject's connections without their token sets, newest first; may lag."""
+        """List a subject's connections without their token sets, newest first; may lag.
+
+        A row that does not say whose connection it is, or its status, is left out and counted.
+        """
         found = self._rows.query("subject", Equals("subject", subject), newest_first=True)
-        return [connection_of(row) for row in found]
+        return list(self._told(found))
 
     def every(self) -> Iterator[Connection]:
-        """Read all connections without their token sets, in no order; may lag."""
-        yield from map(connection_of, self._rows.scan(matching=~Absent("subject"), only=PUBLIC))
+        """Read all connections without their token sets, in no order; may lag.
+
+        A row that does not say whose connection it is, or its status, is left out and counted.
+        """
+        return self._told(self._rows.scan(matching=~Absent("subject"), only=PUBLIC))
+
+    def _told(self, rows: Iterable[Row]) -> Iterator[Connection]:
+        for row in rows:
+            try:
+                yield connection_of(row)
+            except (RowNewer, RowUnreadable) as exc:
+                self._record("row_left_out", connection_id=str(row.get("id")), detail=exc.detail)
 
     def due(self, *, now: int, limit: int) -> list[tuple[str, int]]:
         """List (id, due_at) of what is due, oldest first, at most `limit`; may lag."""
@@ -86,12 +109,20 @@ class Reading:
         return self._rows.query("due", where, limit=limit)
 
     def owner_of(self, login: str) -> Owner | None:
-        """Return who owns a login, without the token set."""
+        """Return who owns a login, without the token set.
+
+        An owner whose row does not read, or not all of it, comes without its connection.
+        """
         pointer = self._rows.get(pointer_of(login), only=("owner",))
-        if pointer is None:
+        if not pointer:
             return None
         owner = str(pointer["owner"])
         try:
-            return Owner(id=owner, connection=self.look(owner))
+            found = self.look(owner)
         except ConnectionNotFound:
             return Owner(id=owner, connection=None)
+        except RowUnreadable:
+            return Owner(id=owner, connection=None, is_unreadable=True)
+        if found.malformed:
+            return Owner(id=owner, connection=None, is_unreadable=True)
+        return Owner(id=owner, connection=found)

@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from functools import wraps
 from typing import Any, ParamSpec, Protocol
 
-from token_broker.domain.errors import RowUnreadable
+from token_broker.domain.errors import RowNewer
 
 P = ParamSpec("P")
 
@@ -77,6 +77,14 @@ class Absent(Condition):
     """The row has no such attribute, or there is no row."""
 
     path: Path
+
+
+@dataclass(frozen=True, slots=True)
+class IsA(Condition):
+    """The attribute is there, and is a number (`int`) or a text (`str`)."""
+
+    path: Path
+    kind: type
 
 
 @dataclass(frozen=True, slots=True)
@@ -195,7 +203,8 @@ def versioned(row: Row) -> Row:
 
 
 def ensure_readable(row: Row) -> Row:
-    """Return the row, or raise RowUnreadable if a later version of the broker wrote it."""
-    if int(row.get("schema", SCHEMA)) > SCHEMA:
-        raise RowUnreadable(detail="a newer version of the broker wrote this row: deploy that one")
+    """Return the row, or raise RowNewer if a later version of the broker wrote it."""
+    version = row.get("schema", SCHEMA)
+    if isinstance(version, int) and version > SCHEMA:
+        raise RowNewer(detail="a later version of the broker wrote this row: deploy that one")
     return row

@@ -14,6 +14,7 @@ from typing import Generic, TypeVar
 from token_broker.domain.connection import Connection, Lease, Status, Suspect
 from token_broker.domain.errors import (
     Reported,
+    RowUnreadable,
     TokenBrokerError,
     UpstreamUnavailable,
 )
@@ -75,8 +76,12 @@ def claim(
     rejected: bool = False,
     even_resting: bool = False,
 ) -> Connection:
-    """Claim a row that is due, or that still holds the generation given."""
-    return on.connections.claim(
+    """Claim a row that is due, or that still holds the generation given.
+
+    Raises RowUnreadable, with nothing sent, where not all of the row reads: it may be on hold, or
+    unsettled.
+    """
+    held = on.connections.claim(
         connection_id,
         lease=lease,
         now=on.clock(),
@@ -86,6 +91,10 @@ def claim(
         rejected=rejected,
         even_resting=even_resting,
     )
+    if held.malformed and held.status is not Status.REVOKE_PENDING:  # a revoke needs its set alone
+        release(on, held, event="refresh_deferred")
+        raise RowUnreadable(detail=f"these do not read: {', '.join(held.malformed)}")
+    return held
 
 
 def postpone(

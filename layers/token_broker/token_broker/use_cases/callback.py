@@ -98,9 +98,10 @@ def finish(
             cookies=cookies,
             remaining=remaining,
         )
-    except TokenBrokerError as exc:
-        exc.about = row.known_as
-        if not isinstance(exc, UpstreamUnavailable | RefreshInProgress):
+    except Exception as exc:
+        exc.about = row.known_as  # type: ignore[attr-defined] # for our log, whatever it is
+        passes = isinstance(exc, UpstreamUnavailable | RefreshInProgress)
+        if isinstance(exc, TokenBrokerError) and not passes:
             exc.way_back = row.way_back(error=exc.error)  # else the page loads itself again
         raise
 

@@ -51,6 +51,11 @@ def confirm(
     is_pending = seen.status is Status.PENDING_CONFIRMATION
     if is_pending and seen.verdict is Verdict.BAD:  # another's code, or it does not verify
         raise ConfirmationInvalid
+    if is_pending and seen.malformed:
+        raise ReauthorizationRequired(
+            "The broker cannot read this connection's record. Start again.",
+            detail=f"these do not read: {', '.join(seen.malformed)}",
+        )
     owner = connections.owner_of(seen.login) if seen.login else None
     rival = owner.connection if owner and owner.id != seen.id else None
     if rival and is_later(rival, seen):

@@ -168,8 +168,11 @@ class Exchange:
 
     def _lease_of(self, connection_id: str) -> Connection:
         on = self.on
-        seen = on.connections.look(connection_id)
         try:
+            seen = on.connections.get(connection_id)
+            if seen.malformed:
+                on.connections.mend(connection_id, now=on.clock())
+                seen = on.connections.get(connection_id)
             held = claim(
                 on,
                 connection_id,

@@ -7,9 +7,10 @@ provider); in both cases only one connection goes on, and no consent is revoked 
 from __future__ import annotations
 
 from token_broker.domain.connection import Connection, Landing, Owner, Status
+from token_broker.domain.errors import RowUnreadable
 from token_broker.domain.refresh_policy import BRIEFLY, HOLD_BEYOND
 from token_broker.domain.token_set import Verdict
-from token_broker.use_cases.attempt import claim, new_lease
+from token_broker.use_cases.attempt import claim, new_lease, release
 from token_broker.use_cases.landing import recover
 from token_broker.use_cases.sending import Sending
 
@@ -26,7 +27,8 @@ def settle_login(on: Sending, linked: Connection) -> bool:
 
     An unconfirmed link only puts the older connection on hold. Of two active ones the later
     consent's takes over; StaleGeneration is raised while the other may be getting tokens. May be
-    repeated.
+    repeated. An owner whose row does not read loses the login and nothing else: its row stays as it
+    is.
     """
     owner = owner_of(on, linked)
     if owner and owner.id == linked.id:
@@ -56,8 +58,15 @@ def is_later(one: Connection, other: Connection) -> bool:
 
 
 def other_owner(on: Sending, held: Connection) -> Connection | None:
-    """Return the connection this one's bank login belongs to, if that is another one in use."""
+    """Return the connection this one's bank login belongs to, if that is another one in use.
+
+    Raises RowUnreadable where its row does not read: it may need the consent, so nothing is revoked
+    and no set erased until it reads, is renewed or is gone.
+    """
     owner = owner_of(on, held)
+    if owner and owner.is_unreadable and owner.id != held.id:
+        release(on, held, event="revoke_deferred")
+        raise RowUnreadable(detail=f"the row of its login's owner does not read: {owner.id}")
     if owner is None or owner.id == held.id or owner.connection is None:
         return None
     return owner.connection if owner.connection.status in IN_USE else None
@@ -71,6 +80,8 @@ def hand_over(on: Sending, held: Connection, heir: Connection) -> None:
     """
     consent = held.consent or held.attempt_id  # the latter in rows of the version before
     is_done = heir.consent is not None and heir.consent == consent
+    if held.malformed:  # nobody can tell whose consent is the later one
+        return
     if is_done or (heir.iat is not None and held.iat is not None and heir.iat > held.iat):
         return
     tokens = on.seal.open(held)

@@ -18,6 +18,7 @@ from token_broker.domain.errors import (
     ConnectionNotFound,
     GrantRefused,
     RefreshInProgress,
+    RowNewer,
     RowUnreadable,
     SetEscrowed,
     StaleGeneration,
@@ -144,13 +145,24 @@ def _tend(
     except RowUnreadable as exc:
         run.failed.append(connection_id)
         on.record("row_unreadable", connection_id=connection_id, detail=exc.detail)
-        with suppress(TokenBrokerError):
-            on.connections.postpone(connection_id, due_at=on.clock() + back_off(connection_id, 10))
+        _push_back(on, connection_id, failures=10)
+    except RowNewer as exc:
+        run.failed.append(connection_id)
+        on.record(exc.event, connection_id=connection_id, detail=exc.detail)
+        _push_back(on, connection_id, failures=0)  # nothing else of it is touched
     except TokenBrokerError as exc:
         _deferred(on, run, connection_id, exc)
     except Exception as exc:  # noqa: BLE001 - one row must not stop the run
         run.failed.append(connection_id)
         on.record("row_unreadable", connection_id=connection_id, detail=type(exc).__name__)
+        _push_back(on, connection_id, failures=0)  # one that is claimed is due later anyway
+
+
+def _push_back(on: Sending, connection_id: str, *, failures: int) -> None:
+    """Let those behind a row that cannot be handled have the next run."""
+    due_at = on.clock() + back_off(connection_id, failures)
+    with suppress(TokenBrokerError):
+        on.connections.postpone(connection_id, due_at=due_at)
 
 
 def _deferred(on: Sending, run: Run, connection_id: str, exc: TokenBrokerError) -> None:

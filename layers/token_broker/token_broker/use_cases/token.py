@@ -75,15 +75,22 @@ def hand_out(
 
 
 def _note_unreadable(on: Sending, connection_id: str) -> None:
-    """Note that the set now held does not open; raise StaleGeneration if a newer one does."""
+    """Note, and tell once, that the set now held does not open; StaleGeneration if a newer does."""
     held = on.connections.get(connection_id)
     try:
+        _ensure_reads(held)
         on.seal.open(held)
-    except SetUnreadable:
-        if held.unreadable != held.generation:
-            on.connections.note_unreadable(held)
+    except SetUnreadable as exc:
+        if held.unreadable != held.generation and on.connections.note_unreadable(held):
+            on.record("row_unreadable", connection_id=connection_id, detail=exc.detail)
     else:
         raise StaleGeneration
+
+
+def _ensure_reads(seen: Connection) -> None:
+    """Raise SetUnreadable where not all of the row reads: its set may be on hold, or superseded."""
+    if seen.malformed:
+        raise SetUnreadable(detail=f"these do not read: {', '.join(seen.malformed)}")
 
 
 def _hand_out(
@@ -98,6 +105,7 @@ def _hand_out(
     seen = on.connections.get(connection_id)
     ensure_subject(seen, subject)
     _ensure_active(seen)
+    _ensure_reads(seen)
     _ensure_known(seen, rejected)
     if seen.unreadable == seen.generation:
         on.seal.open(seen)  # else it would be told to wait while it rests
