@@ -37,6 +37,7 @@ SUBJECT = f"{CORE}/use_cases/subject.py"
 IDENTITY = f"{CORE}/domain/identity.py"
 IDENTITY_ROW = f"{CORE}/store/identity.py"
 TOKEN = f"{CORE}/use_cases/token.py"
+ESCROW = f"{CORE}/use_cases/escrow.py"
 OBSERVABILITY = f"{CORE}/runtime/observability.py"
 MEASURE = f"{CORE}/use_cases/measure.py"
 ALARMS = {  # the events that count under the name of an alarm
@@ -877,6 +878,67 @@ GUARDS = (
         CALLBACK,
         "    except Exception as exc:\n        exc.about",
         "    except TokenBrokerError as exc:\n        exc.about",
+    ),
+    Guard(
+        "sweep: past a thousand objects",
+        f"{CORE}/adapters/escrow.py",
+        'pages = self._client.get_paginator("list_objects_v2").paginate(Bucket=self._bucket, '
+        "**which)\n",
+        "pages = [self._client.list_objects_v2(Bucket=self._bucket, **which)]\n",
+    ),
+    Guard(
+        "sweep: once in a quarter of an hour",
+        SCHEDULE,
+        "    if now % ESCROW_SWEPT_EVERY < RUN_EVERY:\n",
+        "    if now % ESCROW_SWEPT_EVERY >= 0:\n",
+    ),
+    Guard(
+        "sweep: a copy whose row is gone is reported once",
+        ESCROW,
+        "        on.escrow.discard(connection_id, generation, attempt_id)\n        return\n",
+        "        return\n",
+    ),
+    Guard(
+        "sweep: a copy whose row may still take it is kept",
+        ESCROW,
+        "    if is_needed:\n",
+        "    if is_needed and generation < 0:\n",
+    ),
+    Guard(
+        "sweep: one whose row does not read hides no other",
+        ESCROW,
+        "            except (RowUnreadable, RowNewer) as exc:",
+        "            except ZeroDivisionError as exc:",
+    ),
+    Guard(
+        "measure: bearers that expired in use are counted",
+        MEASURE,
+        "    expired = sum(expires_at <= now for expires_at in expiries)\n",
+        "    expired = sum(expires_at < 0 for expires_at in expiries)\n",
+    ),
+    Guard(
+        "measure: one bearer alone is no share",
+        MEASURE,
+        "if expired > 1 else 0\n",
+        "if expired > 0 else 0\n",
+    ),
+    Guard(
+        "measure: each run measures",
+        SCHEDULE,
+        "    measure_expired(on)\n",
+        "    on.clock()\n",
+    ),
+    Guard(
+        "measure: what cannot be measured is tended all the same",
+        MEASURE,
+        "    except UpstreamUnavailable:",
+        "    except ZeroDivisionError:",
+    ),
+    Guard(
+        "measure: the failed share of a run",
+        MEASURE,
+        "value=100 * len(set(failed)) // len(attempted)",
+        "value=0 * len(set(failed)) // len(attempted)",
     ),
     Guard(
         "malformed: its bearer is not handed out",

@@ -618,6 +618,24 @@ def test_a_set_whose_row_is_gone_is_reported_once_and_removed() -> None:
     assert not escrowed(world, one.id, 2)
 
 
+def test_a_set_whose_row_does_not_read_is_kept_and_reported_and_hides_no_other() -> None:
+    world = World.in_memory()
+    both = [world.connect(), world.connect("bob", "mikomo_2")]
+    for one in both:
+        world.make_due(one.id)
+        with table_away(world):
+            world.run_schedule()
+    for one in both:
+        world.memory.spoil(one.id, {"status": "ODD"})
+
+    sweep_after_an_hour(world)
+
+    stranded = {said["connection_id"] for said in world.recorded("escrow_stranded")}
+    assert stranded == {one.id for one in both}
+    assert world.recorded("escrow_unswept") == []
+    assert all(escrowed(world, one.id, 2) for one in both)
+
+
 def test_a_set_that_stayed_behind_after_landing_is_swept(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:

@@ -4,8 +4,17 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
+from dataclasses import replace
+from itertools import pairwise
+from typing import Any
 
+import pytest
+import requests
+
+from tests.world import END_AFTER, World
+from token_broker.use_cases import schedule
 from token_broker.use_cases.pace import Pace
 
 
@@ -81,6 +90,55 @@ def test_nobody_has_a_turn_while_another_waits_out_its_own() -> None:
         thread.join()
 
     assert most == [1]
+
+
+def test_a_repeat_reaches_akoya_first_and_within_a_second_at_the_default_rate(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Of a canary and three others the first goes unanswered while another waits for its turn."""
+    world, paces, turns = World.in_memory(), [], [0]
+
+    def made(*args: Any, **how: Any) -> Pace:
+        paces.append(Pace(*args, **how))
+        return paces[-1]
+
+    def pause(seconds: float) -> None:
+        turns[0] += 1
+        turn = turns[0]
+        wait_until(lambda: len(refreshes(world)) >= turn - 1)
+        if turn == 2:
+            world.provider.arm({"fault": "error_before_commit", "on": ["refresh"], "times": 1})
+            world.http.before = until_another_has_the_turn
+        if turn == 3:
+            wait_until(lambda: waiting(paces[0]) == 2)  # the repeat, and the last one
+        world.clock.advance(seconds)
+
+    def until_another_has_the_turn(_: requests.PreparedRequest) -> None:
+        wait_until(lambda: turns[0] >= 3)
+
+    monkeypatch.setattr(schedule, "Pace", made)
+    for user in ("mikomo_1", "mikomo_2", "mikomo_3", "mikomo_4"):
+        world.make_due(world.connect(user, user).id)
+    run = schedule.tend_due(
+        replace(world.on, pause=pause),
+        schedule.Tending(rate=2, limit=10, quarantine=86_400, end_after=END_AFTER),
+        workers=ThreadPoolExecutor(4),
+        remaining=world.remaining,
+    )
+
+    assert run.failed == []
+    presented = [one["presented"] for one in refreshes(world)]
+    assert len(presented) == 5
+    assert presented.index(presented[3]) == 1
+    sent_at = [one["received_at"] for one in refreshes(world)]
+    assert sent_at[3] - sent_at[1] <= 1
+    assert all(later - earlier >= 0.5 for earlier, later in pairwise(sent_at))
+
+
+def refreshes(world: World) -> list[dict[str, Any]]:
+    """Return the refreshes that reached Akoya."""
+    received = world.provider.ledger()["requests"]
+    return [one for one in received if one["grant_type"] == "refresh_token"]
 
 
 def waiting(pace: Pace) -> int:

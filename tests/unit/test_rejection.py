@@ -65,13 +65,20 @@ def test_two_rejections_do_not_end_a_living_consent_but_lead_to_one_proof(
     world.clock.advance(90)
 
     bearer = world.hand_out(connection.id, rejected=2)
-    world.pass_minutes(60)
 
     assert bearer.generation == 3
+    assert world.sends() == 2
+    assert len(world.recorded("data_access_refused")) == 1
+    assert world.row(connection.id).degraded is Degraded.DATA_ACCESS_REFUSED
+    assert world.is_accepted(world.hand_out(connection.id))
+
+    world.pass_minutes(60)
     row = world.row(connection.id)
-    assert (row.status, row.reason) == (Status.ACTIVE, None)
+    assert (row.status, row.reason, row.degraded) == (Status.ACTIVE, None, None)
+    assert row.generation > 3
     assert world.is_alive(row)
     assert world.refused() == []
+    assert world.recorded("reauthorization_required") == []
 
 
 def test_a_second_rejection_after_the_window_is_the_normal_end_of_a_bearer(

@@ -284,6 +284,17 @@ def test_a_row_that_makes_no_sense_is_reported_and_does_not_block_the_others(
     assert world.recorded("row_unreadable")
 
 
+def test_the_failed_share_of_a_run_is_measured_where_anything_was_due(world: World) -> None:
+    world.run_schedule()
+    assert world.recorded("failed_share") == []
+
+    several(world, 3)
+    world.provider.arm({"fault": "too_many_requests", "on": ["refresh"], "times": 1})
+    world.run_schedule()
+
+    assert [said["value"] for said in world.recorded("failed_share")] == [33]
+
+
 def test_a_row_that_fails_in_a_way_nobody_expected_has_the_others_go_first_next_time(
     world: World,
 ) -> None:

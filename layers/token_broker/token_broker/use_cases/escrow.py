@@ -3,7 +3,12 @@
 from __future__ import annotations
 
 from token_broker.domain.connection import Status
-from token_broker.domain.errors import ConnectionNotFound, TokenBrokerError
+from token_broker.domain.errors import (
+    ConnectionNotFound,
+    RowNewer,
+    RowUnreadable,
+    TokenBrokerError,
+)
 from token_broker.domain.refresh_policy import ESCROW_PATIENCE
 from token_broker.use_cases.sending import Sending
 
@@ -11,8 +16,13 @@ from token_broker.use_cases.sending import Sending
 def sweep(on: Sending) -> None:
     """Look at every set that has been in escrow for ESCROW_PATIENCE seconds."""
     try:
-        for kept in on.escrow.put_before(on.clock() - ESCROW_PATIENCE):
-            _look_at(on, *kept)
+        for connection_id, generation, attempt_id in on.escrow.put_before(
+            on.clock() - ESCROW_PATIENCE
+        ):
+            try:
+                _look_at(on, connection_id, generation, attempt_id)
+            except (RowUnreadable, RowNewer) as exc:  # kept; and those behind it are looked at
+                _report(on, connection_id, generation, detail=exc.detail)
     except TokenBrokerError as exc:
         on.record("escrow_unswept", detail=exc.detail)
 
@@ -37,5 +47,5 @@ def _look_at(on: Sending, connection_id: str, generation: int, attempt_id: str) 
         on.escrow.discard(connection_id, generation, attempt_id)
 
 
-def _report(on: Sending, connection_id: str, generation: int, *, detail: str) -> None:
+def _report(on: Sending, connection_id: str, generation: int, *, detail: str | None) -> None:
     on.record("escrow_stranded", connection_id=connection_id, generation=generation, detail=detail)
