@@ -284,6 +284,17 @@ def test_a_row_that_makes_no_sense_is_reported_and_does_not_block_the_others(
     assert world.recorded("row_unreadable")
 
 
+@pytest.mark.parametrize(("count", "share"), [(1, 0), (2, 100)])
+def test_one_expired_bearer_alone_is_no_share(world: World, count: int, share: int) -> None:
+    made = several(world, count)
+    world.clock.now = float(max(one.expires_at or 0 for one in made))
+
+    world.run_schedule()
+
+    assert [said["value"] for said in world.recorded("bearers_expired")] == [count]
+    assert [said["value"] for said in world.recorded("bearers_expired_share")] == [share]
+
+
 def test_the_failed_share_of_a_run_is_measured_where_anything_was_due(world: World) -> None:
     world.run_schedule()
     assert world.recorded("failed_share") == []
