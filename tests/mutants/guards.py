@@ -770,6 +770,30 @@ GUARDS = (
         "    if kept is None or landed.attempt_id:\n",
     ),
     Guard(
+        "waiting: who waits is told of a refusal",
+        f"{CORE}/use_cases/wait.py",
+        "            if row.suspected:\n",
+        "            if row.generation < 0:\n",
+    ),
+    Guard(
+        "waiting: who comes right behind a refusal is told of it",
+        f"{CORE}/store/connections.py",
+        "            if row.suspected:\n",
+        "            if row.generation < 0:\n",
+    ),
+    Guard(
+        "proof: one that cannot be noted serves",
+        REJECTION,
+        "    with suppress(UpstreamUnavailable):  # the set has landed",
+        "    with suppress(ZeroDivisionError):  # the set has landed",
+    ),
+    Guard(
+        "verdict: one that cannot be noted serves",
+        f"{CORE}/use_cases/landing.py",
+        "    with suppress(UpstreamUnavailable):  # it is checked again",
+        "    with suppress(ZeroDivisionError):  # it is checked again",
+    ),
+    Guard(
         "waiting: only for a young lease",
         f"{CORE}/use_cases/wait.py",
         "        if not _is_young(row, now):\n",

@@ -232,6 +232,18 @@ def test_an_outage_makes_no_refused_access_of_an_expired_bearer() -> None:
     assert (row.status, row.reason, row.degraded) == (Status.ACTIVE, None, None)
 
 
+def test_a_proof_that_cannot_be_noted_is_handed_out_all_the_same(
+    world: World, connection: Connection, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def away(*_: object, **__: object) -> None:
+        raise UpstreamUnavailable(detail="away")
+
+    world.hand_out(connection.id, rejected=1)
+    monkeypatch.setattr(world.on.connections, "note_proof", away)
+
+    assert world.is_accepted(world.hand_out(connection.id, rejected=2))
+
+
 # ── a generation ahead of the row ────────────────────────────────────────────────────────────────
 
 

@@ -93,6 +93,18 @@ def test_a_bearer_whose_successor_came_without_one_is_served_with_its_true_expir
     assert world.row(connection.id).generation == 2
 
 
+def test_a_bearer_whose_verdict_cannot_be_noted_is_served(
+    world: World, connection: Connection, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def away(*_: object, **__: object) -> None:
+        raise UpstreamUnavailable(detail="away")
+
+    world.on.connections.judge(connection, Verdict.UNVERIFIED)
+    monkeypatch.setattr(world.on.connections, "judge", away)
+
+    assert world.is_accepted(world.hand_out(connection.id))
+
+
 def test_an_expired_bearer_that_cannot_be_renewed_is_not_served(
     world: World, connection: Connection
 ) -> None:

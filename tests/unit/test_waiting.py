@@ -10,10 +10,18 @@ from dataclasses import replace
 import pytest
 import requests
 
+from tests.between import before
 from tests.world import World
 from token_broker.domain.connection import Connection, Lease, Status
-from token_broker.domain.errors import ConnectionGone, RefreshInProgress, UpstreamUnavailable
+from token_broker.domain.errors import (
+    ConnectionGone,
+    ConsentSuspect,
+    GrantRefused,
+    RefreshInProgress,
+    UpstreamUnavailable,
+)
 from token_broker.use_cases import attempt, refresh, token
+from token_broker.use_cases.refusal import record_suspicion
 from token_broker.use_cases.wait import YOUNG
 
 LIFE, CALLERS = 899, 20
@@ -179,3 +187,38 @@ def test_twenty_callers_at_once_are_all_served_by_one_send(world: World, stale: 
     assert {bearer.generation for bearer in bearers} == {2}
     assert len(bearers) == CALLERS
     assert world.sends() == 1
+
+
+# ── what became of it meanwhile ──────────────────────────────────────────────────────────────────
+
+
+def is_refused(world: World, held: Connection) -> None:
+    """Let Akoya refuse the refresh token of another attempt, which records it."""
+    world.provider.expire("refresh_token")
+    try:
+        refresh.refresh_held(world.on, held, world.remaining)
+    except GrantRefused as refused:
+        record_suspicion(world.on, refused)
+
+
+def test_who_waits_is_told_at_once_that_the_consent_is_suspect(
+    world: World, stale: Connection
+) -> None:
+    held = under_way(world, stale)
+    pausing(world, {0.5: lambda: is_refused(world, held)})
+
+    with pytest.raises(ConsentSuspect) as told:
+        world.hand_out(stale.id)
+
+    assert told.value.retry_after == (world.row(stale.id).due_at or 0) - world.clock()
+
+
+def test_who_comes_right_behind_a_refusal_is_told_of_it_too(
+    world: World, stale: Connection
+) -> None:
+    before(world.on.connections, "claim", lambda: is_refused(world, under_way(world, stale)))
+
+    with pytest.raises(ConsentSuspect) as told:
+        world.hand_out(stale.id)
+
+    assert told.value.retry_after == (world.row(stale.id).due_at or 0) - world.clock()

@@ -20,6 +20,7 @@ from token_broker.domain.connection import (
     Suspect,
 )
 from token_broker.domain.errors import (
+    ConsentSuspect,
     RefreshInProgress,
     RowUnreadable,
     StaleGeneration,
@@ -89,8 +90,8 @@ class Connections(Linking, Endings):
         that still holds it and is not resting after a failure. `even_resting`: or is; for the set
         of a new consent, before which no rejection counts. `rejected` notes that the data API
         refused its bearer. Claiming twice with one lease id counts once. Raises RefreshInProgress
-        (leased), UpstreamUnavailable (resting), StaleGeneration (not due, or moved on),
-        RowUnreadable and RowNewer (nothing is written then).
+        (leased), UpstreamUnavailable (resting; ConsentSuspect where Akoya refused it),
+        StaleGeneration (not due, or moved on), RowUnreadable and RowNewer (nothing is written).
         """
         claimed = changes(lease=Lease(id=lease.id, until=lease.until, since=now), due_at=due_at)
         condition = is_told() & is_in(*statuses) & is_free(now)
@@ -286,9 +287,10 @@ def _why_unclaimed(
             retry_after=(row.hold_until or 0) - now,
         )
     if row.status in statuses and row.generation == generation and row.due_at:
-        return UpstreamUnavailable(
-            detail="resting after a failed attempt", retry_after=max(1, row.due_at - now)
-        )
+        resting = max(1, row.due_at - now)
+        if row.suspected:
+            return ConsentSuspect(detail="refused meanwhile", retry_after=resting)
+        return UpstreamUnavailable(detail="resting after a failed attempt", retry_after=resting)
     return StaleGeneration()
 
 

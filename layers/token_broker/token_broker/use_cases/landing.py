@@ -16,7 +16,12 @@ from token_broker.domain.connection import (
     Suspect,
     login_of,
 )
-from token_broker.domain.errors import SetEscrowed, StaleGeneration, TokenBrokerError
+from token_broker.domain.errors import (
+    SetEscrowed,
+    StaleGeneration,
+    TokenBrokerError,
+    UpstreamUnavailable,
+)
 from token_broker.domain.ports import Remaining, Sealer
 from token_broker.domain.token_set import Claims, TokenSet, Verdict, lifetime
 from token_broker.use_cases.attempt import postpone, release
@@ -180,7 +185,8 @@ def judged(on: Sending, landed: Connection, tokens: TokenSet, *, nonce: str | No
         return landed
     if verdict is Verdict.BAD:
         _record_rejected(on, landed.id, landed.generation)
-    on.connections.judge(landed, verdict)
+    with suppress(UpstreamUnavailable):  # it is checked again when it is asked for
+        on.connections.judge(landed, verdict)
     return replace(landed, verdict=verdict)
 
 

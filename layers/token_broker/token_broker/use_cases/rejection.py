@@ -7,8 +7,10 @@ knows which, so it is asked, once an hour at most. No rejection ends a connectio
 
 from __future__ import annotations
 
+from contextlib import suppress
+
 from token_broker.domain.connection import Connection
-from token_broker.domain.errors import DataAccessRefused
+from token_broker.domain.errors import DataAccessRefused, UpstreamUnavailable
 from token_broker.domain.refresh_policy import PROOF_INTERVAL, REJECTED_SOON
 from token_broker.use_cases.sending import Sending
 
@@ -41,5 +43,6 @@ def ensure_proof_is_due(on: Sending, seen: Connection) -> None:
 
 def note_proof(on: Sending, landed: Connection) -> None:
     """Note that the consent lives: it was refreshed although its fresh bearers are refused."""
-    on.connections.note_proof(landed, now=on.clock())
+    with suppress(UpstreamUnavailable):  # the set has landed, and its bearer may serve
+        on.connections.note_proof(landed, now=on.clock())
     on.record("data_access_refused", connection_id=landed.id, generation=landed.generation)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from token_broker.domain.connection import Connection
-from token_broker.domain.errors import UpstreamUnavailable
+from token_broker.domain.errors import ConsentSuspect, UpstreamUnavailable
 from token_broker.domain.refresh_policy import jitter
 from token_broker.use_cases.sending import Sending
 
@@ -15,7 +15,7 @@ def await_successor(on: Sending, seen: Connection) -> Connection | None:
     """Return the row once it holds a newer generation than `seen`; None: not in a moment.
 
     Looks at once, and again only while the lease that stands in the way is young. Raises
-    UpstreamUnavailable where the attempt waited for has ended without a new set.
+    ConsentSuspect or UpstreamUnavailable where the attempt waited for has ended without a new set.
     """
     key, now = on.new_id(), on.clock()
     row = on.connections.get(seen.id)
@@ -24,6 +24,8 @@ def await_successor(on: Sending, seen: Connection) -> Connection | None:
             return row
         if not row.leased(now):
             resting = max(1, (row.due_at or now) - now)
+            if row.suspected:
+                raise ConsentSuspect(detail="the other attempt was refused", retry_after=resting)
             raise UpstreamUnavailable(detail="the other attempt brought none", retry_after=resting)
         if not _is_young(row, now):
             return None
