@@ -215,6 +215,7 @@ def test_the_schedule_names_what_cannot_be_told_pushes_it_back_and_goes_on(
     world.make_due(one.id)
     world.make_due(other.id)
     spoil(world, one.id, attribute)
+    before = kept(world, one.id)
 
     for _ in range(2):
         run = world.run_schedule()
@@ -223,6 +224,8 @@ def test_the_schedule_names_what_cannot_be_told_pushes_it_back_and_goes_on(
     assert not run.stopped
     assert alarms(world) == [("row_unreadable", one.id)]
     assert world.row(other.id).generation == 2
+    after = kept(world, one.id)
+    assert {name for name in after | before if after.get(name) != before.get(name)} == {"due_at"}
 
 
 @pytest.mark.parametrize("attribute", UNTELLABLE)
@@ -312,13 +315,14 @@ def test_its_set_replaces_none_of_the_connection_that_owns_its_login_now(
     assert revokes(world) == []
 
 
-def kept(world: World, connection_id: str) -> object:
+def kept(world: World, connection_id: str) -> dict[str, Any]:
     """Return all that the table holds of a row."""
     if world.is_in_memory:
-        return world.memory.raw(connection_id)
-    return world.aws.dynamodb.get_item(
+        return dict(world.memory.raw(connection_id))
+    row: dict[str, Any] = world.aws.dynamodb.get_item(
         TableName=f"{world.prefix}-connections", Key={"id": {"S": connection_id}}
     )["Item"]
+    return row
 
 
 def revokes(world: World) -> list[object]:

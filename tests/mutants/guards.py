@@ -778,8 +778,8 @@ GUARDS = (
     Guard(
         "waiting: who comes right behind a refusal is told of it",
         f"{CORE}/store/connections.py",
-        "            if row.suspected:\n",
-        "            if row.generation < 0:\n",
+        "        if row.suspected:\n",
+        "        if row.generation < 0:\n",
     ),
     Guard(
         "proof: one that cannot be noted serves",
@@ -792,6 +792,12 @@ GUARDS = (
         f"{CORE}/use_cases/landing.py",
         "    with suppress(UpstreamUnavailable):  # it is checked again",
         "    with suppress(ZeroDivisionError):  # it is checked again",
+    ),
+    Guard(
+        "witness: one that is away hastens no look",
+        REFUSAL,
+        "        if row.failures:  # it was asked",
+        "        if row.generation < 0:  # it was asked",
     ),
     Guard(
         "waiting: only for a young lease",

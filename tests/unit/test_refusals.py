@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 from typing import Any
+from urllib.parse import parse_qs
 
 import pytest
 import requests
@@ -299,6 +300,28 @@ def test_an_outage_between_two_refusals_breaks_the_streak(memory: World) -> None
     assert memory.row(one).status is Status.ACTIVE
     make_due(memory, other)
     assert minutes_until_ended(memory, one, within=60) is not None
+
+
+def test_a_witness_that_is_away_hastens_no_look(memory: World) -> None:
+    """One that fails when it is asked is not on its way: the looks stay those of every suspect."""
+    made = people(memory, 2)
+    make_due(memory, made[1].id)
+    memory.run_schedule()
+    end_at_the_bank(memory, 1)
+    make_due(memory, made[0].id)
+    memory.run_schedule()
+    theirs = memory.on.seal.open(memory.row(made[1].id)).refresh_token.reveal()
+
+    def away(request: requests.PreparedRequest) -> requests.Response | None:
+        (sent,) = parse_qs(str(request.body)).get("refresh_token", [""])
+        return http_response(503) if sent == theirs else None
+
+    memory.http.before = away
+    pass_minutes(memory, 190)
+
+    assert memory.row(made[1].id).generation == 2
+    assert memory.row(made[0].id).status is Status.ACTIVE
+    assert len(refused_sends(memory)) <= 4 + 5
 
 
 def test_the_refused_are_not_asked_to_bear_witness(memory: World) -> None:

@@ -133,11 +133,13 @@ def _is_on_its_way(on: Sending, held: Connection, witness: Witness) -> bool:
     """Return whether a witness may be had soon: one too young, or one that is made due now.
 
     It is asked for by making the connection that was answered last due, at most once in a quarter
-    of an hour, and never while it is refused itself.
+    of an hour, and never while it is refused itself or goes unanswered.
     """
     try:
         row = on.connections.look(witness.connection_id)
         if row.id == held.id or row.status is not Status.ACTIVE or row.suspected:
+            return False
+        if row.failures:  # it was asked in vain, and is tried again by itself
             return False
         if on.clock() - witness.answered_at > suspicion.WITNESS_RIPE and on.control.ask_witness(
             held.connector
