@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import ast
+import csv
 import inspect
 import re
+from collections import Counter
 from pathlib import Path
 
 import pytest
@@ -107,3 +109,14 @@ def test_what_no_test_runs_is_said_to_be_so() -> None:
 def test_the_page_of_faults_says_that_nothing_was_lost_that_could_be_kept() -> None:
     page = (ROOT / "docs" / "faults.md").read_text()
     assert page.splitlines()[-1] == "lost though recoverable: 0"
+
+
+def test_the_page_of_faults_opens_with_the_figures_of_its_data_file() -> None:
+    figures = (ROOT / "docs" / "faults.md").read_text().partition("\n## ")[0]
+    _, *rows = csv.reader((ROOT / "docs" / "faults.csv").read_text().splitlines())
+    signs = Counter(sign for row in rows for sign in row[4:] if sign)
+    stated = re.findall(r"^\| (?:calls cut|kept|lost, no way).*\| (\d+) \|$", figures, re.MULTILINE)
+    assert [int(one) for one in stated] == [
+        signs.total(),
+        *(signs[sign] for sign in "kerAPC" if signs[sign]),
+    ]
