@@ -17,8 +17,9 @@ from token_broker.domain import errors
 ROOT = Path(__file__).parents[2]
 README = (ROOT / "README.md").read_text()
 TEMPLATE = yaml_parse((ROOT / "template.yaml").read_text())
+CONTRIBUTING = (ROOT / "CONTRIBUTING.md").read_text()
 MAKEFILE = (ROOT / "Makefile").read_text()
-PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
+PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").glob("*.md"))]
 
 
 def test_every_make_target_it_names_exists() -> None:
@@ -120,3 +121,17 @@ def test_the_page_of_faults_opens_with_the_figures_of_its_data_file() -> None:
         signs.total(),
         *(signs[sign] for sign in "kerAPC" if signs[sign]),
     ]
+
+
+def test_contributing_names_every_kind_of_test() -> None:
+    table = CONTRIBUTING.partition("## Which kind of test")[2].partition("\n## ")[0]
+    kinds = {path.parent.name for path in (ROOT / "tests").glob("*/test_*.py")}
+    assert set(re.findall(r"^\| `tests/(\w+)` \| \w", table, re.MULTILINE)) == kinds
+
+
+def test_a_verb_that_is_not_used_is_not_another_acts_verb() -> None:
+    table = CONTRIBUTING.partition("### One verb an act")[2].partition("\n### ")[0]
+    rows = re.findall(r"^\| [^|]+ \| ([^|]+) \| ([^|]*) \|$", table, re.MULTILINE)[1:]
+    verbs = [verb for verb, _ in rows]
+    assert len(verbs) == len(set(verbs)) > 10
+    assert all(verb not in rejected.split(", ") for verb, rejected in rows)
