@@ -119,6 +119,12 @@ GUARDS = (
         "REOPEN_TRIES = 1",
     ),
     Guard(
+        "lease: a renewal that was not sent releases its connection",
+        EXCHANGE,
+        "        if self.row.replaces:\n            self._release(self.row.replaces)\n",
+        "",
+    ),
+    Guard(
         "code: an unused one is reopened before anything is tidied",
         EXCHANGE,
         "        if sent.reaction in CODE_UNUSED:\n            self._reopen()\n"

@@ -8,10 +8,15 @@ from typing import Any
 import pytest
 
 from operations.bring_back import reinstate
-from tests.between import attempted, before_akoya_acts, cut_at
+from tests.between import attempted, before, before_akoya_acts, cut_at
 from tests.world import World
 from token_broker.domain.connection import Lease, Status
-from token_broker.domain.errors import ExchangeInProgress, RefreshInProgress, RequestRejected
+from token_broker.domain.errors import (
+    ExchangeInProgress,
+    RefreshInProgress,
+    RequestRejected,
+    UpstreamUnavailable,
+)
 from token_broker.domain.ports import TokenEndpoint
 from token_broker.use_cases import attempt
 from token_broker.use_cases.landing import NewSet, land
@@ -56,6 +61,22 @@ def test_a_renewal_waits_for_the_refresh_that_holds_the_lease(world: World) -> N
 
     assert world.come_back(address).result.status == "active"
     assert world.row(one.id).generation == 2
+
+
+def test_a_renewal_that_was_not_sent_releases_the_lease_of_its_connection(world: World) -> None:
+    one = world.connect()
+    address = renewing(world, one.id)
+
+    def fail() -> None:
+        raise UpstreamUnavailable(detail="away")
+
+    before(world.finishing.authorizations, "mark_sent", fail)
+    with pytest.raises(UpstreamUnavailable):
+        world.come_back(address)
+
+    row = world.row(one.id)
+    assert (row.lease, row.unsettled, world.sends("authorization_code")) == (None, 0, 1)
+    assert world.hand_out(one.id, rejected=1).generation == 2
 
 
 def test_no_refresh_is_sent_while_a_renewal_holds_the_lease(world: World) -> None:

@@ -143,6 +143,15 @@ class Exchange:
         detail = getattr(why, "detail", None)
         self.on.record("exchange_deferred", connection_id=self.row.known_as, detail=detail)
         self._reopen()
+        if self.row.replaces:
+            self._release(self.row.replaces)
+
+    def _release(self, connection_id: str) -> None:
+        """End our lease on the connection to be renewed: its callers need not wait for its end."""
+        renewed = self.on.connections.look(connection_id)
+        if renewed.lease and renewed.lease.id == self.attempt.id:
+            due_at = self.on.clock()
+            postpone(self.on, renewed, due_at=due_at, event="exchange_deferred")
 
     def _new_row(self) -> Connection:
         """Add the row a new connection will live in, which proves the table writable too.
