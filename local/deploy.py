@@ -83,13 +83,13 @@ def _complete(template: dict[str, Any], outputs: dict[str, str], port: int) -> N
     """Set what the template says and the embedded AWS's CloudFormation overlooks."""
     resources = template["Resources"]
     dynamodb = client("dynamodb", port)
-    dynamodb.update_time_to_live(
-        TableName=outputs["AuthorizationsTableName"],
-        TimeToLiveSpecification={"AttributeName": "expires_at", "Enabled": True},
-    )
-    for table in ("ConnectionsTableName", "AuthorizationsTableName", "ControlTableName"):
+    for table in ("ConnectionsTable", "AuthorizationsTable", "ControlTable"):
+        dynamodb.update_time_to_live(
+            TableName=outputs[f"{table}Name"],
+            TimeToLiveSpecification=resources[table]["Properties"]["TimeToLiveSpecification"],
+        )
         dynamodb.update_continuous_backups(
-            TableName=outputs[table],
+            TableName=outputs[f"{table}Name"],
             PointInTimeRecoverySpecification={"PointInTimeRecoveryEnabled": True},
         )
     lifecycle = resources["EscrowBucket"]["Properties"]["LifecycleConfiguration"]

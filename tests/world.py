@@ -68,6 +68,7 @@ RETURN_TO = "https://app.example/return"
 START = 1_800_000_000
 FUNCTION_TIMEOUT = 105.0  # the token function's; the schedule's is longer
 END_AFTER = 26 * 3_600
+TOMBSTONE = 30 * 86_400
 
 Events = list[tuple[str, dict[str, Any]]]
 
@@ -389,7 +390,13 @@ class World:
     def run_schedule(self, *, limit: int = 1000) -> schedule.Run:
         return schedule.tend_due(
             self.on,
-            schedule.Tending(rate=1000, limit=limit, quarantine=7 * 86_400, end_after=END_AFTER),
+            schedule.Tending(
+                rate=1000,
+                limit=limit,
+                quarantine=7 * 86_400,
+                tombstone=TOMBSTONE,
+                end_after=END_AFTER,
+            ),
             workers=Inline(),
             remaining=self.remaining,
         )

@@ -312,7 +312,7 @@ def test_a_set_that_lands_after_the_end_makes_the_row_due_for_a_revoke(
 ) -> None:
     active(table)
     table.ask_revoke(ID, now=NOW)
-    table.entomb(claim(table), now=NOW + 600)
+    table.entomb(claim(table), gone_at=NOW + 99_000, now=NOW + 600)
 
     landed = table.land(landing(2), lease_id="lost", status=Status.ACTIVE, due_at=NOW + 900)
 
@@ -520,14 +520,14 @@ def test_a_disconnect_may_be_asked_for_again_and_a_tombstone_stays_one(
     assert first.keep_until == NOW + 1
     assert table.ask_revoke(ID, now=NOW + 2) == first
 
-    table.entomb(claim(table), now=NOW + 600, event="revoke_unproven")
+    table.entomb(claim(table), gone_at=NOW + 99_000, now=NOW + 600, event="revoke_unproven")
     tombstone = table.ask_revoke(ID, now=NOW + 700)
     assert (tombstone.status, tombstone.last_event) == (Status.REVOKED, "revoke_unproven")
 
 
 def test_a_tombstone_holds_nothing_but_the_fact(table: Connections) -> None:
     active(table)
-    table.entomb(claim(table), now=NOW + 600)
+    table.entomb(claim(table), gone_at=NOW + 99_000, now=NOW + 600)
 
     row = table.get(ID)
     assert row == Connection(
@@ -546,8 +546,8 @@ def test_a_tombstone_holds_nothing_but_the_fact(table: Connections) -> None:
 @pytest.mark.parametrize(
     "act",
     [
-        lambda table, row: table.entomb(row, now=NOW),
-        lambda table, row: table.erase_token_set(row, due_at=NOW, now=NOW),
+        lambda table, row: table.entomb(row, gone_at=NOW + 99_000, now=NOW),
+        lambda table, row: table.erase_token_set(row, gone_at=NOW + 99_000, now=NOW),
         lambda table, row: table.end(
             row, reason=Reason.GRANT_DEAD, due_at=NOW, keep_until=NOW, now=NOW
         ),
@@ -568,15 +568,11 @@ def test_nothing_is_erased_without_the_lease(
 
 def test_erasing_the_set_keeps_the_row(table: Connections) -> None:
     active(table)
-    table.erase_token_set(claim(table), due_at=NOW + 9_000, now=NOW + 600)
+    table.erase_token_set(claim(table), gone_at=NOW + 99_000, now=NOW + 600)
 
     row = table.get(ID)
-    assert (row.sealed, row.lease, row.due_at, row.status) == (
-        None,
-        None,
-        NOW + 9_000,
-        Status.ACTIVE,
-    )
+    assert (row.sealed, row.lease, row.due_at, row.status) == (None, None, None, Status.ACTIVE)
+    assert table.due(now=NOW + 99_000, limit=9) == []
 
 
 def test_a_row_is_deleted_only_under_its_lease_and_before_a_set_has_landed(
@@ -661,7 +657,7 @@ def test_an_end_is_undone_while_the_set_is_there_and_nobody_renews_it(
 def test_an_end_is_not_undone_once_the_set_is_erased(table: Connections) -> None:
     seen = ended(table)
     held = claim(table, "erases", now=NOW + 9_000)
-    table.erase_token_set(held, due_at=NOW + 99_000, now=NOW + 9_000)
+    table.erase_token_set(held, gone_at=NOW + 99_000, now=NOW + 9_000)
 
     with pytest.raises(StaleGeneration):
         table.bring_back(seen, now=NOW + 9_100)
@@ -914,15 +910,6 @@ def test_only_an_active_row_is_put_on_hold(table: Connections) -> None:
     table.hold(ID, until=NOW + 700)
 
     assert (table.get(ID).hold_until, table.get(ID).due_at) == (None, NOW)
-
-
-def test_only_its_owner_forgets_a_login(table: Connections) -> None:
-    other = two_links_of_one_login(table)
-
-    table.forget_login(other)
-    assert owner_id(table) == ID
-    table.forget_login(table.get(ID))
-    assert table.owner_of("login") is None
 
 
 OTHERS = Identity(

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 import boto3
 import pytest
@@ -13,6 +14,7 @@ from botocore.credentials import Credentials
 from botocore.exceptions import ClientError
 
 from local.broker_client import BrokerClient
+from local.embedded_aws import client
 from local.journey import Journey
 from local.operate import operate
 
@@ -61,6 +63,17 @@ def test_the_callers_policy_opens_the_api_and_nothing_behind_it(stack: dict[str,
         )
     with pytest.raises(ClientError, match="AccessDenied"):
         boto3.client("secretsmanager", **mine).get_secret_value(SecretId=stack["client_secret_id"])
+
+
+def test_what_is_over_goes_by_the_tables_own_time_to_live(stack: dict[str, Any]) -> None:
+    dynamodb = client("dynamodb", urlsplit(stack["aws_endpoint_url"]).port or 0)
+
+    found = dynamodb.describe_time_to_live(TableName=stack["tables"]["connections"])
+
+    assert found["TimeToLiveDescription"] == {
+        "TimeToLiveStatus": "ENABLED",
+        "AttributeName": "gone_at",
+    }
 
 
 def test_the_operator_takes_a_connection_out_and_brings_it_in_with_the_operators_policy(

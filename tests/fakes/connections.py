@@ -45,6 +45,12 @@ class MemoryConnections(MutableMapping[str, Connection]):
         """Let attributes of a row make no sense."""
         self._table.put(self.raw(connection_id) | odd)
 
+    @property
+    def going(self) -> dict[str, int]:
+        """When the table removes each row that it removes by itself."""
+        rows = self._table.rows.items()
+        return {row_id: row["gone_at"] for row_id, row in rows if "gone_at" in row}
+
     def own(self, login: str, connection_id: str | None) -> None:
         """Make a connection the owner of a login, or nobody."""
         if connection_id is None:

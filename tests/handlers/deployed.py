@@ -120,6 +120,7 @@ def environment(aws: Aws, prefix: str) -> dict[str, str]:
         "KEEP_ALIVE_DAYS": "7",
         "END_AFTER_HOURS": "26",
         "QUARANTINE_DAYS": "7",
+        "TOMBSTONE_DAYS": "365",
         "RATE_LIMIT_PER_SECOND": "100",
         "AUTHORIZATIONS_TABLE_NAME": f"{prefix}-authorizations",
         "CONNECTIONS_TABLE_NAME": f"{prefix}-connections",

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass
+from fnmatch import fnmatchcase
 from typing import Any
 
 import pytest
@@ -35,6 +36,7 @@ class Asked:
 
     action: str
     attributes: frozenset[str]
+    key: str = ""
     select: str | None = None
     return_values: str | None = None
     old_row_on_failure: str = "NONE"
@@ -57,6 +59,7 @@ def asked_by(operation: str, params: dict[str, Any]) -> Iterator[Asked]:
     yield Asked(
         action=f"dynamodb:{operation}",
         attributes=frozenset(named | params["Key"].keys()),
+        key=params["Key"]["id"]["S"],
         select=("SPECIFIC_ATTRIBUTES" if "ProjectionExpression" in params else "ALL_ATTRIBUTES")
         if is_read
         else None,
@@ -71,6 +74,9 @@ def is_allowed(asked: Asked, statement: dict[str, Any]) -> bool:
     condition = statement.get("Condition", {})
     attributes = condition.get("ForAllValues:StringEquals", {}).get("dynamodb:Attributes")
     if attributes is not None and not asked.attributes <= set(attributes):
+        return False
+    keys = condition.get("ForAllValues:StringLike", {}).get("dynamodb:LeadingKeys", ["*"])
+    if not any(fnmatchcase(asked.key, pattern) for pattern in keys):
         return False
     values = {"dynamodb:Select": asked.select, "dynamodb:ReturnValues": asked.return_values}
     return all(
@@ -129,9 +135,13 @@ def test_the_connections_function_may_not_touch_whose_a_token_set_is() -> None:
         attributes = set(statement["Condition"]["ForAllValues:StringEquals"]["dynamodb:Attributes"])
         rest = statement["Condition"]["StringEqualsIfExists"]
         if statement["Action"] == "dynamodb:GetItem":
-            assert attributes == {*PUBLIC, "confirmation_hash", "owner"}
+            assert attributes == {*PUBLIC, "confirmation_hash", "owner", "gone_at"}
             assert rest == {"dynamodb:Select": "SPECIFIC_ATTRIBUTES"}
         else:
             assert statement["Action"] == "dynamodb:UpdateItem"
             assert not attributes & OF_THE_TOKEN_SET
+            keys = statement["Condition"].get("ForAllValues:StringLike")
+            of_a_pointer = keys == {"dynamodb:LeadingKeys": ["login#*"]}
+            assert of_a_pointer is ("gone_at" in attributes)
+            assert of_a_pointer is ("owner" in attributes)
             assert set(rest["dynamodb:ReturnValues"]) == {"NONE", "UPDATED_NEW"}

@@ -16,7 +16,7 @@ from local.akoya_sandbox.people import Login
 from tests.fakes.connections import MemoryConnections
 from tests.incidents.alarms import Alarms
 from tests.interleavings.flows import REFRESH_TIMEOUT
-from tests.world import CLIENT_ID, END_AFTER, START, Inline, World
+from tests.world import CLIENT_ID, END_AFTER, START, TOMBSTONE, Inline, World
 from token_broker.domain.connection import Connection, Status, login_of
 from token_broker.domain.errors import Reported, TokenBrokerError
 from token_broker.domain.refresh_policy import SENDING_WINDOW
@@ -89,7 +89,11 @@ class Fleet:
             run = schedule.tend_due(
                 self.world.on,
                 schedule.Tending(
-                    rate=self.rate, limit=self.a_run, quarantine=QUARANTINE, end_after=END_AFTER
+                    rate=self.rate,
+                    limit=self.a_run,
+                    quarantine=QUARANTINE,
+                    tombstone=TOMBSTONE,
+                    end_after=END_AFTER,
                 ),
                 workers=Inline(),
                 remaining=lambda: REFRESH_TIMEOUT - (self.world.clock.now - began),

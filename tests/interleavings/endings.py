@@ -298,7 +298,7 @@ def _complaints(world: World, verdict: Verdict, faults: Container[Fault]) -> Ite
     """Name every rule that was broken, whatever the end."""
     is_lost = verdict.startswith("lost, no way")
     for row in world.on.connections.every():
-        yield from left_stuck(row, world.clock())
+        yield from left_stuck(world, row)
         ended = row.status is Status.REAUTH_REQUIRED and row.reason is not Reason.EXPORTED
         if ended and not is_lost:
             yield f"asked to consent again ({row.reason}) though nothing was lost"
@@ -316,9 +316,10 @@ def _complaints(world: World, verdict: Verdict, faults: Container[Fault]) -> Ite
                 yield "a code was sent again after it was answered"
 
 
-def left_stuck(row: Connection, now: int) -> Iterator[str]:
-    """Say what keeps a row from ever being tended again."""
-    if row.status is Status.REVOKED:
+def left_stuck(world: World, row: Connection) -> Iterator[str]:
+    """Say what keeps a row from ever being tended again, or from going."""
+    now = world.clock()
+    if row.id in world.memory.going:
         return
     if row.due_at is None or row.due_at <= now:
         yield f"stuck: {row.status} is due at {row.due_at}"

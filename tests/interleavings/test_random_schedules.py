@@ -215,6 +215,8 @@ class RandomSchedule(RuleBasedStateMachine):
         self.traffic.lands(before=self.world.clock.now)
         self._end_what_is_over()
         assert self.traffic.complaints + self.watch.complaints == []
+        holding = {row.id for row in self.world.memory.values() if row.sealed}
+        assert not holding & self.world.memory.going.keys(), "the table would remove a token set"
 
     def teardown(self) -> None:
         if not hasattr(self, "world"):
@@ -240,9 +242,9 @@ class RandomSchedule(RuleBasedStateMachine):
         rows = {row.id: row for row in self._rows()}
         excused = {_hash_of(self.world, login) for login in self._excused()}
         for row in rows.values():
-            yield from left_stuck(row, self.world.clock())
+            yield from left_stuck(self.world, row)
             owner_of = self.world.on.connections.owner_of(row.login or "")
-            owner = rows.get(owner_of.id) if owner_of else None
+            owner = rows.get(owner_of.id) if owner_of and not owner_of.is_going else None
             if row.status is Status.REVOKED and row.id not in self.disconnected:
                 yield f"{row.id} was let go, and nobody had asked for it"
             if row.status is Status.ACTIVE and owner != row:

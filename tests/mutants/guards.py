@@ -10,6 +10,7 @@ CONNECTIONS = f"{CORE}/store/connections.py"
 LINKING = f"{CORE}/store/linking.py"
 READING = f"{CORE}/store/reading.py"
 ENDINGS = f"{CORE}/store/endings.py"
+CONNECTION_ROW = f"{CORE}/store/connection_row.py"
 PERSIST = f"{CORE}/use_cases/persist.py"
 REFRESH = f"{CORE}/use_cases/refresh.py"
 ATTEMPT = f"{CORE}/use_cases/attempt.py"
@@ -350,7 +351,7 @@ GUARDS = (
     Guard(
         "daily try: only of what ended by refusal",
         DAILY_TRY,
-        "held.reason in ENDED_BY_REFUSAL",
+        "held.reason not in ENDED_BY_REFUSAL",
         "held.reason is not None",
     ),
     Guard(
@@ -621,9 +622,9 @@ GUARDS = (
     ),
     Guard(
         "superseded: the schedule erases its set at once",
-        SCHEDULE,
-        "    if held.status is Status.SUPERSEDED and held.sealed is not None:",
-        "    if held.status is Status.LINKING and held.sealed is not None:",
+        LINKING,
+        '        keep_until=None,\n        last_event="superseded",\n',
+        '        last_event="superseded",\n',
     ),
     Guard(
         "superseded: its bearer is not handed out",
@@ -634,8 +635,38 @@ GUARDS = (
     Guard(
         "quarantine: an ended set is kept for its time",
         SCHEDULE,
-        "    elif (held.keep_until or 0) > now:\n",
-        "    elif held.keep_until == 0:\n",
+        "    if held.sealed is None or (held.keep_until or 0) <= now:",
+        "    if held.sealed is None or held.keep_until:",
+    ),
+    Guard(
+        "going: a row that is given a token set stays",
+        CONNECTION_ROW,
+        '    if row.get("token_set") or row.get("lease_id"):\n',
+        '    if row.get("lease_id"):\n',
+    ),
+    Guard(
+        "going: a row that is claimed stays, since a token set may come",
+        CONNECTION_ROW,
+        '    if row.get("token_set") or row.get("lease_id"):\n',
+        '    if row.get("token_set"):\n',
+    ),
+    Guard(
+        "going: a connection that comes back keeps its login",
+        LINKING,
+        "owner.id == winner.id and not owner.is_going",
+        "owner.id == winner.id",
+    ),
+    Guard(
+        "going: whoever takes a login over keeps it",
+        LINKING,
+        '"schema": SCHEMA, "gone_at": None}',
+        '"schema": SCHEMA}',
+    ),
+    Guard(
+        "going: a set that lands where one was erased is tended",
+        CONNECTIONS,
+        "case Status.SUPERSEDED | Status.REAUTH_REQUIRED:",
+        "case Status.SUPERSEDED:",
     ),
     Guard(
         "seal: a set opens for its own person and connector alone",

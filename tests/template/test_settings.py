@@ -76,6 +76,7 @@ NUMBERS: dict[str, Callable[[Mapping[str, str]], int]] = {
     "RefreshMarginSeconds": settings.refresh_margin,
     "KeepAliveDays": settings.keep_alive,
     "QuarantineDays": settings.quarantine,
+    "TombstoneDays": settings.tombstone,
     "EndAfterHours": settings.end_after,
     "RateLimitPerSecond": settings.rate_limit,
 }

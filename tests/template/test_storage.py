@@ -72,13 +72,10 @@ def test_the_connections_table_cannot_be_deleted_by_a_slip(stack: Deployed) -> N
     assert stack.properties("ConnectionsTable")["DeletionProtectionEnabled"] is True
 
 
-def test_no_row_of_a_connection_is_forgotten_by_time(stack: Deployed) -> None:
-    forgetting = {
-        name: stack.properties(name)["TimeToLiveSpecification"]
-        for name in TABLES
-        if "TimeToLiveSpecification" in stack.properties(name)
-    }
+def test_tables_forget_what_is_over_and_never_by_the_expiry_of_a_bearer(stack: Deployed) -> None:
+    forgetting = {name: stack.properties(name)["TimeToLiveSpecification"] for name in TABLES}
     assert forgetting == {
+        "ConnectionsTable": {"AttributeName": "gone_at", "Enabled": True},
         "AuthorizationsTable": {"AttributeName": "expires_at", "Enabled": True},
         "ControlTable": {"AttributeName": "expires_at", "Enabled": True},
     }

@@ -121,7 +121,9 @@ def test_a_repeat_reaches_akoya_first_and_within_a_second_at_the_default_rate(
         world.make_due(world.connect(user, user).id)
     run = schedule.tend_due(
         replace(world.on, pause=pause),
-        schedule.Tending(rate=2, limit=10, quarantine=86_400, end_after=END_AFTER),
+        schedule.Tending(
+            rate=2, limit=10, quarantine=86_400, tombstone=86_400, end_after=END_AFTER
+        ),
         workers=ThreadPoolExecutor(4),
         remaining=world.remaining,
     )

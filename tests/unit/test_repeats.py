@@ -271,7 +271,9 @@ def test_the_sends_of_a_run_are_as_far_apart_as_the_rate_says_repeats_too(world:
 
     schedule.tend_due(
         world.on,
-        schedule.Tending(rate=2, limit=10, quarantine=86_400, end_after=END_AFTER),
+        schedule.Tending(
+            rate=2, limit=10, quarantine=86_400, tombstone=86_400, end_after=END_AFTER
+        ),
         workers=Inline(),
         remaining=world.remaining,
     )
@@ -289,7 +291,9 @@ def test_a_run_sends_nothing_for_the_first_time_once_the_next_run_is_near(world:
 
     schedule.tend_due(
         world.on,
-        schedule.Tending(rate=1000, limit=10, quarantine=86_400, end_after=END_AFTER),
+        schedule.Tending(
+            rate=1000, limit=10, quarantine=86_400, tombstone=86_400, end_after=END_AFTER
+        ),
         workers=Inline(),
         remaining=lambda: began + 150 - world.clock.now,
     )

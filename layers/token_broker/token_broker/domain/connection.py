@@ -11,7 +11,7 @@ from token_broker.domain.token_set import Verdict
 
 
 class Status(StrEnum):
-    """Where a connection stands; every one but the tombstone is tended by the schedule."""
+    """Where a connection stands; whatever holds a token set is tended by the schedule."""
 
     LINKING = "LINKING"
     PENDING_CONFIRMATION = "PENDING_CONFIRMATION"
@@ -165,6 +165,7 @@ class Owner:
 
     id: str
     connection: Connection | None  # None: its row is gone, or cannot be read
+    is_going: bool = False  # its row was erased: what says whose the login is goes with it
     is_unreadable: bool = False  # its row is there, and may hold a set that a consent still feeds
 
 

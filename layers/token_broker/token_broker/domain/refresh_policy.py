@@ -34,7 +34,7 @@ LOGIN_LOOKED_AT = 300  # until an unconfirmed link's login is settled again; the
 HOLD_BEYOND = 600  # a hold outlasts the link it is for by some attempts to let go of that
 ASKED_LATELY = 3 * 86_400
 ASKED_AT_PRECISION = 86_400
-FORGET_AFTER = 365 * 86_400
+ENDED_ROW_KEPT = 365 * 86_400  # without a token set
 ESCROW_PATIENCE = 3_600  # what lies in escrow for longer, nobody is coming for
 ESCROW_SWEPT_EVERY = 900
 

@@ -201,6 +201,7 @@ def tending(environ: Mapping[str, str] = os.environ) -> tuple[Sending, Tending]:
         rate=rate,
         limit=rate * SENDING_WINDOW,
         quarantine=settings.quarantine(environ),
+        tombstone=settings.tombstone(environ),
         end_after=settings.end_after(environ),
     )
 

@@ -102,7 +102,10 @@ OF_THE_FACT = {"schema", *TELLING, *NEEDED, "unsettled", "failures", "last_event
 
 
 def changes(**of: Any) -> Row:
-    """Return what a write changes, from the fields of a Connection; None removes one."""
+    """Return what a write changes, from the fields of a Connection; None removes one.
+
+    A row that is given a token set, or claimed, is not on its way out any more.
+    """
     row: Row = {}
     for name, value in of.items():
         match name:
@@ -118,7 +121,15 @@ def changes(**of: Any) -> Row:
                 row[name] = value or None
             case _:
                 row[name] = value
+    if row.get("token_set") or row.get("lease_id"):
+        row["gone_at"] = None
     return row
+
+
+def going(gone_at: int) -> Row:
+    """Return what leaves no token set and nothing due; the table's TTL takes it after `gone_at`."""
+    over = changes(sealed=None, lease=None, due_at=None, keep_until=None, unsettled=0)
+    return over | {"gone_at": gone_at}
 
 
 def row_of(connection: Connection) -> Row:

@@ -48,7 +48,7 @@ from token_broker.store.conditions import (
     leased_as,
     reads_as,
 )
-from token_broker.store.connection_row import changes, connection_of, found, shard_of
+from token_broker.store.connection_row import changes, connection_of, found
 from token_broker.store.endings import Endings
 from token_broker.store.identity import IdentityRow
 from token_broker.store.linking import Linking
@@ -334,14 +334,14 @@ def _of_a_late_one(landing: Landing, row: Connection) -> Row:
     Nothing, except of one whose end came before this set did: it is due again.
     """
     match row.status:
-        case Status.SUPERSEDED:
-            return changes(due_at=landing.issued_at)  # the schedule erases it
+        case Status.SUPERSEDED | Status.REAUTH_REQUIRED:
+            return changes(due_at=landing.issued_at)  # the schedule tries it, or erases it
         case Status.REVOKED:
             return changes(
                 status=Status.REVOKE_PENDING,
                 due_at=landing.issued_at,
                 keep_until=landing.issued_at,
-            ) | {"shard": shard_of(row.id)}
+            )
         case _:
             return {}
 

@@ -13,6 +13,7 @@ from token_broker.store.conditions import (
     is_free,
     is_in,
     is_not_on_hold,
+    is_owned_by,
     leased_as,
 )
 from token_broker.store.connection_row import (
@@ -21,8 +22,9 @@ from token_broker.store.connection_row import (
     changes,
     connection_of,
     found,
+    going,
 )
-from token_broker.store.reading import Reading
+from token_broker.store.reading import Reading, pointer_of
 from token_broker.store.rows import Write
 
 
@@ -94,25 +96,25 @@ class Endings(Reading):
             self._rows.transact(Write(connection_id, pending, exists() & ~is_over))
         return self.look(connection_id)
 
-    def entomb(self, held: Connection, *, now: int, event: str = "revoked") -> None:
-        """Erase all but the fact that the connection was: REVOKED by `event`; under its lease."""
-        erased = dict.fromkeys(("shard", *(name for name in ATTRIBUTES if name not in OF_THE_FACT)))
-        tombstone = changes(
-            status=Status.REVOKED, unsettled=0, failures=0, last_event=event, updated_at=now
-        )
-        self._rows.transact(Write(held.id, erased | tombstone, leased_as(held)))
+    def entomb(self, held: Connection, *, gone_at: int, now: int, event: str = "revoked") -> None:
+        """Leave but the fact that it was, REVOKED by `event`, until `gone_at`; under its lease."""
+        erased = dict.fromkeys(name for name in ATTRIBUTES if name not in OF_THE_FACT)
+        tombstone = changes(status=Status.REVOKED, failures=0, last_event=event, updated_at=now)
+        if held.login:
+            with suppress(StaleGeneration):  # it is another connection's
+                self._rows.delete(pointer_of(held.login), condition=is_owned_by(held.id))
+        self._rows.transact(Write(held.id, erased | tombstone | going(gone_at), leased_as(held)))
 
-    def erase_token_set(self, held: Connection, *, due_at: int, now: int) -> None:
-        """Erase the token set and keep the row; under its lease."""
-        erased = changes(
-            sealed=None,
-            lease=None,
-            due_at=due_at,
-            keep_until=due_at,
-            unsettled=0,
-            last_event="token_set_erased",
-            updated_at=now,
-        )
+    def erase_token_set(self, held: Connection, *, gone_at: int, now: int) -> None:
+        """Erase the token set; under its lease.
+
+        After `gone_at` the row goes, and the pointer of a login it owns.
+        """
+        erased = changes(last_event="token_set_erased", updated_at=now) | going(gone_at)
+        if held.login:
+            pointer = Write(pointer_of(held.login), {"gone_at": gone_at}, is_owned_by(held.id))
+            with suppress(StaleGeneration):  # it is another connection's
+                self._rows.transact(pointer)
         self._rows.transact(Write(held.id, erased, leased_as(held)))
 
     def delete(self, held: Connection) -> None:

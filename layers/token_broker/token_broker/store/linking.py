@@ -13,7 +13,7 @@ from token_broker.domain.errors import (
     NotConfirmed,
     StaleGeneration,
 )
-from token_broker.domain.refresh_policy import CLOCK_SKEW, FORGET_AFTER
+from token_broker.domain.refresh_policy import CLOCK_SKEW
 from token_broker.store.conditions import (
     as_seen,
     holds,
@@ -111,27 +111,20 @@ class Linking(Reading):
             on_hold = changes(hold_until=until, due_at=until)
             self._rows.transact(Write(connection_id, on_hold, is_in(Status.ACTIVE)))
 
-    def forget_login(self, connection: Connection) -> None:
-        """Remove the pointer of a login this connection owns."""
-        if connection.login is None:
-            return
-        with suppress(StaleGeneration):
-            self._rows.delete(pointer_of(connection.login), condition=is_owned_by(connection.id))
-
 
 def _ownership(winner: Connection, owner: Owner | None, *, now: int) -> list[Write]:
     """Return the writes that move a login's pointer and supersede who had it.
 
     Refused where the loser holds another set than it was judged by, or may be getting one.
     """
-    if winner.login is None or (owner and owner.id == winner.id):
+    if winner.login is None or (owner and owner.id == winner.id and not owner.is_going):
         return []
     pointer = Write(
         pointer_of(winner.login),
-        {"owner": winner.id, "schema": SCHEMA},
+        {"owner": winner.id, "schema": SCHEMA, "gone_at": None},
         is_owned_by(owner.id if owner else None),
     )
-    loser = owner.connection if owner else None
+    loser = owner.connection if owner and owner.id != winner.id else None
     if loser is None or loser.status not in {Status.ACTIVE, Status.REAUTH_REQUIRED}:
         return [pointer]
     return [pointer, Write(loser.id, _superseded(now), as_seen(loser) & is_free(now))]
@@ -147,7 +140,7 @@ def _superseded(now: int) -> Row:
         status=Status.SUPERSEDED,
         reason=Reason.SUPERSEDED,
         due_at=now,
-        keep_until=now + FORGET_AFTER,
+        keep_until=None,
         last_event="superseded",
         updated_at=now,
         lease=None,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
+from dataclasses import replace
 from heapq import merge
 from itertools import islice
 
@@ -113,16 +114,16 @@ class Reading:
 
         An owner whose row does not read, or not all of it, comes without its connection.
         """
-        pointer = self._rows.get(pointer_of(login), only=("owner",))
+        pointer = self._rows.get(pointer_of(login), only=("owner", "gone_at"))
         if not pointer:
             return None
-        owner = str(pointer["owner"])
+        owner = Owner(id=str(pointer["owner"]), connection=None, is_going="gone_at" in pointer)
         try:
-            found = self.look(owner)
+            found = self.look(owner.id)
         except ConnectionNotFound:
-            return Owner(id=owner, connection=None)
+            return owner
         except RowUnreadable:
-            return Owner(id=owner, connection=None, is_unreadable=True)
+            return replace(owner, is_unreadable=True)
         if found.malformed:
-            return Owner(id=owner, connection=None, is_unreadable=True)
-        return Owner(id=owner, connection=found)
+            return replace(owner, is_unreadable=True)
+        return replace(owner, connection=found)

@@ -20,8 +20,7 @@ from token_broker.use_cases.sending import Sending
 
 def may_be_tried(on: Sending, held: Connection) -> bool:
     """Return whether an ended connection may send what it holds: nobody else has its login."""
-    is_dead = held.status is Status.REAUTH_REQUIRED and held.reason in ENDED_BY_REFUSAL
-    if not is_dead or held.sealed is None:
+    if held.reason not in ENDED_BY_REFUSAL:
         return False
     owner = owner_of(on, held)
     return owner is None or owner.id == held.id

@@ -31,9 +31,7 @@ def settle_login(on: Sending, linked: Connection) -> bool:
     is.
     """
     owner = owner_of(on, linked)
-    if owner and owner.id == linked.id:
-        return True
-    rival = owner.connection if owner else None
+    rival = owner.connection if owner and owner.id != linked.id else None
     match linked.status:
         case Status.ACTIVE if rival and is_later(rival, linked):
             on.connections.give_way(linked, now=on.clock())

@@ -27,8 +27,8 @@ from token_broker.domain.errors import (
 from token_broker.domain.ports import Remaining
 from token_broker.domain.refresh_policy import (
     CANARY_HEARD_WITHIN,
+    ENDED_ROW_KEPT,
     ESCROW_SWEPT_EVERY,
-    FORGET_AFTER,
     LOGIN_LOOKED_AT,
     REFRESH_BUDGET,
     SENDING_WINDOW,
@@ -84,6 +84,7 @@ class Tending:
     rate: int  # sends a second
     limit: int  # connections a run
     quarantine: int  # seconds an ended connection keeps its sealed set
+    tombstone: int  # seconds the row of a revoked connection is kept
     end_after: int  # seconds of refusals after which a connection ends without a witness
 
 
@@ -218,8 +219,8 @@ def _revoke(
     is_ours = held.sealed is not None and held.reason not in NOT_OURS_TO_END
     ended_as = _ended_at_akoya(on, tending, run, held, remaining) if is_ours else REVOKED
     if ended_as is not None:
-        on.connections.forget_login(held)
-        on.connections.entomb(held, now=on.clock(), event=ended_as)
+        now = on.clock()
+        on.connections.entomb(held, gone_at=now + tending.tombstone, now=now, event=ended_as)
         if ended_as == REVOKED:
             on.record("connection_revoked", connection_id=held.id)
 
@@ -255,38 +256,27 @@ def _ended_at_akoya(
     return ended_as
 
 
-def _forget(
-    on: Sending, tending: Tending, run: Run, held: Connection, remaining: Remaining
-) -> None:
-    """Try what an ended connection still holds, then erase it; after a year forget the row."""
+def _erase(on: Sending, tending: Tending, run: Run, held: Connection, remaining: Remaining) -> None:
+    """Try what an ended connection still holds; erase it once its time is over."""
     del tending
     now = on.clock()
-    if held.status is Status.SUPERSEDED and held.sealed is not None:
-        on.connections.erase_token_set(held, due_at=held.keep_until or now + FORGET_AFTER, now=now)
+    if held.sealed is None or (held.keep_until or 0) <= now:
+        on.connections.erase_token_set(held, gone_at=now + ENDED_ROW_KEPT, now=now)
         on.record("token_set_erased", connection_id=held.id)
-    elif (held.keep_until or 0) > now:
-        if may_be_tried(on, held):
-            back = try_again(on, held, remaining, run.turns)
-            run.answered.append(held.id)
-            if back:
-                settle_login(on, back)
-            return
-        # A renewal that died made it due before its time.
+    elif may_be_tried(on, held):
+        back = try_again(on, held, remaining, run.turns)
+        run.answered.append(held.id)
+        if back:
+            settle_login(on, back)
+    else:  # a renewal that died made it due before its time
         postpone(on, held, due_at=held.keep_until or now, event="renewal_failed")
-    elif held.sealed is None:
-        on.connections.forget_login(held)
-        on.connections.entomb(held, now=now)
-        on.record("connection_forgotten", connection_id=held.id)
-    else:
-        on.connections.erase_token_set(held, due_at=now + FORGET_AFTER, now=now)
-        on.record("token_set_erased", connection_id=held.id)
 
 
 _TASKS: dict[Status, Callable[[Sending, Tending, Run, Connection, Remaining], None]] = {
     Status.LINKING: _expire,
     Status.PENDING_CONFIRMATION: _expire,
     Status.ACTIVE: _refresh,
-    Status.REAUTH_REQUIRED: _forget,
-    Status.SUPERSEDED: _forget,
+    Status.REAUTH_REQUIRED: _erase,
+    Status.SUPERSEDED: _erase,
     Status.REVOKE_PENDING: _revoke,
 }
