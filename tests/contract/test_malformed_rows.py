@@ -21,6 +21,7 @@ from token_broker.domain.errors import (
 )
 from token_broker.runtime.http_api import status_code, view
 from token_broker.runtime.observability import ALARMS
+from token_broker.store.rows import Write
 
 TYPICAL = (
     "schema",
@@ -125,24 +126,18 @@ def test_a_new_consent_heals_it(
 
 
 def test_what_reads_by_now_is_not_removed(world: World, one: Connection) -> None:
-    if world.is_in_memory:
-        pytest.skip("one atomic step there")
     table = world.on.connections
     spoil(world, one.id, "unsettled")
-    reading = world.aws.dynamodb.get_item
+    rows = table._rows
+    reading = rows.get
 
-    def read_and_be_overtaken(**how: Any) -> Any:
-        answer = reading(**how)
-        world.aws.dynamodb.update_item(
-            TableName=how["TableName"],
-            Key=how["Key"],
-            UpdateExpression="SET unsettled = :now",
-            ExpressionAttributeValues={":now": {"N": "2"}},
-        )
-        return answer
+    def read_and_be_overtaken(row_id: str, **how: Any) -> Any:
+        row = reading(row_id, **how)
+        rows.transact(Write(row_id, {"unsettled": 2}))
+        return row
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(world.aws.dynamodb, "get_item", read_and_be_overtaken)
+        patch.setattr(rows, "get", read_and_be_overtaken)
         with pytest.raises(StaleGeneration):
             table.mend(one.id, now=world.clock())
 
