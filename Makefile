@@ -7,8 +7,9 @@ PYTHON_RUNTIME ?= $(shell command -v python3.13 >/dev/null 2>&1 && python3.13 -c
 SCHEDULES ?= 5000
 SEED ?= $(shell date +%s)
 RUN = PYTHONPATH=layers/token_broker .venv/bin
-# A process a core; tests that share this machine's ports stay together in one of them.
-TESTS = .venv/bin/python -m pytest -n auto --dist loadgroup
+PYTEST = .venv/bin/python -m pytest
+# These share this machine's ports, so they run one by one; all others a process a core.
+ON_PORTS = stack or browser or optional
 PIP = -m pip install --quiet --disable-pip-version-check --cache-dir .build/pip --require-hashes --no-deps
 # SAM keeps notes in its user's home; ours stay in the checkout.
 SAM = mkdir -p .build/home && HOME=$(CURDIR)/.build/home SAM_CLI_TELEMETRY=0 AWS_DEFAULT_REGION=us-east-1 \
@@ -50,13 +51,15 @@ check: .venv/.ready .venv-sam/.ready ## Lint, types, directions, template, secur
 	.venv/bin/bandit -q -r functions layers local operations -c pyproject.toml
 
 test-fast: .venv/.ready ## What can be told in memory, in under a minute
-	$(TESTS) -m "not (slow or stack or optional)" tests/unit tests/contract tests/template
+	$(PYTEST) -n auto -m "not (slow or $(ON_PORTS))" tests/unit tests/contract tests/template
 
 test: .venv/.ready ## All but the slow tests; one that needs more than is there is skipped with its reason
-	$(TESTS) -m "not slow"
+	$(PYTEST) -n auto -m "not (slow or $(ON_PORTS))"
+	$(PYTEST) -m "$(ON_PORTS)"
 
 test-all: setup ## Every test; a skipped one fails
-	REQUIRE_ALL=1 $(TESTS)
+	REQUIRE_ALL=1 $(PYTEST) -n auto -m "not ($(ON_PORTS))"
+	REQUIRE_ALL=1 $(PYTEST) -m "$(ON_PORTS)"
 
 faults: .venv/.ready ## Cut every flow everywhere, write docs/faults.md, print what was lost
 	PYTHONPATH=.:layers/token_broker .venv/bin/python -m tests.interleavings.faults

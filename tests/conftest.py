@@ -39,14 +39,6 @@ os.environ |= {
 
 
 @pytest.hookimpl(tryfirst=True)
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Keep together, in one process, the tests that share this machine's ports."""
-    for item in items:
-        if any(item.get_closest_marker(name) for name in ("stack", "browser", "optional")):
-            item.add_marker(pytest.mark.xdist_group("this machine's ports"))
-
-
-@pytest.hookimpl(tryfirst=True)
 def pytest_runtest_setup(item: pytest.Item) -> None:
     del item
     pytest_socket.socket_allow_hosts(["127.0.0.1", "::1"], allow_unix_socket=True)
