@@ -1,4 +1,4 @@
-"""Build the stack for this machine with SAM: the shipped template, but for Python and architecture.
+"""Build the stack for this machine with SAM: the shipped template, except Python and architecture.
 
 Built once for each state of the sources; a build that exists is used again.
 """

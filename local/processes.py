@@ -70,7 +70,7 @@ def _wait_until_listening(process: subprocess.Popen[bytes], port: int, within: f
 
 
 def ours(pid: int, root: Path) -> bool:
-    """Tell whether a process runs from this checkout: a noted id may be another's by now."""
+    """Return whether a process runs from this checkout: a noted id may be another's by now."""
     if Path("/proc/self").exists():
         try:
             command = Path(f"/proc/{pid}/cmdline").read_text(errors="replace")

@@ -210,7 +210,7 @@ def _read(response: requests.Response, deadline: Deadline) -> tuple[bytes, Outco
 
 
 def _never_sent(exc: requests.ConnectionError) -> bool:
-    """Tell whether the failure came before any byte left: no name, no connection, no trust."""
+    """Return whether the failure came before any byte left: no name, no connection, no trust."""
     cause = exc.args[0] if exc.args else None
     reason = getattr(cause, "reason", cause)
     if isinstance(reason, urllib3.exceptions.SSLError):
@@ -289,7 +289,7 @@ def _revoked(content: dict[str, Any] | None, wire: Wire, detail: str) -> Answer:
 
 
 def _json_object(body: bytes) -> dict[str, Any] | None:
-    """Parse by content, not by Content-Type: Akoya's own samples disagree about the latter."""
+    """Parse by content, not by Content-Type: Akoya's own samples disagree about that header."""
     try:
         content = json.loads(body)
     except (ValueError, RecursionError):

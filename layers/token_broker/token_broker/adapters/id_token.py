@@ -190,7 +190,7 @@ class OpenIdTokens:
         return Verdict.BAD if self._strict else Verdict.UNVERIFIED
 
     def acceptable(self, verdict: Verdict) -> bool:
-        """Tell whether a bearer with this verdict may be handed out."""
+        """Return whether a bearer with this verdict may be handed out."""
         return verdict is Verdict.OK or (verdict is Verdict.UNVERIFIED and not self._strict)
 
     def _payload(self, id_token: SecretText | None) -> dict[str, Any]:

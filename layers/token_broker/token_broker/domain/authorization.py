@@ -40,7 +40,7 @@ class CodeBinding(StrEnum):
 
 
 class Progress(StrEnum):
-    """How far the attempt is; it only ever moves down, but for OPEN again if nothing was sent."""
+    """How far the attempt is; it moves down only, except back to OPEN if nothing was sent."""
 
     OPEN = "OPEN"
     EXCHANGING = "EXCHANGING"  # an attempt prepares; should it die, nothing was sent

@@ -131,7 +131,7 @@ class Connection:
         return None
 
     def leased(self, now: int) -> bool:
-        """Tell whether an attempt may be using the refresh token."""
+        """Return whether an attempt may be using the refresh token."""
         return self.lease is not None and self.lease.until > now
 
     def remaining(self, now: int) -> int:

@@ -32,9 +32,9 @@ TokenBrokerError
 
 Each carries `error` (a stable code in OAuth's form), `description` (what the caller can do; public)
 and `detail` (for our log only). None of the three may hold a secret, code, token or state. `event`
-is what it is counted as where nobody handles it: one cause, one alarm. `way_back` is where a page
-that ends an attempt sends its person, if the attempt is known; `about` the connection, for our log,
-where the request does not name it.
+is the metric counted when the error reaches a handler. `way_back` is where a page that ends an
+attempt sends its person, if the attempt is known. `about` names the connection, for our log, where
+the request does not.
 """
 
 from __future__ import annotations

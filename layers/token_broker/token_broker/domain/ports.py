@@ -164,4 +164,4 @@ class IdTokens(Protocol):
         """Check as `verify` does, but ask nobody for a key: None where it is not at hand."""
 
     def acceptable(self, verdict: Verdict) -> bool:
-        """Tell whether a bearer with this verdict may be handed out."""
+        """Return whether a bearer with this verdict may be handed out."""

@@ -35,7 +35,7 @@ HOLD_BEYOND = 600  # a hold outlasts the link it is for by some attempts to let 
 ASKED_LATELY = 3 * 86_400
 ASKED_AT_PRECISION = 86_400
 ENDED_ROW_KEPT = 365 * 86_400  # without a token set
-ESCROW_PATIENCE = 3_600  # what lies in escrow for longer, nobody is coming for
+ESCROW_PATIENCE = 3_600  # an older object in escrow is reported as stranded
 ESCROW_SWEPT_EVERY = 900
 
 

@@ -104,13 +104,13 @@ class Authorizations:
         now: int,
         most: int,
     ) -> bool:
-        """Add an opening while OPEN, unexpired and below `most`; tell whether it was added."""
+        """Add an opening while OPEN, unexpired and below `most`; return whether it was."""
         added = {("openings", state_hash): asdict(opening)}
         may_open = is_at(Progress.OPEN) & is_valid(now) & has_room(most)
         return self._write(authorization_id, added, may_open)
 
     def begin_exchange(self, authorization_id: str, *, attempt: Lease, now: int) -> bool:
-        """OPEN and unexpired → EXCHANGING; tell whether this attempt is the one winner.
+        """OPEN and unexpired → EXCHANGING; return whether this attempt won the row.
 
         An attempt whose time is over before it sent anything is followed by another.
         """
@@ -124,7 +124,7 @@ class Authorizations:
         return self._write(authorization_id, begun, may_begin | (exchanging & is_of(attempt)))
 
     def mark_sent(self, authorization_id: str, *, attempt: Lease) -> bool:
-        """EXCHANGING by this attempt → SENT, before the code is; tell whether it was."""
+        """EXCHANGING by this attempt → SENT, before the code is; return whether it was."""
         return self._write(authorization_id, {"progress": Progress.SENT}, _exchanged_by(attempt))
 
     def reopen(self, authorization_id: str, *, attempt: Lease) -> None:
@@ -163,7 +163,7 @@ class Authorizations:
         forget(self._rows, _attempts_of(authorization), authorization.id)
 
     def _write(self, row_id: str, changes: dict[Any, Any], condition: Condition) -> bool:
-        """Change a row; tell whether the condition held."""
+        """Change a row; return whether the condition held."""
         with suppress(StaleGeneration):
             self._rows.transact(Write(row_id, changes, condition))
             return True

@@ -86,12 +86,12 @@ class Connections(Linking, Endings):
     ) -> Connection:
         """Take the lease and count an unsettled attempt.
 
-        Of a row with one of `statuses` and no live lease that is due; or, if a generation is given,
-        that still holds it and is not resting after a failure. `even_resting`: or is; for the set
-        of a new consent, before which no rejection counts. `rejected` notes that the data API
-        refused its bearer. Claiming twice with one lease id counts once. Raises RefreshInProgress
-        (leased), UpstreamUnavailable (resting; ConsentSuspect where Akoya refused it),
-        StaleGeneration (not due, or moved on), RowUnreadable and RowNewer (nothing is written).
+        The row must be in one of `statuses`, unleased and due. With `generation`, it need not be
+        due, but must hold that generation and not be backing off. `even_resting`: claim even then
+        (for a new consent, which also clears earlier rejections). `rejected`: note that the data
+        API refused this generation's bearer. Claiming twice with one lease id counts once. Raises
+        RefreshInProgress (leased), UpstreamUnavailable (backing off), ConsentSuspect (backing off
+        because Akoya refused it), StaleGeneration (not due, or moved on), RowUnreadable, RowNewer.
         """
         claimed = changes(lease=Lease(id=lease.id, until=lease.until, since=now), due_at=due_at)
         condition = is_told() & is_in(*statuses) & is_free(now)
@@ -113,12 +113,11 @@ class Connections(Linking, Endings):
     def land(self, landing: Landing, *, lease_id: str, status: Status, due_at: int) -> Connection:
         """Store a token set as the generation it names, if the row holds the one before it.
 
-        Where the lease is still `lease_id`'s, the lease ends, the counters are cleared and the row
-        becomes `status`, due at `due_at`; otherwise the set alone is written, but that a LINKING
-        row becomes `status` all the same. A set that lands after the end (REVOKED) makes the row
-        due for a revoke. Landing one attempt twice is landing it once. A set of a new consent lifts
-        a hold; one that awaits confirmation is kept until CONFIRM_WITHIN after `due_at`. Raises
-        StaleGeneration.
+        If `lease_id` still holds the lease, the lease ends, the counters are cleared, and the row
+        becomes `status`, due at `due_at`. If not, only the set is written; a LINKING row still
+        becomes `status`. A set that lands in a REVOKED row makes that row due for a revoke. Landing
+        one attempt twice is landing it once. The set of a new consent lifts a hold; a row that
+        awaits confirmation is kept until CONFIRM_WITHIN after `due_at`. Raises StaleGeneration.
         """
         landed = self._land(landing, lease_id=lease_id, status=status, due_at=due_at)
         self._identity.bind()
@@ -215,7 +214,7 @@ class Connections(Linking, Endings):
         self._record("row_mended", connection_id=connection_id, detail=", ".join(names))
 
     def note_refused(self, seen: Connection) -> None:
-        """Note that the bearer seen was refused upon another, if that generation is still held."""
+        """Note a second rejection in a row, of the bearer seen, if the row still holds it."""
         self._note(seen, refused=seen.generation)
 
     def note_proof(self, landed: Connection, *, now: int) -> None:
@@ -329,9 +328,9 @@ def _of_the_move(landing: Landing, status: Status, due_at: int) -> Row:
 
 
 def _of_a_late_one(landing: Landing, row: Connection) -> Row:
-    """Return what a landing changes beside where the row moved on meanwhile.
+    """Return what a landing changes besides the set where its own lease is over.
 
-    Nothing, except of one whose end came before this set did: it is due again.
+    Nothing, unless the connection ended before this set came: then the row is due again.
     """
     match row.status:
         case Status.SUPERSEDED | Status.REAUTH_REQUIRED:

@@ -84,7 +84,7 @@ class Control:
         self._set({"open_until": None})
 
     def refusal_met(self, *, connector: str, earlier_at: int | None) -> int:
-        """Note that a connection of this connector was refused, and that a suspect of it stands.
+        """Note that this connector refused a connection, which is suspect from now on.
 
         Returns how many of its connections were refused within the clock hour; one that was
         counted `earlier_at` in the same hour counts once.

@@ -43,7 +43,7 @@ class IdentityRow:
         return self._table_id[1]
 
     def recorded(self, home: Identity) -> Identity:
-        """Return what is recorded; record `home`, but for its provider, while nothing is bound."""
+        """Return the recorded identity; until one is bound, record `home` without its provider."""
         row = self._rows.get(ID)
         if row and "provider" in row:
             self._unbound = None

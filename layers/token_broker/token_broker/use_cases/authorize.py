@@ -107,7 +107,7 @@ def begin(
 
 
 def listed(return_to: str, allow_list: Sequence[str]) -> bool:
-    """Tell whether a URL is an entry of the list, or lies under one that ends in a slash."""
+    """Return whether a URL is an entry of the list, or lies under one that ends in a slash."""
     if len(return_to) > LONGEST_RETURN_TO or not return_to.isascii() or not return_to.isprintable():
         return False
     if "\\" in return_to or "#" in return_to or " " in return_to:

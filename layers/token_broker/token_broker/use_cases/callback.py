@@ -209,7 +209,7 @@ def _declined(on: Sending, finishing: Finishing, row: Authorization, error: str)
 
 
 def _is_finisher(on: Sending, result: Result, cookie: SecretText) -> bool:
-    """Tell whether this is the browser the confirmation is for; another tab may come back first."""
+    """Return whether the confirmation is for this browser; another tab may come back first."""
     if result.status != "pending_confirmation":
         return True
     expected = on.connections.get(result.connection_id).confirmation_hash

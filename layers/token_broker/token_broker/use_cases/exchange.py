@@ -353,7 +353,7 @@ def _landed_meanwhile(on: Sending, found: Connection, attempt: Lease) -> Connect
 
 
 def _settle_login(on: Sending, landed: Connection) -> bool:
-    """Settle the login now, or when the page is loaded again; tell whether this one goes on."""
+    """Settle the login now, or when the page is loaded again; return whether this one stays."""
     try:
         return settle_login(on, landed)
     except StaleGeneration:

@@ -224,9 +224,9 @@ def _as_it_will_be(
 def recover(on: Sending, held: Connection, *, status: Status | None = None) -> Connection | None:
     """Land the set an earlier attempt left in escrow, before its predecessor is sent again.
 
-    Call this right after claiming a row. A new consent brings an ended connection back, and
-    awaits its confirmation; of a superseded one nobody needs a mere rotation any more. `status`:
-    look whatever is recorded of earlier attempts, and make the row that.
+    Call this right after claiming a row. It looks into escrow if an earlier attempt is unsettled,
+    or if `status`, what the row then becomes, is given. A new consent makes an ended connection
+    ACTIVE and a new link pending. A rotation of a superseded connection is discarded.
     """
     if held.unsettled <= 1 and status is None:
         return None

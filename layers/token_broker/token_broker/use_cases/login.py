@@ -23,12 +23,12 @@ def owner_of(on: Sending, connection: Connection) -> Owner | None:
 
 
 def settle_login(on: Sending, linked: Connection) -> bool:
-    """Settle who may use a bank login that was linked before; tell whether `linked` goes on.
+    """Decide which connection owns a re-linked bank login; return whether `linked` stays in use.
 
-    An unconfirmed link only puts the older connection on hold. Of two active ones the later
-    consent's takes over; StaleGeneration is raised while the other may be getting tokens. May be
-    repeated. An owner whose row does not read loses the login and nothing else: its row stays as it
-    is.
+    An unconfirmed link only puts the older connection on hold. Of two ACTIVE connections, the one
+    with the later consent becomes the owner. An owner whose row does not read loses the login and
+    nothing else. May be repeated. Raises StaleGeneration while the other connection may be getting
+    tokens.
     """
     owner = owner_of(on, linked)
     rival = owner.connection if owner and owner.id != linked.id else None
@@ -49,7 +49,7 @@ def settle_login(on: Sending, linked: Connection) -> bool:
 
 
 def is_later(one: Connection, other: Connection) -> bool:
-    """Tell whether a connection in use comes from a later consent than another one."""
+    """Return whether a connection in use comes from a later consent than another one."""
     if one.status is not Status.ACTIVE or one.iat is None or other.iat is None:
         return False
     return one.iat > other.iat

@@ -29,7 +29,7 @@ def measure_expired(on: Sending) -> None:
         expiries = on.connections.expiries(
             due_until=now + BACK_OFF_LONGEST, asked_since=now - ASKED_LATELY
         )
-    except UpstreamUnavailable:  # what cannot be measured is tended all the same
+    except UpstreamUnavailable:  # the run tends what is due without the figure
         return
     expired = sum(expires_at <= now for expires_at in expiries)
     on.record("bearers_expired", value=expired)

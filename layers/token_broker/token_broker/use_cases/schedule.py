@@ -228,10 +228,10 @@ def _revoke(
 def _expire(
     on: Sending, tending: Tending, run: Run, held: Connection, remaining: Remaining
 ) -> None:
-    """Nobody confirmed who came back: let go of the consent and of the row.
+    """Revoke and remove a link whose time to be confirmed is over.
 
-    Until then every run settles the login: whoever linked may have died before, and an older link
-    may have been confirmed since.
+    Until then, settle its login again and again: the process that linked may have died before it
+    did, and an older link of the same login may have been confirmed since.
     """
     now = on.clock()
     if (held.keep_until or 0) > now:
