@@ -551,7 +551,7 @@ GUARDS = (
     Guard(
         "login pointer: a set is handed over once",
         LOGIN,
-        "is_done = heir.consent is not None and heir.consent == consent",
+        "is_done = heir.consent is not None and heir.consent == held.consent",
         "is_done = heir.consent is None and held.consent is None",
     ),
     Guard(

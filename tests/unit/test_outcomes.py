@@ -23,7 +23,6 @@ from token_broker.adapters.akoya import LARGEST_BODY, REFUSALS, AkoyaTokenEndpoi
 from token_broker.domain.connection import Status
 from token_broker.domain.errors import TokenBrokerError
 from token_broker.domain.outcome import (
-    IMPOSSIBLE,
     REACTIONS,
     Answer,
     Dialect,
@@ -35,6 +34,14 @@ from token_broker.domain.ports import ClientCredentials
 from token_broker.domain.refresh_policy import CONNECT_TIMEOUT, READ_TIMEOUT
 from token_broker.domain.secret_text import SecretText
 
+# What cannot come of a grant: a code is not a refresh token.
+IMPOSSIBLE = frozenset(
+    {
+        (Outcome.GRANT_DEAD, Grant.AUTHORIZATION_CODE),
+        (Outcome.CODE_DEAD, Grant.REFRESH_TOKEN),
+        (Outcome.CODE_DEAD, Grant.REVOKE),
+    }
+)
 GEN1, GEN2 = Dialect.GEN1, Dialect.GEN2
 CODE, REFRESH, REVOKE = Grant.AUTHORIZATION_CODE, Grant.REFRESH_TOKEN, Grant.REVOKE
 CLAIMED = "Refresh token is invalid or has already been claimed by another client."

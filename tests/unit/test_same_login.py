@@ -91,34 +91,6 @@ def test_an_unconfirmed_link_gives_its_set_to_the_connection_that_had_the_login(
     assert live
 
 
-def as_the_older_version_wrote(world: World, connection_id: str, **times: int) -> None:
-    """Let a row be without what that version did not write, and have these times."""
-    world.aws.dynamodb.update_item(
-        TableName=f"{world.prefix}-connections",
-        Key={"id": {"S": connection_id}},
-        UpdateExpression="REMOVE consent, keep_until SET "
-        + ", ".join(f"{name} = :{name}" for name in times),
-        ExpressionAttributeValues={f":{name}": {"N": str(time)} for name, time in times.items()},
-    )
-
-
-def test_a_link_of_the_older_version_is_handed_over_once(world: World) -> None:
-    """Its row does not name its consent, and the run dies before it deletes that row."""
-    world.provider.change_settings({"dialect": "gen2-strict"})
-    first, went = link_again(world)
-    quarter = world.clock() + 900
-    as_the_older_version_wrote(world, went.result.connection_id, due_at=quarter)
-    as_the_older_version_wrote(world, first.id, due_at=quarter, hold_until=quarter)
-    world.clock.advance(901)
-    with cut_at(world.on.connections, "delete"):
-        world.run_schedule()
-    world.pass_minutes(60)
-
-    row = world.row(first.id)
-    assert row.status is Status.ACTIVE
-    assert world.is_alive(row)
-
-
 def test_a_superseded_connection_comes_back_by_a_consent_of_its_own(linked: World) -> None:
     first, went = link_again(linked)
     second = linked.confirm(went, "grace")

@@ -95,15 +95,6 @@ REACTIONS: Mapping[tuple[Outcome, Grant], Reaction] = {
 
 UNREACHED = frozenset({Outcome.UNREACHABLE, Outcome.EDGE})  # no bank's fault, and no token's
 
-# What cannot come of a grant: a code is not a refresh token.
-IMPOSSIBLE = frozenset(
-    {
-        (Outcome.GRANT_DEAD, _CODE),
-        (Outcome.CODE_DEAD, _REFRESH),
-        (Outcome.CODE_DEAD, _REVOKE),
-    }
-)
-
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Answer:

@@ -76,8 +76,7 @@ def hand_over(on: Sending, held: Connection, heir: Connection) -> None:
     Linking may have ended that one's own tokens; revoking here would end its consent. Of two
     consents the later one's set is kept, and the same one's is handed over once.
     """
-    consent = held.consent or held.attempt_id  # the latter in rows of the version before
-    is_done = heir.consent is not None and heir.consent == consent
+    is_done = heir.consent is not None and heir.consent == held.consent
     if held.malformed:  # nobody can tell whose consent is the later one
         return
     if is_done or (heir.iat is not None and held.iat is not None and heir.iat > held.iat):
@@ -109,7 +108,7 @@ def hand_over(on: Sending, held: Connection, heir: Connection) -> None:
             # Whose browser brought the code is nothing to the heir: it is that login's bearer.
             verdict=Verdict.UNVERIFIED if tokens.id_token else Verdict.BAD,
             iat=held.iat,
-            consent=consent,
+            consent=held.consent,
         ),
         lease_id=lease_id,
         status=Status.ACTIVE,
