@@ -13,7 +13,7 @@ from pathlib import Path
 
 from botocore.exceptions import BotoCoreError
 
-from operations import bring_back, move_in, move_out
+from operations import move_in, move_out, reinstate
 from operations.adopt import adopt
 from operations.audit import Trail
 from operations.deployed_stack import look_at
@@ -23,9 +23,9 @@ from token_broker.domain.connection import Reason
 from token_broker.domain.errors import TokenBrokerError
 from token_broker.runtime import bootstrap, settings
 from token_broker.runtime.observability import ALARMS
-from token_broker.use_cases.sending import Sending
+from token_broker.use_cases.broker import Broker
 
-GOOD = frozenset({"imported", "present", "would_be_imported", "exported", "brought_back", "active"})
+GOOD = frozenset({"imported", "present", "would_be_imported", "exported", "reinstated", "active"})
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -33,9 +33,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     options = _parser().parse_args(arguments)
     try:
         stack = look_at(options.stack_name)
-        on = replace(bootstrap.sending(stack.environ), record=_tell)
+        broker = replace(bootstrap.sending(stack.environ), record=_tell)
         trail = Trail.of(stack.audit_log_group, run=bootstrap.new_id())
-        return run(on, trail, stack.environ, options)
+        return run(broker, trail, stack.environ, options)
     except KeyboardInterrupt:
         print("stopped; run the command again to go on", file=sys.stderr)
         return 130
@@ -48,9 +48,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
     return 1
 
 
-def run(on: Sending, trail: Trail, environ: Mapping[str, str], options: argparse.Namespace) -> int:
+def run(
+    broker: Broker, trail: Trail, environ: Mapping[str, str], options: argparse.Namespace
+) -> int:
     """Write down what a command is about to do, then do it; raises UpstreamUnavailable."""
-    plan = _COMMANDS[options.command](on, environ, options)
+    plan = _COMMANDS[options.command](broker, environ, options)
     trail.write(plan.act, plan.about)
     return plan.carry_out()
 
@@ -80,7 +82,7 @@ def _parser() -> argparse.ArgumentParser:
     out.add_argument("--subject", action="append", default=[], help="only this one's; repeatable")
     out.add_argument("--report", type=Path, help="where to write a line each; default: stdout")
 
-    back = commands.add_parser("bring-back", help="undo ends within the quarantine")
+    back = commands.add_parser("reinstate", help="undo ends within the quarantine")
     back.add_argument("connection_id", nargs="*", help="or choose by the options")
     back.add_argument("--file", type=argparse.FileType("r"), help="ids, one a line; - reads stdin")
     back.add_argument("--subject", action="append", default=[], help="all of this one; repeatable")
@@ -91,29 +93,29 @@ def _parser() -> argparse.ArgumentParser:
     return parser
 
 
-def _import(on: Sending, _: Mapping[str, str], options: argparse.Namespace) -> Plan:
+def _import(broker: Broker, _: Mapping[str, str], options: argparse.Namespace) -> Plan:
     with options.file as text:
-        lines = move_in.read(on, text)
+        lines = move_in.read(broker, text)
 
     def carry_out() -> int:
         with _report(options.report) as add:
-            return _status(move_in.bring_in(on, lines, dry_run=options.dry_run, report=add))
+            return _status(move_in.bring_in(broker, lines, dry_run=options.dry_run, report=add))
 
-    held = [line.held for line in lines if line.held]
+    leased = [line.leased for line in lines if line.leased]
     return Plan(
         act="import-dry-run" if options.dry_run else "import",
-        about=[{"subject": one.subject, "connector": one.connector} for one in held],
+        about=[{"subject": one.subject, "connector": one.connector} for one in leased],
         carry_out=carry_out,
     )
 
 
-def _export(on: Sending, environ: Mapping[str, str], options: argparse.Namespace) -> Plan:
-    chosen = move_out.chosen(on, options.subject)
+def _export(broker: Broker, environ: Mapping[str, str], options: argparse.Namespace) -> Plan:
+    chosen = move_out.chosen(broker, options.subject)
 
     def carry_out() -> int:
         with _report(options.report) as add:
             counts = move_out.take_out(
-                on,
+                broker,
                 [one.id for one in chosen],
                 file=options.file,
                 quarantine=settings.quarantine(environ),
@@ -125,30 +127,30 @@ def _export(on: Sending, environ: Mapping[str, str], options: argparse.Namespace
     return Plan(act="export", about=about, carry_out=carry_out)
 
 
-def _bring_back(on: Sending, _: Mapping[str, str], options: argparse.Namespace) -> Plan:
+def _reinstate(broker: Broker, _: Mapping[str, str], options: argparse.Namespace) -> Plan:
     ids = list(options.connection_id)
     if options.file:
         with options.file as text:
-            ids += bring_back.ids_of(text)
+            ids += reinstate.ids_of(text)
     if options.subject or options.reason:
-        ids += bring_back.chosen(on, subjects=options.subject, reasons=options.reason)
+        ids += reinstate.chosen(broker, subjects=options.subject, reasons=options.reason)
 
     def carry_out() -> int:
         if not ids:
-            print("operations: nothing to bring back", file=sys.stderr)
+            print("operations: nothing to reinstate", file=sys.stderr)
             return 1
         with _report(options.report) as add:
-            counts = bring_back.bring_back(on, ids, report=add)
+            counts = reinstate.reinstate_all(broker, ids, report=add)
         print("the next run shows whether their tokens live", file=sys.stderr)
         return _status(counts)
 
     about: list[Entry] = [{"connection_id": one} for one in ids]
-    return Plan(act="bring-back", about=about, carry_out=carry_out)
+    return Plan(act="reinstate", about=about, carry_out=carry_out)
 
 
-def _adopt(on: Sending, *_: object) -> Plan:
+def _adopt(broker: Broker, *_: object) -> Plan:
     def carry_out() -> int:
-        for part in adopt(on):
+        for part in adopt(broker):
             print(f"was recorded for {part}")
         print("adopted; enable the schedule")
         return 0
@@ -156,10 +158,10 @@ def _adopt(on: Sending, *_: object) -> Plan:
     return Plan(act="adopt", about=[], carry_out=carry_out)
 
 
-_COMMANDS: Mapping[str, Callable[[Sending, Mapping[str, str], argparse.Namespace], Plan]] = {
+_COMMANDS: Mapping[str, Callable[[Broker, Mapping[str, str], argparse.Namespace], Plan]] = {
     "import": _import,
     "export": _export,
-    "bring-back": _bring_back,
+    "reinstate": _reinstate,
     "adopt": _adopt,
 }
 

@@ -15,7 +15,7 @@ from token_broker.domain.errors import (
     UpstreamUnavailable,
 )
 from token_broker.domain.secret_text import SecretText
-from token_broker.use_cases.sending import Sending
+from token_broker.use_cases.broker import Broker
 
 MEMBERS = ("subject", "connector", "refresh_token", "id_token")
 LONGEST_LINE = 65_536
@@ -26,25 +26,25 @@ class Line:
     """One line of the file: a connection, or why it is none."""
 
     number: int
-    held: transfer.Held | None = None
+    leased: transfer.Held | None = None
     refusal: str | None = None
     login: str = ""
     iat: int = 0
 
 
-def read(on: Sending, text: Iterable[str]) -> list[Line]:
+def read(broker: Broker, text: Iterable[str]) -> list[Line]:
     """Read all lines first; of two with one bank login only the later consent's lives at Akoya."""
-    lines = [_line(on, number, one) for number, one in enumerate(text, 1) if one.strip()]
+    lines = [_line(broker, number, one) for number, one in enumerate(text, 1) if one.strip()]
     latest = {line.login: line.number for line in sorted(lines, key=lambda line: line.iat)}
     return [
         line
-        if line.held is None or latest[line.login] == line.number
+        if line.leased is None or latest[line.login] == line.number
         else Line(line.number, refusal="another line has a later consent to the same bank login")
         for line in lines
     ]
 
 
-def _line(on: Sending, number: int, text: str) -> Line:
+def _line(broker: Broker, number: int, text: str) -> Line:
     try:
         content = json.loads(text) if len(text) <= LONGEST_LINE else None
     except (ValueError, RecursionError):
@@ -53,34 +53,34 @@ def _line(on: Sending, number: int, text: str) -> Line:
     if not all(isinstance(given.get(name), str) and given[name] for name in MEMBERS):
         refusal = f"a line is a JSON object with the texts {', '.join(MEMBERS)}"
         return Line(number, refusal=refusal)
-    held = transfer.Held(
+    leased = transfer.Held(
         subject=given["subject"],
         connector=given["connector"],
         refresh_token=SecretText(given["refresh_token"]),
         id_token=SecretText(given["id_token"]),
     )
     try:
-        login, iat = transfer.login_in(on, held)
+        login, iat = transfer.login_in(broker, leased)
     except RequestRejected as exc:
         return Line(number, refusal=exc.description)
-    return Line(number, held, login=login, iat=iat)
+    return Line(number, leased, login=login, iat=iat)
 
 
 def bring_in(
-    on: Sending, lines: list[Line], *, dry_run: bool, report: Callable[[Entry], None]
+    broker: Broker, lines: list[Line], *, dry_run: bool, report: Callable[[Entry], None]
 ) -> Counter[str]:
     """Bring in what is not here yet; running it again goes on where it stopped."""
 
     def act(line: Line) -> Entry:
-        if line.held is None:
+        if line.leased is None:
             return {"line": line.number, "outcome": "refused", "reason": line.refusal}
         entry: Entry = {
             "line": line.number,
-            "subject": line.held.subject,
-            "connector": line.held.connector,
+            "subject": line.leased.subject,
+            "connector": line.leased.connector,
         }
         try:
-            arrival = transfer.bring_in(on, line.held, dry_run=dry_run)
+            arrival = transfer.bring_in(broker, line.leased, dry_run=dry_run)
         except RequestRejected as exc:
             return entry | {"outcome": "refused", "reason": exc.description}
         except (StaleGeneration, UpstreamUnavailable) as exc:

@@ -13,21 +13,21 @@ from operations.many import Entry, for_each
 from token_broker.domain.connection import Connection, Reason, Status
 from token_broker.domain.errors import TokenBrokerError
 from token_broker.domain.token_set import TokenSet
-from token_broker.use_cases.sending import Sending
+from token_broker.use_cases.broker import Broker
 
 
-def chosen(on: Sending, subjects: Collection[str]) -> list[Connection]:
+def chosen(broker: Broker, subjects: Collection[str]) -> list[Connection]:
     """Return the connections of some subjects, or of all, that hold living tokens."""
     return [
         one
-        for one in on.connections.every()
+        for one in broker.connections.every()
         if (not subjects or one.subject in subjects)
         and (one.status is Status.ACTIVE or one.reason is Reason.EXPORTED)
     ]
 
 
 def take_out(
-    on: Sending,
+    broker: Broker,
     connection_ids: list[str],
     *,
     file: Path,
@@ -45,7 +45,7 @@ def take_out(
         def act(connection_id: str) -> Entry:
             entry: Entry = {"connection_id": connection_id}
             try:
-                row, tokens = transfer.take_out(on, connection_id, quarantine=quarantine)
+                row, tokens = transfer.take_out(broker, connection_id, quarantine=quarantine)
             except TokenBrokerError as exc:
                 return entry | {"outcome": "refused", "reason": f"{exc.error}: {exc.description}"}
             print(_line(row, tokens), file=out)

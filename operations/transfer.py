@@ -15,9 +15,9 @@ from token_broker.domain.refresh_policy import BRIEFLY, jitter
 from token_broker.domain.secret_text import SecretText
 from token_broker.domain.token_set import TokenSet, lifetime
 from token_broker.use_cases.attempt import claim, new_lease, release
+from token_broker.use_cases.broker import Broker
 from token_broker.use_cases.home import ensure_home
 from token_broker.use_cases.landing import login_named_by, recover
-from token_broker.use_cases.sending import Sending
 
 SPREAD_OF_IMPORTS = 3_600
 
@@ -40,45 +40,45 @@ class Arrival:
     is_new: bool
 
 
-def login_in(on: Sending, held: Held) -> tuple[str, int]:
+def login_in(broker: Broker, leased: Held) -> tuple[str, int]:
     """Return the bank login a bearer names and the time of its consent; raises RequestRejected."""
-    ensure_named(subject=held.subject, connector=held.connector)
-    claims = on.id_tokens.claims(held.id_token)
+    ensure_named(subject=leased.subject, connector=leased.connector)
+    claims = broker.id_tokens.claims(leased.id_token)
     if claims is None:
         raise RequestRejected("id_token cannot be read: give the last one issued, expired or not.")
-    if on.client_id not in claims.aud:
+    if broker.client_id not in claims.aud:
         raise RequestRejected("id_token was issued to another client id than this stack's.")
-    return login_named_by(on, claims, held.connector), claims.iat
+    return login_named_by(broker, claims, leased.connector), claims.iat
 
 
-def bring_in(on: Sending, held: Held, *, dry_run: bool) -> Arrival:
+def bring_in(broker: Broker, leased: Held, *, dry_run: bool) -> Arrival:
     """Take a connection in: sealed before it is written anywhere, due within the hour.
 
     May be repeated: a bank login that is here already stays as it is. Its bearer is handed out
     while it lives. Raises RequestRejected, StaleGeneration (try again), BrokerMisconfigured.
     """
-    login, iat = login_in(on, held)
-    ensure_home(on)
-    owner = on.connections.owner_of(login)
+    login, iat = login_in(broker, leased)
+    ensure_home(broker)
+    owner = broker.connections.owner_of(login)
     there = owner.connection if owner else None
     if there and there.status is Status.ACTIVE:
-        if there.subject != held.subject:
+        if there.subject != leased.subject:
             raise RequestRejected(
                 f"This bank login is another subject's here: connection {there.id}."
             )
         return Arrival(connection_id=there.id, is_new=False)
     if dry_run:
         return Arrival(connection_id=None, is_new=True)
-    connection_id, now = on.new_id(), on.clock()
-    tokens = TokenSet(refresh_token=held.refresh_token, id_token=held.id_token)
-    sealer = on.seal.prepare(connection_id, subject=held.subject, connector=held.connector)
-    claims = on.id_tokens.claims(held.id_token)
+    connection_id, now = broker.new_id(), broker.clock()
+    tokens = TokenSet(refresh_token=leased.refresh_token, id_token=leased.id_token)
+    sealer = broker.seal.prepare(connection_id, subject=leased.subject, connector=leased.connector)
+    claims = broker.id_tokens.claims(leased.id_token)
     left = min(claims.exp - now, lifetime(claims, None)) if claims else 0
-    on.connections.bring_in(
+    broker.connections.bring_in(
         Connection(
             id=connection_id,
-            subject=held.subject,
-            connector=held.connector,
+            subject=leased.subject,
+            connector=leased.connector,
             status=Status.ACTIVE,
             linked_at=now,
             updated_at=now,
@@ -95,43 +95,45 @@ def bring_in(on: Sending, held: Held, *, dry_run: bool) -> Arrival:
         owner=owner,
         now=now,
     )
-    on.record("connection_brought_in", connection_id=connection_id)
+    broker.record("connection_brought_in", connection_id=connection_id)
     return Arrival(connection_id=connection_id, is_new=True)
 
 
-def take_out(on: Sending, connection_id: str, *, quarantine: int) -> tuple[Connection, TokenSet]:
+def take_out(broker: Broker, connection_id: str, *, quarantine: int) -> tuple[Connection, TokenSet]:
     """End a connection here and return the tokens it holds; they are not sent any more.
 
     May be repeated for `quarantine` seconds, until the sealed set is erased. Raises
     RequestRejected, RefreshInProgress and StaleGeneration (try again), UpstreamUnavailable.
     """
-    ensure_home(on)
-    seen = on.connections.get(connection_id)
+    ensure_home(broker)
+    seen = broker.connections.get(connection_id)
     if seen.reason is Reason.EXPORTED and seen.sealed is not None:
-        return seen, on.seal.open(seen)
+        return seen, broker.seal.open(seen)
     if seen.status is not Status.ACTIVE:
         raise RequestRejected(f"It is {seen.status}; there are no living tokens to take out.")
-    held = claim(
-        on,
+    leased = claim(
+        broker,
         connection_id,
-        lease=new_lease(on, BRIEFLY),
+        lease=new_lease(broker, BRIEFLY),
         statuses=frozenset({Status.ACTIVE}),
         generation=seen.generation,
-        even_resting=True,
+        ignore_back_off=True,
     )
-    if recover(on, held):
+    if recover(broker, leased):
         raise StaleGeneration  # the newest set has just come out of escrow
     try:
-        tokens = on.seal.open(held)
+        tokens = broker.seal.open(leased)
     except Exception:
-        release(on, held, event="export_failed")
+        release(broker, leased, event="export_failed")
         raise
-    now = on.clock()
+    now = broker.clock()
     try:
         until = now + quarantine
-        on.connections.end(held, reason=Reason.EXPORTED, due_at=until, keep_until=until, now=now)
+        broker.connections.end(
+            leased, reason=Reason.EXPORTED, due_at=until, keep_until=until, now=now
+        )
     except StaleGeneration:  # on hold, most likely: its login is being linked again
-        release(on, held, event="export_failed")
+        release(broker, leased, event="export_failed")
         raise
-    on.record("connection_taken_out", connection_id=connection_id)
-    return held, tokens
+    broker.record("connection_taken_out", connection_id=connection_id)
+    return leased, tokens

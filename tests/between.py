@@ -39,10 +39,10 @@ def table_away(world: World, *, bucket_too: bool = False) -> Iterator[None]:
         raise UpstreamUnavailable(detail="away")
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(world.on.connections, "land", refuse)
-        patch.setattr(world.on.connections, "settle", refuse)
+        patch.setattr(world.broker.connections, "land", refuse)
+        patch.setattr(world.broker.connections, "settle", refuse)
         if bucket_too:
-            patch.setattr(world.on.escrow, "put", refuse)
+            patch.setattr(world.broker.escrow, "put", refuse)
         yield
     world.time_left = FUNCTION_TIMEOUT
 

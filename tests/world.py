@@ -58,7 +58,7 @@ from token_broker.store.control import Control
 from token_broker.store.recent_subjects import RecentSubjects
 from token_broker.store.rows import Rows
 from token_broker.use_cases import authorize, callback, connections, schedule, token
-from token_broker.use_cases.sending import Sending
+from token_broker.use_cases.broker import Broker
 
 CLIENT_ID = "f0a7c1de-client"
 CLIENT_SECRET = "s3cret~with+signs%and.dots"
@@ -212,9 +212,9 @@ class World:
     clock: FixedClock
     provider: AkoyaProvider
     http: Loopback
-    on: Sending
+    broker: Broker
     finishing: callback.Finishing
-    linking: authorize.Linking
+    linking: authorize.AuthorizeBroker
     events: Events
     browser: dict[str, SecretText] = field(default_factory=dict)
     time_left: float = FUNCTION_TIMEOUT
@@ -331,7 +331,7 @@ class World:
         """Deliver the redirect to the callback."""
         query = {name: values[0] for name, values in parse_qs(urlsplit(address).query).items()}
         return callback.finish(
-            self.on,
+            self.broker,
             self.finishing,
             response=callback.AuthorizationResponse(
                 state=SecretText(query["state"]) if "state" in query else None,
@@ -346,10 +346,10 @@ class World:
     def confirm(self, went: Redirect, subject: str = "ada") -> Connection:
         assert went.confirmation is not None
         return connections.confirm(
-            self.on.connections,
-            self.on.policy,
+            self.broker.connections,
+            self.broker.policy,
             self.clock,
-            self.on.record,
+            self.broker.record,
             connection_id=went.result.connection_id,
             subject=subject,
             confirmation=went.confirmation,
@@ -369,7 +369,7 @@ class World:
         self, connection_id: str, *, min_validity: int | None = None, rejected: int | None = None
     ) -> token.Bearer:
         return token.hand_out(
-            self.on,
+            self.broker,
             connection_id=connection_id,
             min_validity=min_validity,
             rejected=rejected,
@@ -389,7 +389,7 @@ class World:
 
     def run_schedule(self, *, limit: int = 1000) -> schedule.Run:
         return schedule.tend_due(
-            self.on,
+            self.broker,
             schedule.Tending(
                 rate=1000,
                 limit=limit,
@@ -430,10 +430,10 @@ class World:
         self.clock.now = max(self.clock.now, float(due_at))
 
     def row(self, connection_id: str) -> Connection:
-        return self.on.connections.get(connection_id)
+        return self.broker.connections.get(connection_id)
 
     def active(self) -> list[Connection]:
-        rows = [self.row(one.id) for one in self.on.connections.every()]
+        rows = [self.row(one.id) for one in self.broker.connections.every()]
         return [row for row in rows if row.status is Status.ACTIVE]
 
     def living(self) -> set[str]:
@@ -449,7 +449,7 @@ class World:
         """Tell whether Akoya would take the refresh token of a row."""
         if row.sealed is None:
             return False
-        return fingerprint(self.on.seal.open(row).refresh_token.reveal()) in self.living()
+        return fingerprint(self.broker.seal.open(row).refresh_token.reveal()) in self.living()
 
     def refused(self) -> list[dict[str, Any]]:
         """Return the token requests that Akoya did not answer with a set."""
@@ -508,7 +508,7 @@ def _create(
     def new_secret() -> SecretText:
         return SecretText(f"{next(numbers):043d}")
 
-    on = Sending(
+    broker = Broker(
         environment="sandbox",
         client_id=CLIENT_ID,
         provider=IDP,
@@ -544,9 +544,9 @@ def _create(
         new_id=new_id,
         record=record,
     )
-    linking = authorize.Linking(
+    linking = authorize.AuthorizeBroker(
         authorizations=Authorizations(authorizations),
-        connections=on.connections,
+        connections=broker.connections,
         secret_presence=secret_presence,
         authorization_endpoint=f"{IDP}/auth",
         client_id=CLIENT_ID,
@@ -567,7 +567,7 @@ def _create(
         clock=clock,
         provider=provider,
         http=http,
-        on=on,
+        broker=broker,
         finishing=finishing,
         linking=linking,
         events=events,

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from typing import Any
 
-from token_broker.domain import authorization as link
+from token_broker.domain import authorization
 from token_broker.runtime import bootstrap, http_api
 from token_broker.runtime.audit import Act, Audit
 from token_broker.use_cases import authorize
 
-on, public_base_url = bootstrap.linking()
+broker, public_base_url = bootstrap.linking()
 
 MEMBERS = {"subject": str, "connector": str, "return_to": str, "connection_id": str}
 REQUIRED = frozenset({"subject", "connector", "return_to"})
@@ -21,7 +21,7 @@ def begin(event: http_api.Event, _context: Any, audit: Audit) -> http_api.Respon
     body = http_api.json_body(event, known=MEMBERS, required=REQUIRED)
     audit.subject, audit.connection_id = body["subject"], http_api.id_in(body, "connection_id")
     begun = authorize.begin(
-        on,
+        broker,
         subject=body["subject"],
         connector=body["connector"],
         return_to=body["return_to"],
@@ -43,8 +43,10 @@ def begin(event: http_api.Event, _context: Any, audit: Audit) -> http_api.Respon
 def start(event: http_api.Event, _context: Any) -> http_api.Response:
     """Answer GET /start/{ticket}."""
     ticket = (event.get("pathParameters") or {}).get("ticket", "")
-    opening = authorize.start(on, ticket=ticket)
-    cookie = http_api.cookie(opening.cookie_name, opening.cookie.reveal(), max_age=link.LIFE)
+    opening = authorize.start(broker, ticket=ticket)
+    cookie = http_api.cookie(
+        opening.cookie_name, opening.cookie.reveal(), max_age=authorization.LIFE
+    )
     return http_api.redirect(302, opening.authorization_url, cookie=cookie)
 
 

@@ -8,7 +8,7 @@ from token_broker.domain.secret_text import SecretText
 from token_broker.runtime import bootstrap, http_api
 from token_broker.use_cases import callback
 
-on, finishing = bootstrap.finishing()
+broker, finishing = bootstrap.finishing()
 
 
 @http_api.for_browser
@@ -22,7 +22,7 @@ def lambda_handler(event: http_api.Event, context: Any) -> http_api.Response:
         issuer=query.get("iss"),
     )
     went = callback.finish(
-        on,
+        broker,
         finishing,
         response=response,
         cookies=http_api.cookies(event),

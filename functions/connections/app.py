@@ -11,8 +11,8 @@ from token_broker.runtime.observability import record
 from token_broker.use_cases import connections
 
 CONFIRM = {"subject": str, "confirmation": str}
-table, policy, require_subject = bootstrap.tending_by_hand()
-on = (table, policy, bootstrap.clock, record)
+table, policy, require_subject = bootstrap.connections_admin()
+ports = (table, policy, bootstrap.clock, record)
 
 
 @http_api.for_backend
@@ -37,7 +37,7 @@ def confirm(event: http_api.Event, _context: Any, audit: Audit) -> http_api.Resp
     body = http_api.json_body(event, known=CONFIRM, required=frozenset(CONFIRM))
     audit.subject = body["subject"]
     confirmed = connections.confirm(
-        *on,
+        *ports,
         connection_id=http_api.connection_id(event),
         subject=body["subject"],
         confirmation=SecretText(body["confirmation"] or "-"),

@@ -11,7 +11,7 @@ from token_broker.runtime.observability import publish_metrics, record_failure
 from token_broker.use_cases import schedule
 from token_broker.use_cases.measure import account_for_failure
 
-on, tending = bootstrap.tending()
+broker, tending = bootstrap.tending()
 
 WORKERS = 8
 
@@ -20,14 +20,14 @@ def lambda_handler(_event: dict[str, Any], context: Any) -> dict[str, int]:
     """Tend one minute's worth; the answer only serves whoever invokes it by hand."""
     try:
         run = schedule.tend_due(
-            on,
+            broker,
             tending,
             workers=ThreadPoolExecutor(WORKERS),
             remaining=bootstrap.remaining(context),
         )
     except Exception as exc:  # noqa: BLE001 - Lambda would log its text
         if record_failure(exc):  # it has an alarm of its own; a missing run would be a second one
-            account_for_failure(on)
+            account_for_failure(broker)
         if not isinstance(exc, Reported):
             raise RunFailed(detail="see the log line before this one") from None
         run = schedule.Run()

@@ -9,7 +9,7 @@ from token_broker.runtime import bootstrap, http_api
 from token_broker.runtime.audit import Act, Audit
 from token_broker.use_cases import token
 
-on, require_subject = bootstrap.handing_out()
+broker, require_subject = bootstrap.handing_out()
 
 NUMBERS = {"min_validity": int, "rejected": int}
 MEMBERS = {"subject": str, **NUMBERS}
@@ -25,7 +25,7 @@ def lambda_handler(event: http_api.Event, context: Any, audit: Audit) -> http_ap
         if body[name] < 0:
             raise RequestRejected(f"{name} must not be negative.")
     bearer = token.hand_out(
-        on,
+        broker,
         connection_id=connection_id,
         subject=http_api.named_subject(body.get("subject"), required=require_subject),
         min_validity=body.get("min_validity"),

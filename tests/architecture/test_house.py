@@ -54,7 +54,7 @@ def test_importing_the_package_does_nothing() -> None:
     ("builder", "absent"),
     [
         ("linking", {"requests", "cryptography", "jwt", "token_broker.adapters.akoya"}),
-        ("tending_by_hand", {"requests", "cryptography", "jwt", "token_broker.adapters.seal"}),
+        ("connections_admin", {"requests", "cryptography", "jwt", "token_broker.adapters.seal"}),
         ("sending", {"token_broker.use_cases.authorize", "pydantic", "aws_xray_sdk"}),
     ],
 )

@@ -48,7 +48,7 @@ from token_broker.store.connections import Connections
 
 @pytest.fixture
 def table(any_world: World) -> Connections:
-    return any_world.on.connections
+    return any_world.broker.connections
 
 
 # ── reading ──────────────────────────────────────────────────────────────────────────────────────
@@ -200,7 +200,7 @@ def test_a_row_rests_after_a_failure_unless_it_is_due_or_renewed(table: Connecti
     with pytest.raises(UpstreamUnavailable) as resting:
         claim(table, "third", now=NOW + 610, generation=1)
     assert resting.value.retry_after == 90
-    assert claim(table, "third", now=NOW + 610, generation=1, even_resting=True).unsettled == 1
+    assert claim(table, "third", now=NOW + 610, generation=1, ignore_back_off=True).unsettled == 1
     assert claim(table, "fourth", now=NOW + 765).unsettled == 2
 
 
@@ -216,7 +216,7 @@ def test_a_claim_for_a_new_consent_forgets_a_rejection_of_the_old_one(
     active(table)
     table.note_proof(claim(table, generation=1, rejected=True), now=NOW + 601)
 
-    renewal = claim(table, "renewal", now=NOW + 695, generation=1, even_resting=True)
+    renewal = claim(table, "renewal", now=NOW + 695, generation=1, ignore_back_off=True)
 
     assert (renewal.rejected, renewal.refused, renewal.proved_at) == (None, None, None)
 
@@ -312,7 +312,7 @@ def test_a_set_that_lands_after_the_end_makes_the_row_due_for_a_revoke(
 ) -> None:
     active(table)
     table.ask_revoke(ID, now=NOW)
-    table.entomb(claim(table), gone_at=NOW + 99_000, now=NOW + 600)
+    table.mark_revoked(claim(table), gone_at=NOW + 99_000, now=NOW + 600)
 
     landed = table.land(landing(2), lease_id="lost", status=Status.ACTIVE, due_at=NOW + 900)
 
@@ -520,14 +520,14 @@ def test_a_disconnect_may_be_asked_for_again_and_a_tombstone_stays_one(
     assert first.keep_until == NOW + 1
     assert table.ask_revoke(ID, now=NOW + 2) == first
 
-    table.entomb(claim(table), gone_at=NOW + 99_000, now=NOW + 600, event="revoke_unproven")
+    table.mark_revoked(claim(table), gone_at=NOW + 99_000, now=NOW + 600, event="revoke_unproven")
     tombstone = table.ask_revoke(ID, now=NOW + 700)
     assert (tombstone.status, tombstone.last_event) == (Status.REVOKED, "revoke_unproven")
 
 
 def test_a_tombstone_holds_nothing_but_the_fact(table: Connections) -> None:
     active(table)
-    table.entomb(claim(table), gone_at=NOW + 99_000, now=NOW + 600)
+    table.mark_revoked(claim(table), gone_at=NOW + 99_000, now=NOW + 600)
 
     row = table.get(ID)
     assert row == Connection(
@@ -546,7 +546,7 @@ def test_a_tombstone_holds_nothing_but_the_fact(table: Connections) -> None:
 @pytest.mark.parametrize(
     "act",
     [
-        lambda table, row: table.entomb(row, gone_at=NOW + 99_000, now=NOW),
+        lambda table, row: table.mark_revoked(row, gone_at=NOW + 99_000, now=NOW),
         lambda table, row: table.erase_token_set(row, gone_at=NOW + 99_000, now=NOW),
         lambda table, row: table.end(
             row, reason=Reason.GRANT_DEAD, due_at=NOW, keep_until=NOW, now=NOW
@@ -626,7 +626,7 @@ def test_an_end_says_until_when_the_set_is_kept_and_a_new_one_forgets_it(
 ) -> None:
     assert ended(table).keep_until == NOW + 9_000
 
-    claim(table, "renewal", generation=1, even_resting=True)
+    claim(table, "renewal", generation=1, ignore_back_off=True)
     renewed = table.land(landing(2), lease_id="renewal", status=Status.ACTIVE, due_at=NOW + 900)
 
     assert (renewed.status, renewed.reason, renewed.keep_until) == (Status.ACTIVE, None, None)
@@ -636,11 +636,11 @@ def test_an_end_is_undone_while_the_set_is_there_and_nobody_renews_it(
     table: Connections,
 ) -> None:
     seen = ended(table)
-    claim(table, "renewal", generation=1, even_resting=True)
+    claim(table, "renewal", generation=1, ignore_back_off=True)
     with pytest.raises(StaleGeneration):
-        table.bring_back(seen, now=NOW + 600)
+        table.reinstate(seen, now=NOW + 600)
 
-    back = table.bring_back(seen, now=NOW + 695)
+    back = table.reinstate(seen, now=NOW + 695)
 
     assert back == table.get(ID)
     assert (back.status, back.reason, back.suspect, back.due_at, back.keep_until) == (
@@ -651,7 +651,7 @@ def test_an_end_is_undone_while_the_set_is_there_and_nobody_renews_it(
         None,
     )
     with pytest.raises(StaleGeneration):
-        table.bring_back(seen, now=NOW + 695)
+        table.reinstate(seen, now=NOW + 695)
 
 
 def test_an_end_is_not_undone_once_the_set_is_erased(table: Connections) -> None:
@@ -660,7 +660,7 @@ def test_an_end_is_not_undone_once_the_set_is_erased(table: Connections) -> None
     table.erase_token_set(held, gone_at=NOW + 99_000, now=NOW + 9_000)
 
     with pytest.raises(StaleGeneration):
-        table.bring_back(seen, now=NOW + 9_100)
+        table.reinstate(seen, now=NOW + 9_100)
 
 
 def coming(connection_id: str = ID) -> Connection:
@@ -854,7 +854,7 @@ def test_a_row_on_hold_is_not_claimed_but_for_a_renewal(table: Connections) -> N
     with pytest.raises(UpstreamUnavailable) as told:
         claim(table, generation=1)
     assert told.value.retry_after == 100
-    assert claim(table, "renewal", generation=1, even_resting=True).lease is not None
+    assert claim(table, "renewal", generation=1, ignore_back_off=True).lease is not None
     assert claim(table, "later", now=NOW + 760).lease is not None
 
 
@@ -865,7 +865,7 @@ def test_a_new_consent_lifts_a_hold_and_a_rotation_does_not(table: Connections) 
     rotated = table.land(landing(2), lease_id="second", status=Status.ACTIVE, due_at=NOW + 700)
     assert (rotated.hold_until, rotated.consent) == (NOW + 2_000, None)
 
-    claim(table, "renewal", generation=2, even_resting=True)
+    claim(table, "renewal", generation=2, ignore_back_off=True)
     renewed = table.land(
         landing(3, consent="renewal"), lease_id="renewal", status=Status.ACTIVE, due_at=NOW + 700
     )
@@ -981,7 +981,7 @@ class Interrupted:
 
 
 def test_a_set_that_lands_late_does_not_land_over_one_that_came_in_between(world: World) -> None:
-    table = world.on.connections
+    table = world.broker.connections
     active(table)
     claim(table, "slow")
     claim(table, "quick", now=NOW + 755)

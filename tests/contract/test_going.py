@@ -19,7 +19,7 @@ GONE = NOW + 99_000
 
 @pytest.fixture
 def table(any_world: World) -> Connections:
-    found = any_world.on.connections
+    found = any_world.broker.connections
     assert isinstance(found, Connections)
     return found
 
@@ -46,7 +46,7 @@ def buried(table: Connections) -> Connection:
     """Add the tombstone of a connection that owned its login."""
     table.take_over(active(table), owner=None, now=NOW)
     table.ask_revoke(ID, now=NOW)
-    table.entomb(claim(table), gone_at=GONE, now=NOW + 600)
+    table.mark_revoked(claim(table), gone_at=GONE, now=NOW + 600)
     return table.get(ID)
 
 
@@ -75,7 +75,7 @@ def test_a_set_that_lands_late_keeps_its_row_and_has_it_tended(
 def test_a_row_that_is_claimed_does_not_go_under_whoever_awaits_a_set(table: Connections) -> None:
     erased(table)
 
-    held = claim(table, "renewal", now=NOW + 800, generation=1, even_resting=True)
+    held = claim(table, "renewal", now=NOW + 800, generation=1, ignore_back_off=True)
 
     assert gone_at(table) is None
     assert table.due(now=held.due_at or 0, limit=9) == [(ID, held.due_at)]
@@ -91,7 +91,7 @@ def test_the_pointer_of_a_login_goes_with_the_row_it_names(table: Connections) -
 
 def test_a_connection_that_comes_back_keeps_the_pointer_of_its_login(table: Connections) -> None:
     erased(table)
-    claim(table, "renewal", now=NOW + 800, generation=1, even_resting=True)
+    claim(table, "renewal", now=NOW + 800, generation=1, ignore_back_off=True)
     back = table.land(landing(2), lease_id="renewal", status=Status.ACTIVE, due_at=NOW + 900)
 
     table.take_over(back, owner=table.owner_of("login"), now=NOW + 800)
@@ -140,9 +140,9 @@ def test_what_is_revoked_takes_the_pointer_along_if_it_owns_the_login(table: Con
     linked_again(table)
     held = replace(claim(table), id=OTHER)
     with pytest.raises(StaleGeneration):
-        table.entomb(held, gone_at=GONE, now=NOW + 600)
+        table.mark_revoked(held, gone_at=GONE, now=NOW + 600)
     assert owner_id(table) == ID
 
-    table.entomb(replace(held, id=ID), gone_at=GONE, now=NOW + 600)
+    table.mark_revoked(replace(held, id=ID), gone_at=GONE, now=NOW + 600)
 
     assert table.owner_of("login") is None

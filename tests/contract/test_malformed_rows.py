@@ -71,8 +71,8 @@ def test_its_callers_are_told_to_renew_and_page_nobody_more_than_once(
     assert world.sends() == 2
     # What cannot be noted in the row is left to the schedule to tell.
     assert alarms(world) == ([] if attribute == "generation" else [("row_unreadable", one.id)])
-    assert view(world.on.connections.look(one.id))["degraded"] == "unreadable"
-    (listed,) = world.on.connections.of_subject("ada")
+    assert view(world.broker.connections.look(one.id))["degraded"] == "unreadable"
+    (listed,) = world.broker.connections.of_subject("ada")
     assert (listed.id, listed.status) == (one.id, Status.ACTIVE)
 
 
@@ -126,7 +126,7 @@ def test_a_new_consent_heals_it(
 
 
 def test_what_reads_by_now_is_not_removed(world: World, one: Connection) -> None:
-    table = world.on.connections
+    table = world.broker.connections
     spoil(world, one.id, "unsettled")
     rows = table._rows
     reading = rows.get
@@ -166,7 +166,7 @@ def test_its_consent_is_revoked_when_its_person_disconnects(
 ) -> None:
     spoil(world, one.id, attribute)
 
-    world.on.connections.ask_revoke(one.id, now=world.clock())
+    world.broker.connections.ask_revoke(one.id, now=world.clock())
     world.run_schedule()
 
     assert world.row(one.id).status is Status.REVOKED
@@ -230,8 +230,8 @@ def test_one_that_cannot_be_told_is_left_out_of_lists_and_hides_no_other(
     other = world.connect("ada", "mikomo_2")
     spoil(world, one.id, attribute)
 
-    assert [row.id for row in world.on.connections.of_subject("ada")] == [other.id]
-    assert [row.id for row in world.on.connections.every()] == [other.id]
+    assert [row.id for row in world.broker.connections.of_subject("ada")] == [other.id]
+    assert [row.id for row in world.broker.connections.every()] == [other.id]
     left_out = [said["connection_id"] for said in world.recorded("row_left_out")]
     assert left_out == [one.id, one.id]
     assert alarms(world) == []
@@ -251,7 +251,7 @@ def test_a_new_link_of_its_login_lands_is_kept_and_leaves_its_row_alone(
 
     assert new.id != one.id
     assert world.is_accepted(world.hand_out(new.id))
-    owner = world.on.connections.owner_of(new.login or "")
+    owner = world.broker.connections.owner_of(new.login or "")
     assert owner is not None
     assert owner.id == new.id
     assert kept(world, one.id) == before
@@ -289,7 +289,7 @@ def test_the_link_that_waited_for_it_goes_once_it_is_healed(world: World, one: C
     world.clock.advance(901)
     world.run_schedule()
 
-    assert [row.id for row in world.on.connections.every()] == [one.id]
+    assert [row.id for row in world.broker.connections.every()] == [one.id]
     assert went.result.connection_id != one.id
     assert world.is_alive(world.row(one.id))
     assert revokes(world) == []
@@ -301,7 +301,7 @@ def test_its_set_replaces_none_of_the_connection_that_owns_its_login_now(
     spoil(world, one.id, "iat")
     new = world.connect()
 
-    world.on.connections.ask_revoke(one.id, now=world.clock())
+    world.broker.connections.ask_revoke(one.id, now=world.clock())
     world.run_schedule()
 
     assert world.row(one.id).status is Status.REVOKED

@@ -43,7 +43,7 @@ def memory(_: pytest.FixtureRequest) -> Rows:
     return MemoryRows()
 
 
-def on(fixture: str) -> Callable[[pytest.FixtureRequest], Rows]:
+def broker(fixture: str) -> Callable[[pytest.FixtureRequest], Rows]:
     def make(request: pytest.FixtureRequest) -> Rows:
         engine: Any = request.getfixturevalue(fixture)
         client = engine.dynamodb if isinstance(engine, Aws) else engine
@@ -57,9 +57,9 @@ def on(fixture: str) -> Callable[[pytest.FixtureRequest], Rows]:
 @pytest.fixture(
     params=[
         pytest.param(memory, id="memory"),
-        pytest.param(on("aws"), id="dynamodb"),
-        pytest.param(on("real_dynamodb"), id="dynamodb-local", marks=DYNAMODB_LOCAL.marks),
-        pytest.param(on("embedded_dynamodb"), id="embedded-aws", marks=pytest.mark.stack),
+        pytest.param(broker("aws"), id="dynamodb"),
+        pytest.param(broker("real_dynamodb"), id="dynamodb-local", marks=DYNAMODB_LOCAL.marks),
+        pytest.param(broker("embedded_dynamodb"), id="embedded-aws", marks=pytest.mark.stack),
     ]
 )
 def rows(request: pytest.FixtureRequest) -> Rows:

@@ -35,8 +35,8 @@ def write(world: World, table: str, row: dict[str, Any]) -> None:
 def first_version(world: World, **changes: Any) -> str:
     """Write a connection as the first version did; return its id."""
     made = world.connect()
-    tokens = world.on.seal.open(world.row(made.id))
-    sealer = world.on.seal.prepare(ID, subject="ada", connector="mikomo")
+    tokens = world.broker.seal.open(world.row(made.id))
+    sealer = world.broker.seal.prepare(ID, subject="ada", connector="mikomo")
     row = {
         "id": ID,
         "schema": 1,
@@ -104,7 +104,7 @@ def test_an_unconfirmed_connection_expires(world: World) -> None:
     world.clock.advance(600)
     world.run_schedule()
 
-    assert world.on.connections.of_subject("ada") == []
+    assert world.broker.connections.of_subject("ada") == []
 
 
 def test_the_attempt_that_was_under_way_is_followed_by_a_look_into_escrow(world: World) -> None:
@@ -120,8 +120,8 @@ def test_the_attempt_that_was_under_way_is_followed_by_a_look_into_escrow(world:
 
 def leave_in_escrow(world: World, connection_id: str) -> None:
     """Put a set into escrow as the first version did."""
-    tokens = world.on.seal.open(world.row(connection_id))
-    sealer = world.on.seal.prepare(connection_id, subject="ada", connector="mikomo")
+    tokens = world.broker.seal.open(world.row(connection_id))
+    sealer = world.broker.seal.prepare(connection_id, subject="ada", connector="mikomo")
     sealed = sealer.seal(tokens, generation=5)
     world.aws.s3.put_object(
         Bucket=f"{world.prefix}-escrow",
@@ -167,8 +167,8 @@ def test_breaker_and_identity_are_read(world: World) -> None:
     whose = {"table_id": "t", "environment": "sandbox", "client_id": CLIENT_ID, "provider": IDP}
     write(world, "connections", {"id": "identity", **whose})
 
-    assert world.on.control.breaker() == START + 60
-    assert world.on.connections.recorded_identity(HOME) == Identity(**whose)
+    assert world.broker.control.breaker() == START + 60
+    assert world.broker.connections.recorded_identity(HOME) == Identity(**whose)
 
 
 def test_a_row_of_a_later_version_is_told_as_ours_and_nothing_but_its_due_time_changes(
@@ -186,7 +186,7 @@ def test_a_row_of_a_later_version_is_told_as_ours_and_nothing_but_its_due_time_c
     assert world.sends() == 0
     assert [one["connection_id"] for one in world.recorded("broker_misconfigured")] == [ID]
     assert raw(world, connection_id) == before | {"due_at": raw(world, connection_id)["due_at"]}
-    assert world.on.connections.due(now=world.clock(), limit=9) == []
+    assert world.broker.connections.due(now=world.clock(), limit=9) == []
 
 
 def test_a_row_of_a_later_version_stops_nobody_else(world: World) -> None:
@@ -212,9 +212,9 @@ def raw(world: World, connection_id: str) -> dict[str, Any]:
 def test_every_row_that_is_written_carries_its_version(world: World) -> None:
     went = world.come_back(world.consent(world.open(world.begin())))
     world.confirm(went)
-    world.on.control.open_breaker(until=START)
-    world.on.control.refusal_met(connector="mikomo", earlier_at=None)
-    world.on.control.ask_witness("mikomo")
+    world.broker.control.open_breaker(until=START)
+    world.broker.control.refusal_met(connector="mikomo", earlier_at=None)
+    world.broker.control.ask_witness("mikomo")
 
     for table in ("connections", "authorizations", "control"):
         rows = world.aws.dynamodb.scan(TableName=f"{world.prefix}-{table}")["Items"]

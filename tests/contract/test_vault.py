@@ -14,7 +14,7 @@ from token_broker.domain.secret_text import SecretText
 from token_broker.domain.suspicion import Witness
 from token_broker.domain.token_set import TokenSet, Verdict
 from token_broker.store.control import Trouble
-from token_broker.use_cases.sending import Sending
+from token_broker.use_cases.broker import Broker
 
 NOW = 1_800_000_000
 LANDING = Landing(
@@ -50,68 +50,68 @@ def either(request: pytest.FixtureRequest) -> World:
 
 
 @pytest.fixture
-def on(either: World) -> Sending:
-    return either.on
+def broker(either: World) -> Broker:
+    return either.broker
 
 
-def test_escrow_gives_back_what_it_was_given_for_that_generation_alone(on: Sending) -> None:
-    on.escrow.put(LANDING)
+def test_escrow_gives_back_what_it_was_given_for_that_generation_alone(broker: Broker) -> None:
+    broker.escrow.put(LANDING)
 
-    assert on.escrow.find(LANDING.connection_id, 7) == LANDING
-    assert on.escrow.find(LANDING.connection_id, 8) is None
-    assert on.escrow.find("d" * 32, 7) is None
+    assert broker.escrow.find(LANDING.connection_id, 7) == LANDING
+    assert broker.escrow.find(LANDING.connection_id, 8) is None
+    assert broker.escrow.find("d" * 32, 7) is None
 
-    assert list(on.escrow.put_before(1)) == []
-    assert list(on.escrow.put_before(4_000_000_000)) == [(LANDING.connection_id, 7, "attempt")]
+    assert list(broker.escrow.put_before(1)) == []
+    assert list(broker.escrow.put_before(4_000_000_000)) == [(LANDING.connection_id, 7, "attempt")]
 
-    on.escrow.discard(LANDING.connection_id, 7, "attempt")
-    assert list(on.escrow.put_before(4_000_000_000)) == []
-    assert on.escrow.find(LANDING.connection_id, 7) is None
-    on.escrow.discard(LANDING.connection_id, 7, "attempt")
+    broker.escrow.discard(LANDING.connection_id, 7, "attempt")
+    assert list(broker.escrow.put_before(4_000_000_000)) == []
+    assert broker.escrow.find(LANDING.connection_id, 7) is None
+    broker.escrow.discard(LANDING.connection_id, 7, "attempt")
 
 
-def test_no_attempt_overwrites_or_discards_what_another_left_in_escrow(on: Sending) -> None:
+def test_no_attempt_overwrites_or_discards_what_another_left_in_escrow(broker: Broker) -> None:
     consented = dataclasses.replace(LANDING, attempt_id="consent", consent="consent")
     late = dataclasses.replace(LANDING, attempt_id="late", issued_at=NOW + 5, suspect=None)
     for one in (LANDING, consented, late):
-        on.escrow.put(one)
+        broker.escrow.put(one)
 
-    assert on.escrow.find(LANDING.connection_id, 7) == consented
-    on.escrow.discard(LANDING.connection_id, 7, "consent")
-    assert on.escrow.find(LANDING.connection_id, 7) == late
-    on.escrow.discard(LANDING.connection_id, 7, "late")
-    assert on.escrow.find(LANDING.connection_id, 7) == LANDING
+    assert broker.escrow.find(LANDING.connection_id, 7) == consented
+    broker.escrow.discard(LANDING.connection_id, 7, "consent")
+    assert broker.escrow.find(LANDING.connection_id, 7) == late
+    broker.escrow.discard(LANDING.connection_id, 7, "late")
+    assert broker.escrow.find(LANDING.connection_id, 7) == LANDING
 
 
-def test_escrow_lists_more_sets_than_one_page_holds(on: Sending) -> None:
+def test_escrow_lists_more_sets_than_one_page_holds(broker: Broker) -> None:
     for number in range(1_001):
-        on.escrow.put(dataclasses.replace(LANDING, attempt_id=f"{number:04}"))
+        broker.escrow.put(dataclasses.replace(LANDING, attempt_id=f"{number:04}"))
 
-    assert len(list(on.escrow.put_before(4_000_000_000))) == 1_001
-
-
-def test_the_breaker_is_closed_until_it_opens_and_after_it_closes(on: Sending) -> None:
-    assert on.control.breaker() is None
-    on.control.open_breaker(until=NOW + 60)
-    assert on.control.breaker() == NOW + 60
-    on.control.close_breaker()
-    assert on.control.breaker() is None
+    assert len(list(broker.escrow.put_before(4_000_000_000))) == 1_001
 
 
-def test_trouble_is_as_the_last_run_left_it_and_leaves_the_breaker_alone(on: Sending) -> None:
-    assert on.control.trouble() == Trouble()
-    on.control.open_breaker(until=NOW + 60)
+def test_the_breaker_is_closed_until_it_opens_and_after_it_closes(broker: Broker) -> None:
+    assert broker.control.breaker() is None
+    broker.control.open_breaker(until=NOW + 60)
+    assert broker.control.breaker() == NOW + 60
+    broker.control.close_breaker()
+    assert broker.control.breaker() is None
+
+
+def test_trouble_is_as_the_last_run_left_it_and_leaves_the_breaker_alone(broker: Broker) -> None:
+    assert broker.control.trouble() == Trouble()
+    broker.control.open_breaker(until=NOW + 60)
     for trouble in (
         Trouble(in_vain_since=NOW, explained_until=NOW + 3_600),
         Trouble(in_vain_since=None, explained_until=NOW + 7_200),
     ):
-        on.control.note_trouble(trouble)
-        assert on.control.trouble() == trouble
-    assert on.control.breaker() == NOW + 60
+        broker.control.note_trouble(trouble)
+        assert broker.control.trouble() == trouble
+    assert broker.control.breaker() == NOW + 60
 
 
 def test_opening_and_closing_the_breaker_leave_what_is_known_of_witnesses(either: World) -> None:
-    control = either.on.control
+    control = either.broker.control
     control.rotation_met(connector="mikomo", by="a")
     control.refusal_met(connector="mikomo", earlier_at=None)
     control.open_breaker(until=NOW + 60)
@@ -124,7 +124,7 @@ def test_the_connections_of_a_connector_that_are_refused_are_counted_once_an_hou
     either: World,
 ) -> None:
     def refused(connector: str = "mikomo", earlier_at: int | None = None) -> int:
-        return either.on.control.refusal_met(connector=connector, earlier_at=earlier_at)
+        return either.broker.control.refusal_met(connector=connector, earlier_at=earlier_at)
 
     assert [refused(), refused(), refused("capital"), refused(earlier_at=NOW)] == [1, 2, 1, 2]
 
@@ -133,7 +133,7 @@ def test_the_connections_of_a_connector_that_are_refused_are_counted_once_an_hou
 
 
 def test_who_is_answered_is_noted_while_a_suspect_of_the_connector_stands(either: World) -> None:
-    control = either.on.control
+    control = either.broker.control
     control.breaker()  # as whoever sends has read it
     for connector in ("mikomo", "capital"):
         control.rotation_met(connector=connector, by="early")
@@ -163,25 +163,27 @@ def test_who_is_answered_is_noted_while_a_suspect_of_the_connector_stands(either
 def test_whom_this_process_saw_answered_before_a_refusal_is_known_from_then_on(
     either: World,
 ) -> None:
-    either.on.control.rotation_met(connector="mikomo", by="a")
+    either.broker.control.rotation_met(connector="mikomo", by="a")
     either.clock.advance(600)
-    either.on.control.refusal_met(connector="mikomo", earlier_at=None)
+    either.broker.control.refusal_met(connector="mikomo", earlier_at=None)
 
-    assert either.on.control.witness("mikomo") == Witness(connection_id="a", answered_at=NOW)
+    assert either.broker.control.witness("mikomo") == Witness(connection_id="a", answered_at=NOW)
 
 
 def test_a_witness_is_asked_for_once_in_a_quarter_of_an_hour_by_connector(either: World) -> None:
-    asked = [either.on.control.ask_witness(one) for one in ("mikomo", "mikomo", "capital")]
+    asked = [either.broker.control.ask_witness(one) for one in ("mikomo", "mikomo", "capital")]
     assert asked == [True, False, True]
 
     either.clock.advance(900)
-    assert either.on.control.ask_witness("mikomo")
+    assert either.broker.control.ask_witness("mikomo")
 
 
-def test_a_set_opens_where_and_as_what_it_was_sealed(on: Sending) -> None:
-    sealed = on.seal.prepare(ROW.id, subject="ada", connector="mikomo").seal(TOKENS, generation=3)
+def test_a_set_opens_where_and_as_what_it_was_sealed(broker: Broker) -> None:
+    sealed = broker.seal.prepare(ROW.id, subject="ada", connector="mikomo").seal(
+        TOKENS, generation=3
+    )
     row = dataclasses.replace(ROW, sealed=sealed)
-    assert on.seal.open(row) == TOKENS
+    assert broker.seal.open(row) == TOKENS
 
     for other in (
         {"generation": 4},
@@ -191,17 +193,19 @@ def test_a_set_opens_where_and_as_what_it_was_sealed(on: Sending) -> None:
         {"sealed": None},
     ):
         with pytest.raises(RowUnreadable):
-            on.seal.open(dataclasses.replace(row, **other))
+            broker.seal.open(dataclasses.replace(row, **other))
 
 
-def test_a_set_without_a_bearer_opens_as_one(on: Sending) -> None:
+def test_a_set_without_a_bearer_opens_as_one(broker: Broker) -> None:
     tokens = TokenSet(refresh_token=SecretText("rt"), id_token=None)
-    sealed = on.seal.prepare(ROW.id, subject="ada", connector="mikomo").seal(tokens, generation=3)
-    assert on.seal.open(dataclasses.replace(ROW, sealed=sealed)) == tokens
+    sealed = broker.seal.prepare(ROW.id, subject="ada", connector="mikomo").seal(
+        tokens, generation=3
+    )
+    assert broker.seal.open(dataclasses.replace(ROW, sealed=sealed)) == tokens
 
 
-def test_the_client_secret_is_the_same_read_and_read_again(on: Sending) -> None:
-    assert on.client_secret.read() == on.client_secret.reread()
+def test_the_client_secret_is_the_same_read_and_read_again(broker: Broker) -> None:
+    assert broker.client_secret.read() == broker.client_secret.reread()
 
 
 def test_different_people_are_counted_within_their_time(either: World) -> None:

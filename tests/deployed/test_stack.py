@@ -104,10 +104,10 @@ def test_the_operators_words_are_heard_and_mistakes_are_told(
     connection_id = journey.connects("olga", "mikomo_42")
 
     assert operate(stack, "adopt").returncode == 0
-    living = operate(stack, "bring-back", connection_id)
+    living = operate(stack, "reinstate", connection_id)
     assert living.returncode == 0
     assert json.loads(living.stdout) == {"connection_id": connection_id, "outcome": "active"}
-    assert operate(stack, "bring-back", connection_id, "0" * 32).returncode == 1
+    assert operate(stack, "reinstate", connection_id, "0" * 32).returncode == 1
     missing = operate(stack, "import", str(tmp_path / "missing.jsonl"))
     assert missing.returncode == 2
     assert "missing.jsonl" in missing.stderr

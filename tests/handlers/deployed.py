@@ -166,7 +166,7 @@ def _with_table_id() -> Any:
     """Return how to give a function's table the id that in-memory AWS forgets."""
 
     def give(module: ModuleType) -> None:
-        connections = getattr(getattr(module, "on", None), "connections", None)
+        connections = getattr(getattr(module, "broker", None), "connections", None)
         if connections is not None:
             client = connections._rows._client
             client.meta.events.register(

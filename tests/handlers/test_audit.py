@@ -103,7 +103,7 @@ def test_a_fault_of_ours_is_audited_too(
     def fail(*_: Any, **__: Any) -> None:
         raise ValueError("unexpected")
 
-    monkeypatch.setattr(broker.functions["token"].on.connections, "get", fail)
+    monkeypatch.setattr(broker.functions["token"].broker.connections, "get", fail)
     monkeypatch.setitem(BEFORE, "token.hand-out", nothing)
 
     line = audit_of(broker, log, "token.hand-out")

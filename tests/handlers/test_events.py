@@ -285,7 +285,7 @@ def test_the_schedule_tends_what_is_due(broker: Deployed) -> None:
 def test_a_run_whose_alarm_has_spoken_leaves_no_failure_for_a_human_to_clear(
     broker: Deployed, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    on = broker.functions["refresh"].on
+    on = broker.functions["refresh"].broker
     anothers = replace(home_of(on), environment="another")
     on.connections.adopt(anothers)
 
@@ -328,7 +328,7 @@ def test_a_failed_run_says_so_to_lambda_not_why_and_counts_only_where_its_cause_
     def fail(*_: Any, **__: Any) -> None:
         raise error
 
-    monkeypatch.setattr(broker.functions["refresh"].on.connections, "due", fail)
+    monkeypatch.setattr(broker.functions["refresh"].broker.connections, "due", fail)
 
     with pytest.raises(Exception, match="see the log line") as failed:
         broker.handle("refresh.schedule")
@@ -359,7 +359,7 @@ def test_the_line_of_a_redirect_that_nobody_expected_to_fail_names_its_connectio
 ) -> None:
     broker.consent()
     (attempt,) = [row for row in broker.rows()[1] if "return_to" in row]
-    monkeypatch.setattr(broker.functions["callback"].on.connections, "create", None)
+    monkeypatch.setattr(broker.functions["callback"].broker.connections, "create", None)
     caplog.clear()
 
     assert broker.handle("callback.success")["statusCode"] == 500
@@ -374,7 +374,7 @@ def test_the_line_of_a_request_that_failed_names_the_connection_of_its_path(
     connection_id = broker.connect()
     caplog.clear()
     broker.handle("token.rejected-never-was")
-    monkeypatch.setattr(broker.functions["token"].on.connections, "get", None)
+    monkeypatch.setattr(broker.functions["token"].broker.connections, "get", None)
     broker.handle("token.hand-out")
 
     failed = {

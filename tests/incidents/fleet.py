@@ -87,7 +87,7 @@ class Fleet:
         began = self.world.clock.now
         try:
             run = schedule.tend_due(
-                self.world.on,
+                self.world.broker,
                 schedule.Tending(
                     rate=self.rate,
                     limit=self.a_run,
@@ -100,7 +100,7 @@ class Fleet:
             )
         except Reported as exc:
             self.alarms.count(exc.event)
-            account_for_failure(self.world.on)
+            account_for_failure(self.world.broker)
         else:
             self.runs.append(run)
 
@@ -132,7 +132,7 @@ class Fleet:
 
     def due(self) -> list[tuple[str, int]]:
         """List what is due now, oldest first."""
-        return self.world.on.connections.due(now=self.world.clock(), limit=len(self.ids))
+        return self.world.broker.connections.due(now=self.world.clock(), limit=len(self.ids))
 
     def refreshed(self, *, since: int = 0) -> list[str]:
         """List the connections that got a new set, in order, from the event numbered `since` on."""
@@ -148,7 +148,7 @@ class Fleet:
             token.value for grant in self.world.provider._store.linked() for token in grant.live
         }
         for one in self.ids if ids is None else ids:
-            stored = self.world.on.seal.open(self.table[one]).refresh_token
+            stored = self.world.broker.seal.open(self.table[one]).refresh_token
             if stored.reveal() not in living:
                 yield one
 
@@ -199,7 +199,7 @@ def _connect(fleet: Fleet, *, due_at: int, expires_at: int, connector: str = "mi
     """Add a connection that holds the first refresh token of a consent of its own."""
     world = fleet.world
     number = len(fleet.spent) + len(fleet.running_out) + len(fleet.living) + 1
-    connection_id, login = world.on.new_id(), _login(number)
+    connection_id, login = world.broker.new_id(), _login(number)
     grant = _consent(login)
     store = world.provider._store
     store._grants[login.id] = [grant]
@@ -207,7 +207,7 @@ def _connect(fleet: Fleet, *, due_at: int, expires_at: int, connector: str = "mi
         refresh_token=SecretText(store.issue_refresh_token(grant).value), id_token=OLD_BEARER
     )
     name, subject = _name(number, connector), f"person-{number}"
-    sealer = world.on.seal.prepare(connection_id, subject=subject, connector=connector)
+    sealer = world.broker.seal.prepare(connection_id, subject=subject, connector=connector)
     fleet.table[connection_id] = Connection(
         id=connection_id,
         subject=subject,

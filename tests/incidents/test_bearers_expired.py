@@ -25,7 +25,7 @@ def expire(fleet: Fleet, some: Collection[str]) -> None:
 
 def is_away_for(fleet: Fleet, some: Collection[str]) -> None:
     """Let Akoya answer 503 for these and well for the others."""
-    theirs = {fleet.world.on.seal.open(fleet.table[one]).refresh_token.reveal() for one in some}
+    theirs = {fleet.world.broker.seal.open(fleet.table[one]).refresh_token.reveal() for one in some}
 
     def answer(request: requests.PreparedRequest) -> requests.Response | None:
         (sent,) = parse_qs(str(request.body))["refresh_token"]

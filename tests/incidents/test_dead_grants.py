@@ -126,7 +126,7 @@ def test_callers_are_served_what_lives_and_then_told_the_next_look() -> None:
 
 
 def tokens_of(fleet: Fleet, ids: Iterable[str]) -> frozenset[str]:
-    held = (fleet.world.on.seal.open(fleet.table[one]) for one in ids)
+    held = (fleet.world.broker.seal.open(fleet.table[one]) for one in ids)
     return frozenset(tokens.refresh_token.reveal() for tokens in held)
 
 

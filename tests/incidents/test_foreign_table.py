@@ -39,12 +39,12 @@ def nothing_is_sent_for_an_hour(fleet: Fleet) -> None:
 @pytest.mark.parametrize("size", SIZES)
 def test_nothing_is_sent_from_anothers_table_and_at_home_all_goes_on_by_itself(size: int) -> None:
     fleet = fleet_of(size)
-    home = home_of(fleet.world.on)
-    fleet.world.on.connections.adopt(ANOTHERS)
+    home = home_of(fleet.world.broker)
+    fleet.world.broker.connections.adopt(ANOTHERS)
 
     nothing_is_sent_for_an_hour(fleet)
 
-    fleet.world.on.connections.adopt(home)  # the operator corrects the configuration
+    fleet.world.broker.connections.adopt(home)  # the operator corrects the configuration
     waiting = [one for one, _ in fleet.due()]
     since = len(fleet.world.events)
     fleet.hurry()
@@ -57,14 +57,14 @@ def test_nothing_is_sent_from_anothers_table_and_at_home_all_goes_on_by_itself(s
 
 def test_a_wrong_provider_address_alone_holds_everything_and_ends_nobody() -> None:
     fleet = fleet_of(3)
-    home = home_of(fleet.world.on)
-    fleet.world.on.connections.adopt(replace(home, provider="https://idp.example"))
+    home = home_of(fleet.world.broker)
+    fleet.world.broker.connections.adopt(replace(home, provider="https://idp.example"))
 
     nothing_is_sent_for_an_hour(fleet)
 
     said = {event["detail"] for name, event in fleet.world.events if name == "table_foreign"}
     assert said == {f"provider: https://idp.example, not {home.provider}"}
-    fleet.world.on.connections.adopt(home)
+    fleet.world.broker.connections.adopt(home)
     fleet.hurry()
     fleet.pass_minutes(5)
     assert fleet.statuses() == {Status.ACTIVE: 3}
@@ -85,7 +85,7 @@ def test_a_restored_table_waits_for_the_operator_and_costs_only_what_moved_on_si
     nothing_is_sent_for_an_hour(fleet)
 
     fleet.hurry()
-    adopt(fleet.world.on)
+    adopt(fleet.world.broker)
     fleet.pass_minutes(5)
     assert fleet.statuses() == {Status.ACTIVE: size}
     rows = fleet.table

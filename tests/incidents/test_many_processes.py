@@ -19,7 +19,7 @@ STEP = 5  # seconds between two questions of each process
 def process_of(world: World) -> World:
     rows = DynamoRows(world.aws.dynamodb, f"{world.prefix}-control")
     control = Control(rows, clock=world.clock)
-    return replace(world, on=replace(world.on, control=control))
+    return replace(world, broker=replace(world.broker, control=control))
 
 
 def test_callers_of_all_processes_leave_the_one_try_a_minute_to_the_schedule(world: World) -> None:

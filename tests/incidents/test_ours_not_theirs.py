@@ -50,7 +50,7 @@ def secret_here(value: str | None, *, read: bool = False) -> Change:
     """Put another client secret, or none, into Secrets Manager; `read`: and let it be noticed."""
 
     def change(world: World) -> None:
-        secret = world.on.client_secret
+        secret = world.broker.client_secret
         assert isinstance(secret, MemoryClientSecret)
         secret.credentials = (
             ClientCredentials(client_id=CLIENT_ID, client_secret=SecretText(value))

@@ -182,7 +182,7 @@ def loses_when_sent(loop: Loop, fault: Fault, dialect: str) -> bool:
 
 def _connected(dialect: str) -> tuple[World, Table, OAuth2Session]:
     world = World.in_memory(dialect)
-    tokens = world.on.seal.open(world.row(world.connect().id))
+    tokens = world.broker.seal.open(world.row(world.connect().id))
     session = OAuth2Session(CLIENT_ID)
     session.mount("https://", world.http)
     session.register_compliance_hook("refresh_token_response", _with_access_token)

@@ -237,9 +237,9 @@ class Process(World):
 def process_in(world: World, cutter: Cutter) -> Process:
     """Start a process in the world."""
     stepped: dict[str, Any] = {
-        name: Stepped(getattr(world.on, name), name, cutter) for name in PORTS
+        name: Stepped(getattr(world.broker, name), name, cutter) for name in PORTS
     }
-    on = replace(world.on, **stepped)
+    on = replace(world.broker, **stepped)
     authorizations: Any = Stepped(world.finishing.authorizations, "authorizations", cutter)
     finishing = replace(world.finishing, authorizations=authorizations)
     shared = {field.name: getattr(world, field.name) for field in fields(World)}

@@ -175,9 +175,9 @@ class Watch:
         self.is_late = False  # what arrives now left long ago
         self._world = world
         self.durable: set[str] = set()
-        self._instead_of(world.on.connections, "land", after=self._written)
-        self._instead_of(world.on.escrow, "put", after=self._written)
-        self._instead_of(world.on.token_endpoint, "refresh", before=self._sent)
+        self._instead_of(world.broker.connections, "land", after=self._written)
+        self._instead_of(world.broker.escrow, "put", after=self._written)
+        self._instead_of(world.broker.token_endpoint, "refresh", before=self._sent)
 
     @contextmanager
     def nothing_leaves(self) -> Iterator[None]:
@@ -205,7 +205,7 @@ class Watch:
             generation=landing.generation,
             sealed=landing.sealed,
         )
-        token = self._world.on.seal.open(row).refresh_token.reveal()
+        token = self._world.broker.seal.open(row).refresh_token.reveal()
         self.durable.add(fingerprint(token))
 
     def _sent(self, refresh_token: Any) -> None:
@@ -242,7 +242,7 @@ def settle(world: World, prepared: Prepared, others: Iterable[Person] = ()) -> N
 def _wait_for_proof(world: World) -> None:
     """Let a revoke that Akoya refuses to prove come to its end, days later."""
     for _ in range(MOST_LOOKS):
-        dues = [row.due_at for row in world.on.connections.every() if row.status is REVOKING]
+        dues = [row.due_at for row in world.broker.connections.every() if row.status is REVOKING]
         if not dues:
             return
         world.clock.now = max(world.clock.now, *(float(due or 0) for due in dues))
@@ -251,7 +251,7 @@ def _wait_for_proof(world: World) -> None:
 
 def _consenting(world: World, fault: Fault) -> Iterator[Person]:
     """Send out whoever comes in between; no two consents are given in one second."""
-    theirs = [row.id for row in world.on.connections.every() if row.subject == "ada"]
+    theirs = [row.id for row in world.broker.connections.every() if row.subject == "ada"]
     world.clock.advance(1)
     with suppress(TokenBrokerError):
         if fault is Fault.LINKED:
@@ -268,7 +268,7 @@ def _go_on(world: World, others: Iterable[Person]) -> None:
 
 
 def _callers(world: World) -> None:
-    for row in list(world.on.connections.every()):
+    for row in list(world.broker.connections.every()):
         if row.status is Status.ACTIVE:
             with suppress(TokenBrokerError):
                 world.hand_out(row.id)
@@ -279,7 +279,7 @@ def _callers(world: World) -> None:
 
 def ended_well(world: World, prepared: Prepared) -> bool:
     """Ask the sandbox, not the broker, how it ended."""
-    rows = [world.row(one.id) for one in world.on.connections.every()]
+    rows = [world.row(one.id) for one in world.broker.connections.every()]
     active, living = world.active(), world.living()
     match prepared.end:
         case End.CONNECTED:
@@ -297,7 +297,7 @@ def ended_well(world: World, prepared: Prepared) -> bool:
 def _complaints(world: World, verdict: Verdict, faults: Container[Fault]) -> Iterator[str]:
     """Name every rule that was broken, whatever the end."""
     is_lost = verdict.startswith("lost, no way")
-    for row in world.on.connections.every():
+    for row in world.broker.connections.every():
         yield from left_stuck(world, row)
         ended = row.status is Status.REAUTH_REQUIRED and row.reason is not Reason.EXPORTED
         if ended and not is_lost:

@@ -58,10 +58,10 @@ class Person:
     confirmed: bool = False
 
     def comes_back(self, world: World) -> None:
-        self.is_told(world)
+        self.reads(world)
         self.is_vouched_for(world)
 
-    def is_told(self, world: World) -> None:
+    def reads(self, world: World) -> None:
         if self.told is None:
             self.told = world.come_back(self.address)
 
@@ -147,7 +147,7 @@ def _disconnect(world: World) -> Prepared:
     connection = world.connect()
 
     def ask(world: World) -> None:
-        world.on.connections.ask_revoke(connection.id, now=world.clock())
+        world.broker.connections.ask_revoke(connection.id, now=world.clock())
 
     def flow(process: World) -> None:
         ask(process)
@@ -180,7 +180,7 @@ def _escrow_after_a_disconnect(world: World) -> Prepared:
     connection = world.connect()
     world.make_due(connection.id)
     in_escrow(world, world.run_schedule)
-    world.on.connections.ask_revoke(connection.id, now=world.clock())
+    world.broker.connections.ask_revoke(connection.id, now=world.clock())
     world.pass_a_lease()
     return Prepared(World.run_schedule, End.LET_GO)
 
@@ -189,7 +189,7 @@ def _import(world: World) -> Prepared:
     """A backend moves in; its operator runs the command until nothing is left to do."""
     other = World.in_memory()
     other.provider, other.http.provider = world.provider, world.provider
-    tokens = other.on.seal.open(other.row(other.connect().id))
+    tokens = other.broker.seal.open(other.row(other.connect().id))
     assert tokens.id_token is not None
     held = transfer.Held(
         subject="ada",
@@ -199,7 +199,7 @@ def _import(world: World) -> Prepared:
     )
 
     def run(world: World) -> None:
-        transfer.bring_in(world.on, held, dry_run=False)
+        transfer.bring_in(world.broker, held, dry_run=False)
 
     return Prepared(run, goes_on=run)
 
@@ -209,7 +209,7 @@ def _export(world: World) -> Prepared:
     prepared = Prepared(lambda _: None, End.TAKEN_OUT)
 
     def run(world: World) -> None:
-        _, tokens = transfer.take_out(world.on, connection.id, quarantine=QUARANTINE)
+        _, tokens = transfer.take_out(world.broker, connection.id, quarantine=QUARANTINE)
         prepared.given_out[:] = [tokens.refresh_token.reveal()]
 
     prepared.flow, prepared.goes_on = run, run

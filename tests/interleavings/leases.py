@@ -57,7 +57,7 @@ def _shorten(world: World, lease: int) -> None:
 
 def _after(world: World) -> Cost:
     killed_at = world.clock.now
-    (row,) = world.on.connections.every()
+    (row,) = world.broker.connections.every()
     held, idle, without = row.lease, None, 0.0
     for second in range(0, WATCHED, ASKED_EVERY):
         world.clock.now = max(world.clock.now, killed_at + second)

@@ -124,7 +124,7 @@ class RandomSchedule(RuleBasedStateMachine):
     def a_redirect_comes_in(self, person: int, skew: int) -> None:
         if self.people:
             chosen = self.people[person % len(self.people)]
-            self._start(chosen.is_told, does="callback", timeout=CALLBACK_TIMEOUT, skew=skew)
+            self._start(chosen.reads, does="callback", timeout=CALLBACK_TIMEOUT, skew=skew)
 
     @rule(person=any_of)
     def the_backend_confirms(self, person: int) -> None:
@@ -201,7 +201,9 @@ class RandomSchedule(RuleBasedStateMachine):
     def _is_disconnected(self, connection_id: str) -> None:
         self.disconnected.add(connection_id)
         self._start(
-            lambda process: process.on.connections.ask_revoke(connection_id, now=process.clock()),
+            lambda process: process.broker.connections.ask_revoke(
+                connection_id, now=process.clock()
+            ),
             does="disconnect",
             timeout=TOKEN_TIMEOUT,
         )
@@ -243,7 +245,7 @@ class RandomSchedule(RuleBasedStateMachine):
         excused = {_hash_of(self.world, login) for login in self._excused()}
         for row in rows.values():
             yield from left_stuck(self.world, row)
-            owner_of = self.world.on.connections.owner_of(row.login or "")
+            owner_of = self.world.broker.connections.owner_of(row.login or "")
             owner = rows.get(owner_of.id) if owner_of and not owner_of.is_going else None
             if row.status is Status.REVOKED and row.id not in self.disconnected:
                 yield f"{row.id} was let go, and nobody had asked for it"
@@ -316,7 +318,7 @@ class RandomSchedule(RuleBasedStateMachine):
         return rows[place % len(rows)].id
 
     def _rows(self) -> list[Connection]:
-        return sorted(self.world.on.connections.every(), key=lambda row: row.id)
+        return sorted(self.world.broker.connections.every(), key=lambda row: row.id)
 
     def _at(self, step: str, place: int) -> Worker:
         """Let one go on until it is about to make a step."""
@@ -341,13 +343,13 @@ class RandomSchedule(RuleBasedStateMachine):
 
     def _put_secret(self, secret: str) -> None:
         credentials = ClientCredentials(client_id=CLIENT_ID, client_secret=SecretText(secret))
-        self.world.on.client_secret.credentials = credentials  # type: ignore[attr-defined]
+        self.world.broker.client_secret.credentials = credentials  # type: ignore[attr-defined]
 
 
 def _hash_of(world: World, login: str) -> str:
     connector, _, user_name = login.partition("/")
     return login_of(
-        environment=world.on.environment,
+        environment=world.broker.environment,
         client_id=CLIENT_ID,
         connector=connector,
         sub=Login(connector, user_name).sub,

@@ -109,7 +109,7 @@ class Worker(Cutter):
             clock=world.clock, ends_at=world.clock.now + timeout, traffic=traffic, does=does
         )
         process = process_in(world, worker)
-        process.on = replace(process.on, clock=lambda: int(world.clock.now + skew))
+        process.broker = replace(process.broker, clock=lambda: int(world.clock.now + skew))
         worker._body = greenlet(lambda: worker._run(lambda: flow(process)))
         worker.goes_on()
         return worker

@@ -68,19 +68,19 @@ GUARDS = (
     Guard(
         "lease: a claim needs a free row",
         CONNECTIONS,
-        "is_told() & is_in(*statuses) & is_free(now)",
-        "is_told() & is_in(*statuses) & exists()",
+        "is_readable() & is_in(*statuses) & is_free(now)",
+        "is_readable() & is_in(*statuses) & exists()",
     ),
     Guard(
         "lease: only its holder settles",
         CONDITIONS,
-        'return held_by(held.lease.id if held.lease else "")',
+        'return held_by(leased.lease.id if leased.lease else "")',
         "return exists()",
     ),
     Guard(
         "lease: only its holder repeats a send",
         ATTEMPT,
-        "return remaining() >= budget and _is_still_leased(on, request, budget)",
+        "return remaining() >= budget and _is_still_leased(broker, request, budget)",
         "return remaining() >= budget",
     ),
     Guard(
@@ -143,13 +143,13 @@ GUARDS = (
     Guard(
         "persist first: no key is asked for before the set is durable",
         LANDING,
-        "on.id_tokens.verify_at_hand(new.tokens.id_token,",
-        "on.id_tokens.verify(new.tokens.id_token,",
+        "broker.id_tokens.verify_at_hand(new.tokens.id_token,",
+        "broker.id_tokens.verify(new.tokens.id_token,",
     ),
     Guard(
         "escrow: what the table does not take is kept there",
         PERSIST,
-        "        on.escrow.put(landing)\n",
+        "        broker.escrow.put(landing)\n",
         "        pass\n",
     ),
     Guard(
@@ -197,7 +197,7 @@ GUARDS = (
     Guard(
         "repeat: a set remembers that its predecessor was sent twice",
         f"{CORE}/use_cases/refusal.py",
-        " or held.predecessor_resent,",
+        " or leased.predecessor_resent,",
         ",",
     ),
     Guard(
@@ -215,7 +215,7 @@ GUARDS = (
     Guard(
         "lease: nothing is sent under one that ends too soon",
         ATTEMPT,
-        "if not _has_time(on, request, remaining, FIRST_BUDGET[request.grant]):",
+        "if not _has_time(broker, request, remaining, FIRST_BUDGET[request.grant]):",
         "if remaining() < FIRST_BUDGET[request.grant]:",
     ),
     Guard(
@@ -233,14 +233,14 @@ GUARDS = (
     Guard(
         "repeat: a set remembers an unsettled attempt before its own",
         REFRESH,
-        "return sent.ambiguous or held.unsettled > 1 or is_same",
+        "return sent.ambiguous or leased.unsettled > 1 or is_same",
         "return sent.ambiguous or is_same",
     ),
     Guard(
         "repeat: a set that keeps its refresh token keeps that memory",
         REFRESH,
-        "return sent.ambiguous or held.unsettled > 1 or is_same",
-        "return sent.ambiguous or held.unsettled > 1",
+        "return sent.ambiguous or leased.unsettled > 1 or is_same",
+        "return sent.ambiguous or leased.unsettled > 1",
     ),
     Guard(
         "pace: one has the turn at a time",
@@ -275,13 +275,13 @@ GUARDS = (
     Guard(
         "escrow: whoever claims a row looks there first",
         LANDING,
-        "    if held.unsettled <= 1 and status is None:\n",
-        "    if held.unsettled >= 0:\n",
+        "    if leased.unsettled <= 1 and status is None:\n",
+        "    if leased.unsettled >= 0:\n",
     ),
     Guard(
         "escrow: a reloaded redirect looks there",
         EXCHANGE,
-        "kept = on.escrow.find(connection_id, found.generation + 1)",
+        "kept = broker.escrow.find(connection_id, found.generation + 1)",
         "kept = None",
     ),
     Guard(
@@ -293,8 +293,8 @@ GUARDS = (
     Guard(
         "refusals: a look that went unanswered breaks their streak",
         REFRESH,
-        "        suspect=unanswered(held.suspected),\n",
-        "        suspect=held.suspected,\n",
+        "        suspect=unanswered(leased.suspected),\n",
+        "        suspect=leased.suspected,\n",
     ),
     Guard(
         "refusals: without a witness the hours of the parameter must have passed",
@@ -305,9 +305,10 @@ GUARDS = (
     Guard(
         "refusals: only the schedule ends a connection",
         REFRESH,
-        "raise record_suspicion(on, refused) from None",
-        "on.connections.end(  # type: ignore\n"
-        "            held, reason=refused.suspect.reason, due_at=0, keep_until=0, now=on.clock()\n"
+        "raise record_suspicion(broker, refused) from None",
+        "broker.connections.end(  # type: ignore\n"
+        "            leased, reason=refused.suspect.reason,\n"
+        "            due_at=0, keep_until=0, now=broker.clock()\n"
         "        )\n"
         "        raise",
     ),
@@ -345,19 +346,19 @@ GUARDS = (
     Guard(
         "daily try: only where the login is nobody else's",
         DAILY_TRY,
-        "return owner is None or owner.id == held.id",
+        "return owner is None or owner.id == leased.id",
         "return owner is None or owner.id is not None",
     ),
     Guard(
         "daily try: only of what ended by refusal",
         DAILY_TRY,
-        "held.reason not in ENDED_BY_REFUSAL",
-        "held.reason is not None",
+        "leased.reason not in ENDED_BY_REFUSAL",
+        "leased.reason is not None",
     ),
     Guard(
         "daily try: looks into escrow first",
         DAILY_TRY,
-        "recover(on, held, status=Status.ACTIVE) or refresh_held(",
+        "recover(broker, leased, status=Status.ACTIVE) or refresh_held(",
         "refresh_held(",
     ),
     Guard(
@@ -365,8 +366,8 @@ GUARDS = (
         DAILY_TRY,
         "    except GrantRefused:\n",
         "    except GrantRefused as found:\n"
-        "        on.control.refusal_met(connector=held.connector, earlier_at=None)\n"
-        '        on.record("grant_refused", connection_id=found.held.id)\n',
+        "        broker.control.refusal_met(connector=leased.connector, earlier_at=None)\n"
+        '        broker.record("grant_refused", connection_id=found.leased.id)\n',
     ),
     Guard(
         "breaker: callers wait",
@@ -383,7 +384,7 @@ GUARDS = (
     Guard(
         "breaker: a refused canary stops the run",
         SCHEDULE,
-        "if (until is not None and until > on.clock()) or (ours and not run.answered):",
+        "if (until is not None and until > broker.clock()) or (ours and not run.answered):",
         "if ours and not run.answered:",
     ),
     Guard(
@@ -425,7 +426,7 @@ GUARDS = (
     Guard(
         "cookie binding",
         CALLBACK,
-        "if cookie is None or not link.matches(cookie, opening.cookie_hash):",
+        "if cookie is None or not authorization.matches(cookie, opening.cookie_hash):",
         "if cookie is None:",
     ),
     Guard(
@@ -443,8 +444,8 @@ GUARDS = (
     Guard(
         "code binding: a foreign nonce is refused",
         CODE_BINDING,
-        "return _nonce_in(on, tokens) not in (None, link.nonce(cookie))",
-        "return _nonce_in(on, tokens) is cookie",
+        "return _nonce_in(broker, tokens) not in (None, authorization.nonce(cookie))",
+        "return _nonce_in(broker, tokens) is cookie",
     ),
     Guard(
         "code binding: a set that is not to be used never becomes a connection",
@@ -455,14 +456,14 @@ GUARDS = (
     Guard(
         "PKCE: the verifier goes where the challenge went, and only there",
         EXCHANGE,
-        "link.code_verifier(self.cookie) if self.opening.sent_pkce else None",
-        "link.code_verifier(self.cookie)",
+        "authorization.code_verifier(self.cookie) if self.opening.sent_pkce else None",
+        "authorization.code_verifier(self.cookie)",
     ),
     Guard(
         "return_to: nobody says in it what only the broker may say",
         AUTHORIZE,
-        "    if link.carries_own_parameters(return_to):\n",
-        '    if link.carries_own_parameters(""):\n',
+        "    if authorization.carries_own_parameters(return_to):\n",
+        '    if authorization.carries_own_parameters(""):\n',
     ),
     Guard(
         "requests: an id is checked before the table is asked",
@@ -491,8 +492,8 @@ GUARDS = (
     Guard(
         "client secret: nobody is sent out whose code could not be exchanged",
         AUTHORIZE,
-        "    if not on.secret_presence.is_set():\n",
-        "    if on.secret_presence is None:\n",
+        "    if not broker.secret_presence.is_set():\n",
+        "    if broker.secret_presence is None:\n",
     ),
     Guard(
         "front channel: one person alone pages nobody",
@@ -509,7 +510,7 @@ GUARDS = (
     Guard(
         "issuer: a redirect of another provider's is refused",
         CALLBACK,
-        "if response.issuer is not None and not on.id_tokens.accepts_issuer(response.issuer):",
+        "if response.issuer is not None and not broker.id_tokens.accepts_issuer(response.issuer):",
         "if response.issuer is not None and row is None:",
     ),
     Guard(
@@ -551,8 +552,8 @@ GUARDS = (
     Guard(
         "login pointer: a set is handed over once",
         LOGIN,
-        "is_done = heir.consent is not None and heir.consent == held.consent",
-        "is_done = heir.consent is None and held.consent is None",
+        "is_done = heir.consent is not None and heir.consent == leased.consent",
+        "is_done = heir.consent is None and leased.consent is None",
     ),
     Guard(
         "login pointer: nobody is superseded who may be getting tokens",
@@ -569,8 +570,8 @@ GUARDS = (
     Guard(
         "login pointer: whoever is on hold is not ended",
         ENDINGS,
-        "& holds(held.generation) & is_not_on_hold(now)",
-        "& holds(held.generation)",
+        "            & holds(leased.generation)\n            & is_not_on_hold(now)\n",
+        "            & holds(leased.generation)\n",
     ),
     Guard(
         "confirmation: not once its time is over",
@@ -581,7 +582,7 @@ GUARDS = (
     Guard(
         "confirmation: every run sees to it that the older connection is on hold",
         SCHEDULE,
-        "        settle_login(on, held)\n        postpone(",
+        "        settle_login(broker, leased)\n        postpone(",
         "        postpone(",
     ),
     Guard(
@@ -617,8 +618,8 @@ GUARDS = (
     Guard(
         "superseded: its set is erased, never revoked or given to its successor",
         SCHEDULE,
-        "held.sealed is not None and held.reason not in NOT_OURS_TO_END",
-        "held.sealed is not None and held.reason is not Reason.EXPORTED",
+        "leased.sealed is not None and leased.reason not in NOT_OURS_TO_END",
+        "leased.sealed is not None and leased.reason is not Reason.EXPORTED",
     ),
     Guard(
         "superseded: the schedule erases its set at once",
@@ -635,8 +636,8 @@ GUARDS = (
     Guard(
         "quarantine: an ended set is kept for its time",
         SCHEDULE,
-        "    if held.sealed is None or (held.keep_until or 0) <= now:",
-        "    if held.sealed is None or held.keep_until:",
+        "    if leased.sealed is None or (leased.keep_until or 0) <= now:",
+        "    if leased.sealed is None or leased.keep_until:",
     ),
     Guard(
         "going: a row that is given a token set stays",
@@ -731,8 +732,8 @@ GUARDS = (
     Guard(
         "cut answer: a rejected bearer does not stay",
         REFRESH,
-        "held.remaining(on.clock()) > 0 and held.rejected != held.generation",
-        "held.remaining(on.clock()) > 0",
+        "leased.remaining(broker.clock()) > 0 and leased.rejected != leased.generation",
+        "leased.remaining(broker.clock()) > 0",
     ),
     Guard(
         "revoke: a refusal is no proof",
@@ -743,13 +744,13 @@ GUARDS = (
     Guard(
         "revoke: without proof a set is kept for the quarantine",
         REVOKE,
-        "return on.clock() >= since + quarantine and",
+        "return broker.clock() >= since + quarantine and",
         "return",
     ),
     Guard(
         "revoke: a set is not given up over a look or two",
         REVOKE,
-        " and held.failures >= len(LOOKS_AFTER)",
+        " and leased.failures >= len(LOOKS_AFTER)",
         "",
     ),
     Guard(
@@ -785,13 +786,13 @@ GUARDS = (
     Guard(
         "rejection: who rejects the proof too is told apart, however late it comes back",
         REJECTION,
-        "            on.connections.note_refused(seen)\n",
+        "            broker.connections.note_refused(seen)\n",
         "            pass\n",
     ),
     Guard(
         "rejection: it ends no connection",
         TOKEN,
-        "        ensure_proof_is_due(on, seen)\n",
+        "        ensure_proof_is_due(broker, seen)\n",
         "        raise ReauthorizationRequired\n",
     ),
     Guard(
@@ -851,9 +852,8 @@ GUARDS = (
     Guard(
         "waiting: nobody who can be served",
         TOKEN,
-        "        if not refused and seen.remaining(on.clock()) and "
-        "on.id_tokens.acceptable(seen.verdict):\n",
-        "        if on.clock() < 0:\n",
+        "            not refused\n            and seen.remaining(broker.clock())\n",
+        "            broker.clock() < 0\n            and seen.remaining(broker.clock())\n",
     ),
     Guard(
         "audit: a refused request leaves its line, too",
@@ -919,7 +919,7 @@ GUARDS = (
     Guard(
         "alarm: a run that failed for a named cause is not missed",
         "functions/refresh/app.py",
-        "            account_for_failure(on)\n",
+        "            account_for_failure(broker)\n",
         "            pass\n",
     ),
     Guard(
@@ -932,12 +932,12 @@ GUARDS = (
         "unreadable: a set that landed meanwhile is not noted so",
         TOKEN,
         "    else:\n        raise StaleGeneration\n",
-        "    else:\n        on.connections.note_unreadable(held)\n",
+        "    else:\n        broker.connections.note_unreadable(leased)\n",
     ),
     Guard(
         "callback: its failure names the connection",
         CALLBACK,
-        "        exc.about = row.known_as  # type: ignore[attr-defined]",
+        "        exc.about = row.visible_id  # type: ignore[attr-defined]",
         "        exc.about = None  # type: ignore[attr-defined]",
     ),
     Guard(
@@ -962,7 +962,7 @@ GUARDS = (
     Guard(
         "sweep: a copy whose row is gone is reported once",
         ESCROW,
-        "        on.escrow.discard(connection_id, generation, attempt_id)\n        return\n",
+        "        broker.escrow.discard(connection_id, generation, attempt_id)\n        return\n",
         "        return\n",
     ),
     Guard(
@@ -992,8 +992,8 @@ GUARDS = (
     Guard(
         "measure: each run measures",
         SCHEDULE,
-        "    measure_expired(on)\n",
-        "    on.clock()\n",
+        "    measure_expired(broker)\n",
+        "    broker.clock()\n",
     ),
     Guard(
         "measure: what cannot be measured is tended all the same",
@@ -1016,14 +1016,14 @@ GUARDS = (
     Guard(
         "malformed: nothing of it is sent",
         ATTEMPT,
-        "    if held.malformed and held.status is not Status.REVOKE_PENDING:",
-        "    if held.generation < 0:",
+        "    if leased.malformed and leased.status is not Status.REVOKE_PENDING:",
+        "    if leased.generation < 0:",
     ),
     Guard(
         "malformed: its consent is revoked all the same",
         ATTEMPT,
-        "    if held.malformed and held.status is not Status.REVOKE_PENDING:",
-        "    if held.malformed:",
+        "    if leased.malformed and leased.status is not Status.REVOKE_PENDING:",
+        "    if leased.malformed:",
     ),
     Guard(
         "malformed: what a claim asks for must read",
@@ -1052,7 +1052,7 @@ GUARDS = (
     Guard(
         "malformed: what fails in a way nobody expected stands in nobody's way",
         SCHEDULE,
-        "        _push_back(on, connection_id, failures=0)  # one that is claimed",
+        "        _push_back(broker, connection_id, failures=0)  # one that is claimed",
         "        pass  # one that is claimed",
     ),
     Guard(
@@ -1082,8 +1082,8 @@ GUARDS = (
     Guard(
         "malformed: it is told once however often it is asked for",
         TOKEN,
-        " and on.connections.note_unreadable(held):\n",
-        " or on.connections.note_unreadable(held) is not None:\n",
+        " and broker.connections.note_unreadable(leased):\n",
+        " or broker.connections.note_unreadable(leased) is not None:\n",
     ),
     Guard(
         "malformed: it hides no other row of a list",
@@ -1100,14 +1100,14 @@ GUARDS = (
     Guard(
         "malformed: a consent its owner may need is not revoked",
         LOGIN,
-        "    if owner and owner.is_unreadable and owner.id != held.id:\n",
-        "    if owner and owner.is_unreadable and owner.id == held.id:\n",
+        "    if owner and owner.is_unreadable and owner.id != leased.id:\n",
+        "    if owner and owner.is_unreadable and owner.id == leased.id:\n",
     ),
     Guard(
         "malformed: its set replaces no other's",
         LOGIN,
-        "    if held.malformed:  # nobody",
-        "    if held.generation < 0:  # nobody",
+        "    if leased.malformed:  # nobody",
+        "    if leased.generation < 0:  # nobody",
     ),
     Guard(
         "malformed: it is not confirmed over a good connection",

@@ -20,4 +20,4 @@ def trail_in(logs: Any) -> Trail:
 
 def run(world: World, trail: Trail, arguments: list[str]) -> int:
     options = command._parser().parse_args(["--stack-name", "stack", *arguments])
-    return command.run(world.on, trail, {"QUARANTINE_DAYS": "7"}, options)
+    return command.run(world.broker, trail, {"QUARANTINE_DAYS": "7"}, options)

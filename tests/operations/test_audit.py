@@ -27,12 +27,12 @@ def world() -> World:
     world = World.in_memory()
     world.connect("ada", "mikomo_1")
     ended = world.connect("grace", "mikomo_2")
-    transfer.take_out(world.on, ended.id, quarantine=86_400)
+    transfer.take_out(world.broker, ended.id, quarantine=86_400)
     return world
 
 
 def of(world: World, subject: str) -> Connection:
-    (found,) = world.on.connections.of_subject(subject)
+    (found,) = world.broker.connections.of_subject(subject)
     return found
 
 
@@ -46,13 +46,15 @@ def command_lines(world: World, folder: Path) -> dict[str, list[str]]:
     return {
         "import": ["import", str(file), *report],
         "export": ["export", str(folder / "out.jsonl"), "--subject", "ada", *report],
-        "bring-back": ["bring-back", of(world, "grace").id],
+        "reinstate": ["reinstate", of(world, "grace").id],
         "adopt": ["adopt"],
     }
 
 
 def everything(world: World) -> list[Connection]:
-    return sorted((world.row(one.id) for one in world.on.connections.every()), key=lambda r: r.id)
+    return sorted(
+        (world.row(one.id) for one in world.broker.connections.every()), key=lambda r: r.id
+    )
 
 
 def written(logs: Any) -> list[dict[str, Any]]:

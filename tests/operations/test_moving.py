@@ -35,7 +35,7 @@ def lines(world: World) -> list[str]:
 
 def line_of(world: World, connection_id: str) -> str:
     row = world.row(connection_id)
-    tokens = world.on.seal.open(row)
+    tokens = world.broker.seal.open(row)
     assert tokens.id_token is not None
     return json.dumps(
         {
@@ -49,8 +49,8 @@ def line_of(world: World, connection_id: str) -> str:
 
 def bring_in(world: World, lines: list[str], *, dry_run: bool = False) -> dict[int, Entry]:
     entries: list[Entry] = []
-    read = move_in.read(world.on, lines)
-    move_in.bring_in(world.on, read, dry_run=dry_run, report=entries.append)
+    read = move_in.read(world.broker, lines)
+    move_in.bring_in(world.broker, read, dry_run=dry_run, report=entries.append)
     return {entry["line"]: entry for entry in entries}
 
 
@@ -104,7 +104,7 @@ def test_a_run_that_was_stopped_goes_on_where_it_was(world: World, lines: list[s
     entries = bring_in(world, lines)
 
     assert [entries[n]["outcome"] for n in (1, 2, 3)] == ["present", "present", "imported"]
-    assert len(list(world.on.connections.every())) == 3
+    assert len(list(world.broker.connections.every())) == 3
 
 
 def test_what_could_not_be_written_is_reported_and_comes_in_by_another_run(
@@ -114,7 +114,7 @@ def test_what_could_not_be_written_is_reported_and_comes_in_by_another_run(
         raise UpstreamUnavailable(detail="DynamoDB: throttled")
 
     with monkeypatch.context() as patch:
-        patch.setattr(world.on.connections, "bring_in", away)
+        patch.setattr(world.broker.connections, "bring_in", away)
         entries = bring_in(world, lines)
     assert {entry["outcome"] for entry in entries.values()} == {"failed"}
     assert "run the command again" in entries[1]["reason"]
@@ -128,7 +128,7 @@ def test_a_dry_run_reports_what_would_happen_and_writes_nothing(
     entries = bring_in(world, [*lines, "{"], dry_run=True)
 
     assert [entries[n]["outcome"] for n in (1, 4)] == ["would_be_imported", "refused"]
-    assert list(world.on.connections.every()) == []
+    assert list(world.broker.connections.every()) == []
 
 
 def test_no_token_stands_in_report_or_refusal(world: World, lines: list[str]) -> None:
@@ -144,8 +144,8 @@ def test_no_token_stands_in_report_or_refusal(world: World, lines: list[str]) ->
 def take_out(world: World, file: Path, *subjects: str) -> list[Entry]:
     entries: list[Entry] = []
     move_out.take_out(
-        world.on,
-        [one.id for one in move_out.chosen(world.on, subjects)],
+        world.broker,
+        [one.id for one in move_out.chosen(world.broker, subjects)],
         file=file,
         quarantine=QUARANTINE,
         report=entries.append,
@@ -162,7 +162,7 @@ def test_what_goes_out_can_come_in_elsewhere(
     entries = take_out(world, file)
 
     assert {entry["outcome"] for entry in entries} == {"exported"}
-    assert {one.status for one in world.on.connections.every()} == {Status.REAUTH_REQUIRED}
+    assert {one.status for one in world.broker.connections.every()} == {Status.REAUTH_REQUIRED}
     assert stat.S_IMODE(file.stat().st_mode) == 0o600
     out = file.read_text().splitlines()
     assert {json.loads(line)["refresh_token"] for line in out} == {
@@ -177,7 +177,7 @@ def test_only_the_chosen_subjects_go_out(world: World, lines: list[str], tmp_pat
     entries = take_out(world, tmp_path / "out.jsonl", "person-2")
 
     assert [entry["subject"] for entry in entries] == ["person-2"]
-    statuses = {one.subject: one.status for one in world.on.connections.every()}
+    statuses = {one.subject: one.status for one in world.broker.connections.every()}
     assert statuses["person-1"] is Status.ACTIVE
 
 

@@ -17,7 +17,7 @@ POWERTOOLS = {"POWERTOOLS_SERVICE_NAME", "POWERTOOLS_METRICS_NAMESPACE", "POWERT
 BUILDERS: dict[str, Callable[[Mapping[str, str]], Any]] = {
     "Authorize": bootstrap.linking,
     "Callback": bootstrap.finishing,
-    "Connections": bootstrap.tending_by_hand,
+    "Connections": bootstrap.connections_admin,
     "Token": bootstrap.handing_out,
     "Refresh": bootstrap.tending,
 }

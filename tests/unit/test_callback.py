@@ -175,9 +175,9 @@ def test_a_redirect_delivered_while_an_exchange_is_prepared_touches_nothing(worl
         with pytest.raises(ExchangeInProgress) as waiting:
             world.come_back(address)
         told.append(waiting.type)
-        assert list(world.on.connections.every()) == []
+        assert list(world.broker.connections.every()) == []
 
-    before(world.on.seal, "prepare", delivered_again)
+    before(world.broker.seal, "prepare", delivered_again)
 
     assert world.come_back(address).result.status == "pending_confirmation"
     assert told == [ExchangeInProgress]
@@ -223,7 +223,7 @@ def test_an_exchange_that_begins_while_another_tab_declines_tells_its_own_outcom
     monkeypatch.setattr(world.finishing.authorizations, "finish", raced)
     attempted(world.come_back, cancelled)()
 
-    rows = [world.row(one.id) for one in world.on.connections.every()]
+    rows = [world.row(one.id) for one in world.broker.connections.every()]
     landed = sum(row.sealed is not None for row in rows)
     told = world.come_back(address).result.status
     assert (landed, told) in {(1, "pending_confirmation"), (0, "declined")}
@@ -331,7 +331,7 @@ def test_an_unused_code_stays_good_although_the_table_fails_once(
         http_response(429) if "authorization_code" in str(request.body) else None
     )
     if tidies:
-        before(world.on.connections, "delete", fail)
+        before(world.broker.connections, "delete", fail)
     else:
         before(world.finishing.authorizations, "reopen", fail)
     with pytest.raises(UpstreamUnavailable):
@@ -347,7 +347,7 @@ def test_a_death_while_it_tidies_leaves_an_unused_code_good(world: World) -> Non
     world.http.before = lambda request: (
         http_response(429) if "authorization_code" in str(request.body) else None
     )
-    with cut_at(world.on.connections, "delete"):
+    with cut_at(world.broker.connections, "delete"):
         world.come_back(address)
 
     world.http.before = None
@@ -363,7 +363,7 @@ def test_no_code_is_sent_without_time_to_persist_its_answer() -> None:
     def slow() -> None:
         world.time_left -= 40
 
-    before(world.on.connections, "create", slow)
+    before(world.broker.connections, "create", slow)
     with suppress(TokenBrokerError):
         world.link()
 
@@ -429,7 +429,7 @@ def without_nonce(world: World) -> World:
 def nobody_is_connected(world: World) -> bool:
     """Return whether no consent lives at Akoya, and no connection here, once all is tidied up."""
     world.pass_minutes(2)
-    left = {row.status for row in world.on.connections.every()}
+    left = {row.status for row in world.broker.connections.every()}
     return not world.living() and left <= {Status.REVOKED}
 
 
@@ -638,7 +638,7 @@ def test_a_renewed_consent_keeps_the_connection_and_needs_no_confirmation(world:
 
     assert (went.result.status, went.result.connection_id) == ("active", connection.id)
     assert world.hand_out(connection.id).generation == 2
-    assert [one.id for one in world.on.connections.of_subject("ada")] == [connection.id]
+    assert [one.id for one in world.broker.connections.of_subject("ada")] == [connection.id]
 
 
 def test_a_renewal_with_another_login_leaves_the_old_one_alone_and_says_so(world: World) -> None:

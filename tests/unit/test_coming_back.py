@@ -115,8 +115,8 @@ def test_an_answer_of_another_provider_is_refused_and_consumes_nothing(world: Wo
 def test_an_answer_of_another_provider_is_only_counted_where_verification_is_not_strict(
     world: World,
 ) -> None:
-    assert isinstance(world.on.id_tokens, OpenIdTokens)
-    world.on.id_tokens._strict = False
+    assert isinstance(world.broker.id_tokens, OpenIdTokens)
+    world.broker.id_tokens._strict = False
 
     went = world.come_back(f"{sent_out(world).address}&iss=https://evil.example")
 

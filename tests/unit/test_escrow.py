@@ -30,7 +30,7 @@ in_both_dialects = pytest.mark.parametrize("dialect", ["gen1", "gen2-strict"])
 
 
 def escrowed(world: World, connection_id: str, generation: int) -> bool:
-    return world.on.escrow.find(connection_id, generation) is not None
+    return world.broker.escrow.find(connection_id, generation) is not None
 
 
 def left_in_escrow(world: World, subject: str = "ada", connection_id: str | None = None) -> Person:
@@ -95,7 +95,7 @@ def table_takes_no_set(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
         raise UpstreamUnavailable(detail="away")
 
     ends_at = world.clock.now + FUNCTION_TIMEOUT
-    monkeypatch.setattr(world.on.connections, "land", refuse)
+    monkeypatch.setattr(world.broker.connections, "land", refuse)
     monkeypatch.setattr(world, "remaining", lambda: ends_at - world.clock.now)
 
 
@@ -155,7 +155,7 @@ def test_a_set_is_in_escrow_two_seconds_after_its_answer_while_the_table_hangs(
     world.make_due(one.id)
     put_at: list[float] = []
     answered_at: list[float] = []
-    before(world.on.escrow, "put", lambda: put_at.append(world.clock.now))
+    before(world.broker.escrow, "put", lambda: put_at.append(world.clock.now))
     before_akoya_is_heard(world, "refresh_token", lambda: answered_at.append(world.clock.now))
     table_takes_no_set(world, monkeypatch)
     world.run_schedule()
@@ -172,7 +172,7 @@ def test_a_table_that_comes_back_takes_the_set_and_escrow_lets_go_of_it() -> Non
     def hiccup() -> None:
         raise UpstreamUnavailable(detail="away")
 
-    before(world.on.connections, "land", hiccup)
+    before(world.broker.connections, "land", hiccup)
     world.run_schedule()
 
     assert world.row(one.id).generation == 2
@@ -187,7 +187,7 @@ def test_a_try_on_escrow_that_took_effect_unheard_is_removed_once_the_set_has_la
     world = World.in_memory()
     one = world.connect()
     world.make_due(one.id)
-    put = world.on.escrow.put
+    put = world.broker.escrow.put
 
     def unheard(landing: Any) -> None:
         put(landing)
@@ -196,8 +196,8 @@ def test_a_try_on_escrow_that_took_effect_unheard_is_removed_once_the_set_has_la
     def hiccup() -> None:
         raise UpstreamUnavailable(detail="away")
 
-    monkeypatch.setattr(world.on.escrow, "put", unheard)
-    before(world.on.connections, "land", hiccup)
+    monkeypatch.setattr(world.broker.escrow, "put", unheard)
+    before(world.broker.connections, "land", hiccup)
     world.run_schedule()
 
     assert world.row(one.id).generation == 2
@@ -209,7 +209,7 @@ def test_after_a_disconnect_the_set_in_escrow_is_the_one_that_is_revoked(world: 
     world.make_due(one.id)
     with table_away(world):
         world.run_schedule()
-    world.on.connections.ask_revoke(one.id, now=world.clock())
+    world.broker.connections.ask_revoke(one.id, now=world.clock())
 
     for _ in range(4):
         world.pass_a_lease()
@@ -277,8 +277,8 @@ def hanging(spend: Callable[[float], None], seconds: float) -> Callable[..., Non
 def test_a_table_that_hangs_leaves_escrow_its_seconds(monkeypatch: pytest.MonkeyPatch) -> None:
     world, connection_id = due_in_memory()
     spend = ends_in(world, monkeypatch, 12.5)
-    monkeypatch.setattr(world.on.connections, "land", hanging(spend, TABLE_TRY))
-    before(world.on.escrow, "put", lambda: spend(0.3))
+    monkeypatch.setattr(world.broker.connections, "land", hanging(spend, TABLE_TRY))
+    before(world.broker.escrow, "put", lambda: spend(0.3))
     with suppress(KilledError):
         world.run_schedule()
 
@@ -292,8 +292,8 @@ def test_no_write_begins_that_cannot_end_before_the_process_does(
     """Table and bucket hang: whoever loses the set must still be able to say so."""
     world, _ = due_in_memory()
     spend = ends_in(world, monkeypatch, seconds)
-    monkeypatch.setattr(world.on.connections, "land", hanging(spend, TABLE_TRY))
-    monkeypatch.setattr(world.on.escrow, "put", hanging(spend, ESCROW_TRY))
+    monkeypatch.setattr(world.broker.connections, "land", hanging(spend, TABLE_TRY))
+    monkeypatch.setattr(world.broker.escrow, "put", hanging(spend, ESCROW_TRY))
     with suppress(KilledError):
         world.run_schedule()
 
@@ -310,8 +310,8 @@ def test_escrow_is_tried_again_while_there_is_time(monkeypatch: pytest.MonkeyPat
     def hiccup() -> None:
         raise UpstreamUnavailable(detail="S3: SlowDown")
 
-    monkeypatch.setattr(world.on.connections, "land", refuse)
-    before(world.on.escrow, "put", hiccup)
+    monkeypatch.setattr(world.broker.connections, "land", refuse)
+    before(world.broker.escrow, "put", hiccup)
     world.run_schedule()
 
     assert escrowed(world, connection_id, 2)
@@ -325,7 +325,7 @@ def test_persist_falls_back_to_escrow_whatever_the_table_adapter_raises(
     def bug(*_: Any, **__: Any) -> None:
         raise ValueError("a bug after the 200")
 
-    monkeypatch.setattr(world.on.connections, "land", bug)
+    monkeypatch.setattr(world.broker.connections, "land", bug)
     world.run_schedule()
 
     assert escrowed(world, connection_id, 2)
@@ -351,7 +351,7 @@ def test_a_set_that_a_newer_one_overtook_is_not_left_in_escrow(
     def overtaken(*_: Any, **__: Any) -> None:
         raise tries.pop()
 
-    monkeypatch.setattr(world.on.connections, "land", overtaken)
+    monkeypatch.setattr(world.broker.connections, "land", overtaken)
     world.run_schedule()
 
     assert tries == []
@@ -376,7 +376,7 @@ def test_a_page_reloaded_after_a_hiccup_of_the_table_need_not_wait_for_a_lease_t
     world = World.in_memory()
     person = left_in_escrow(world)
     world.pass_a_lease()
-    with cut_at(world.on.connections, "land", UpstreamUnavailable):
+    with cut_at(world.broker.connections, "land", UpstreamUnavailable):
         world.come_back(person.address)
     world.clock.advance(5)
 
@@ -394,7 +394,7 @@ def test_a_person_who_does_not_reload_leaves_no_consent_behind(world: World) -> 
 
     (grant,) = world.provider.grants()
     assert grant["ended"]
-    assert world.on.connections.of_subject("ada") == []
+    assert world.broker.connections.of_subject("ada") == []
     late = world.come_back(address)
     assert late.result.status == "failed"
     with pytest.raises(ConnectionNotFound):
@@ -595,7 +595,7 @@ def test_escrow_is_swept_by_one_run_of_each_quarter_of_an_hour(
         looked.append(moment)
         return iter(())
 
-    monkeypatch.setattr(world.on.escrow, "put_before", look)
+    monkeypatch.setattr(world.broker.escrow, "put_before", look)
     for _ in range(60):
         world.clock.advance(60)
         world.run_schedule()
@@ -650,7 +650,7 @@ def test_a_set_that_stayed_behind_after_landing_is_swept(
         raise UpstreamUnavailable(detail="away")
 
     with monkeypatch.context() as patch:
-        patch.setattr(world.on.escrow, "discard", refuse)
+        patch.setattr(world.broker.escrow, "discard", refuse)
         world.run_schedule()
     assert world.row(one.id).generation == 2
     assert escrowed(world, one.id, 2)
@@ -669,7 +669,7 @@ def test_a_set_nobody_came_for_within_an_hour_is_reported_by_connection(
     world.make_due(one.id)
     with table_away(world):
         world.run_schedule()
-    monkeypatch.setattr(world.on.connections, "due", lambda **_: [])
+    monkeypatch.setattr(world.broker.connections, "due", lambda **_: [])
 
     world.clock.advance(A_QUARTER)
     sweep(world)

@@ -48,7 +48,7 @@ def test_an_erased_connection_is_tended_no_more_and_goes_a_year_later(memory: Wo
 
 def test_a_tombstone_goes_when_its_days_are_over(memory: World) -> None:
     one = memory.connect()
-    memory.on.connections.ask_revoke(one.id, now=memory.clock())
+    memory.broker.connections.ask_revoke(one.id, now=memory.clock())
     memory.run_schedule()
 
     assert memory.memory.going == {one.id: memory.clock() + TOMBSTONE}
@@ -72,7 +72,10 @@ def test_a_row_that_should_be_gone_is_shown_and_renewed_while_it_is_there(memory
     connection_id = erased(memory)
     memory.clock.advance(ENDED_ROW_KEPT + 86_400)
 
-    assert show(memory.on.connections, connection_id=connection_id).status is Status.REAUTH_REQUIRED
+    assert (
+        show(memory.broker.connections, connection_id=connection_id).status
+        is Status.REAUTH_REQUIRED
+    )
     assert memory.link(connection_id=connection_id).result.status == "active"
 
     assert memory.memory.going == {}
@@ -116,7 +119,7 @@ def test_what_is_over_keeps_nobody_from_linking_its_login(memory: World, goes_fi
 
     again = memory.connect("eve")
 
-    owner = memory.on.connections.owner_of(login)
+    owner = memory.broker.connections.owner_of(login)
     assert owner
     assert (owner.id, owner.is_going) == (again.id, False)
     assert memory.hand_out(again.id).generation == 1

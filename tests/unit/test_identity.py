@@ -22,7 +22,7 @@ PARTS = {
 
 def configured(world: World, **changes: Any) -> World:
     """Return the same broker as its operator configures it now."""
-    return replace(world, on=replace(world.on, **changes))
+    return replace(world, broker=replace(world.broker, **changes))
 
 
 @pytest.mark.parametrize("part", PARTS)
@@ -78,10 +78,10 @@ def test_adopting_a_table_says_what_differed(world: World) -> None:
     one = world.connect()
     other = configured(world, provider=ELSEWHERE)
 
-    (differed,) = adopt(other.on)
+    (differed,) = adopt(other.broker)
 
-    assert differed == f"provider: {world.on.provider}, not {ELSEWHERE}"
+    assert differed == f"provider: {world.broker.provider}, not {ELSEWHERE}"
     world.make_due(one.id)
     other.run_schedule()
     assert world.row(one.id).generation == 2
-    assert adopt(other.on) == []
+    assert adopt(other.broker) == []

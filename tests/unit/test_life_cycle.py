@@ -37,7 +37,7 @@ def test_the_schedule_refreshes_what_is_due_and_nothing_else(world: World) -> No
 def test_a_disconnected_connection_is_revoked_at_akoya_and_erased(world: World) -> None:
     connection = world.connect()
 
-    world.on.connections.ask_revoke(connection.id, now=world.clock())
+    world.broker.connections.ask_revoke(connection.id, now=world.clock())
     with pytest.raises(ConnectionGone):
         world.hand_out(connection.id)
     world.run_schedule()

@@ -294,7 +294,7 @@ def test_a_code_whose_answer_was_cut_behind_its_refresh_token_is_not_lost(fault:
     with suppress(TokenBrokerError):  # whether it counts without a nonce is decided elsewhere
         world.link()
 
-    (row,) = world.on.connections.every()
+    (row,) = world.broker.connections.every()
     assert world.is_alive(world.row(row.id))
 
 
@@ -346,9 +346,9 @@ def test_an_answer_that_never_ends_takes_no_longer_than_the_deadline(fault: str)
     world.make_due(one.id)
     began = world.clock()
     world.provider.arm({"fault": fault, "times": 1})
-    answer = world.on.token_endpoint.refresh(
-        world.on.seal.open(world.row(one.id)).refresh_token,
-        credentials=world.on.client_secret.read(),
+    answer = world.broker.token_endpoint.refresh(
+        world.broker.seal.open(world.row(one.id)).refresh_token,
+        credentials=world.broker.client_secret.read(),
     )
 
     assert answer.outcome is Outcome.TIMEOUT

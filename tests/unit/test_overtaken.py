@@ -93,7 +93,7 @@ def test_a_renewal_that_lands_between_the_check_and_the_write_of_a_confirm_is_ke
     first, went = linked_again(world, "gen1")
     world.clock.advance(5)
 
-    before(world.on.connections, "confirm", lambda: world.link("ada", first.id))
+    before(world.broker.connections, "confirm", lambda: world.link("ada", first.id))
     with suppress(TokenBrokerError):
         world.confirm(went, "grace")
 
@@ -110,7 +110,7 @@ def test_a_token_is_not_sent_once_a_reloaded_page_has_landed_its_successor() -> 
         world.come_back(renewal.address)
     world.pass_a_lease()
 
-    before(world.on.escrow, "find", attempted(world.come_back, renewal.address))
+    before(world.broker.escrow, "find", attempted(world.come_back, renewal.address))
     world.run_schedule()
 
     assert world.sends() == 0
@@ -145,7 +145,7 @@ def test_a_renewal_overtaken_by_a_disconnect_is_told_in_the_words_of_the_readme(
     renewal = sent_out(world, "ada", one.id)
 
     def disconnected() -> None:
-        world.on.connections.ask_revoke(one.id, now=world.clock())
+        world.broker.connections.ask_revoke(one.id, now=world.clock())
 
     before_akoya_acts(world, "authorization_code", disconnected)
     went = world.come_back(renewal.address)
@@ -161,7 +161,7 @@ def test_a_confirmed_connection_does_not_say_that_it_awaits_its_confirmation() -
     world = World.in_memory()
     went = world.link()
 
-    before(world.on.connections, "owner_of", lambda: world.confirm(went))
+    before(world.broker.connections, "owner_of", lambda: world.confirm(went))
     world.pass_minutes()
 
     row = world.row(went.result.connection_id)
@@ -206,7 +206,7 @@ def test_a_later_unconfirmed_link_of_that_login_is_let_go_of(world: World) -> No
         world.run_schedule()
 
     assert world.living() == set()
-    assert {row.status for row in world.on.connections.every()} <= {Status.REVOKED}
+    assert {row.status for row in world.broker.connections.every()} <= {Status.REVOKED}
 
 
 @in_both_dialects
@@ -215,7 +215,7 @@ def test_a_set_handed_over_is_not_lost_to_a_late_confirm(world: World, dialect: 
     _, went = linked_again(world, dialect)
     world.clock.advance(901)
 
-    before(world.on.connections, "delete", attempted(world.confirm, went, "grace"))
+    before(world.broker.connections, "delete", attempted(world.confirm, went, "grace"))
     world.run_schedule()
 
     assert any(world.is_alive(row) for row in world.active())
@@ -227,7 +227,7 @@ def test_a_link_whose_set_was_handed_over_cannot_be_confirmed_once_that_was_refr
     """The run dies between the hand-over and the deletion; the confirm comes two minutes late."""
     _, went = linked_again(world, "gen2-strict")
     world.clock.advance(901)
-    with cut_at(world.on.connections, "delete"):
+    with cut_at(world.broker.connections, "delete"):
         world.run_schedule()
     world.pass_minutes()  # refreshes the set that was handed over
 

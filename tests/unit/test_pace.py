@@ -120,7 +120,7 @@ def test_a_repeat_reaches_akoya_first_and_within_a_second_at_the_default_rate(
     for user in ("mikomo_1", "mikomo_2", "mikomo_3", "mikomo_4"):
         world.make_due(world.connect(user, user).id)
     run = schedule.tend_due(
-        replace(world.on, pause=pause),
+        replace(world.broker, pause=pause),
         schedule.Tending(
             rate=2, limit=10, quarantine=86_400, tombstone=86_400, end_after=END_AFTER
         ),

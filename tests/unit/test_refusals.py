@@ -33,7 +33,7 @@ def people(world: World, count: int) -> list[Connection]:
 
 
 def make_due(world: World, connection_id: str) -> None:
-    world.on.connections.make_due(world.row(connection_id), due_at=world.clock())
+    world.broker.connections.make_due(world.row(connection_id), due_at=world.clock())
 
 
 def end_at_the_bank(world: World, number: int) -> None:
@@ -126,8 +126,8 @@ def test_callers_and_listing_are_told_at_once(world: World) -> None:
     with pytest.raises(ConsentSuspect):
         world.hand_out(one.id, rejected=1)
 
-    (listed,) = world.on.connections.of_subject("ada")
-    for shown in (view(world.on.connections.look(one.id)), view(listed)):
+    (listed,) = world.broker.connections.of_subject("ada")
+    for shown in (view(world.broker.connections.look(one.id)), view(listed)):
         assert (shown["status"], shown["health"], shown["degraded"]) == (
             "ACTIVE",
             "degraded",
@@ -254,8 +254,8 @@ def test_another_bank_bears_no_witness(memory: World) -> None:
     (other,) = (row.id for row in memory.active() if row.id != one)
     rows = memory.memory
     row = rows[other]
-    sealer = memory.on.seal.prepare(other, subject=row.subject, connector=ANOTHER_BANK)
-    sealed = sealer.seal(memory.on.seal.open(row), generation=row.generation)
+    sealer = memory.broker.seal.prepare(other, subject=row.subject, connector=ANOTHER_BANK)
+    sealed = sealer.seal(memory.broker.seal.open(row), generation=row.generation)
     rows[other] = replace(row, connector=ANOTHER_BANK, login=None, sealed=sealed)
     for _ in range(12):
         make_due(memory, other)
@@ -268,9 +268,9 @@ def test_another_bank_bears_no_witness(memory: World) -> None:
 def test_nobody_bears_witness_to_its_own_end(memory: World) -> None:
     """Its last good answer may be all that is known of its bank."""
     one = suspect_of(memory)
-    memory.on.control.rotation_met(connector="mikomo", by=one)  # late, of a process that hung
+    memory.broker.control.rotation_met(connector="mikomo", by=one)  # late, of a process that hung
     pass_minutes(memory, 11)
-    memory.on.control.rotation_met(connector="mikomo", by=one)
+    memory.broker.control.rotation_met(connector="mikomo", by=one)
 
     pass_minutes(memory, 120)
 
@@ -310,7 +310,7 @@ def test_a_witness_that_is_away_hastens_no_look(memory: World) -> None:
     end_at_the_bank(memory, 1)
     make_due(memory, made[0].id)
     memory.run_schedule()
-    theirs = memory.on.seal.open(memory.row(made[1].id)).refresh_token.reveal()
+    theirs = memory.broker.seal.open(memory.row(made[1].id)).refresh_token.reveal()
 
     def away(request: requests.PreparedRequest) -> requests.Response | None:
         (sent,) = parse_qs(str(request.body)).get("refresh_token", [""])
@@ -360,7 +360,7 @@ def test_a_control_table_that_is_away_ends_nobody_and_costs_no_refresh(
 
     one, other = people(memory, 2)
     for name in ("refusal_met", "rotation_met", "witness", "ask_witness"):
-        monkeypatch.setattr(memory.on.control, name, away)
+        monkeypatch.setattr(memory.broker.control, name, away)
     end_at_the_bank(memory, 1)
     for each in (one, other):
         make_due(memory, each.id)
@@ -432,7 +432,7 @@ def test_a_daily_try_that_is_refused_counts_nowhere(memory: World) -> None:
     assert (row.status, row.reason, row.suspect) == (before.status, before.reason, before.suspect)
     told = {name for name, _ in memory.events[seen:]}
     assert not told & {"grant_refused", "connections_refused", "request_refused", "rotation_lost"}
-    assert memory.on.control.refusal_met(connector="mikomo", earlier_at=None) == 1
+    assert memory.broker.control.refusal_met(connector="mikomo", earlier_at=None) == 1
 
 
 def test_a_daily_try_goes_on_until_the_set_is_erased_and_no_longer(memory: World) -> None:
@@ -498,7 +498,7 @@ def test_only_whose_login_is_nobody_elses_is_tried(memory: World) -> None:
     make_ended_due(memory, one)
     memory.run_schedule()
     assert memory.row(one).status is Status.ACTIVE
-    owner = memory.on.connections.owner_of(login)
+    owner = memory.broker.connections.owner_of(login)
     assert owner is not None
     assert owner.id == one
 
@@ -531,4 +531,4 @@ def test_an_ended_connection_is_renewed_as_before(world: World) -> None:
     world.run_schedule()
 
     assert world.link(connection_id=one.id).result.status == "active"
-    assert connections.show(world.on.connections, connection_id=one.id).reason is None
+    assert connections.show(world.broker.connections, connection_id=one.id).reason is None

@@ -239,7 +239,7 @@ def test_a_proof_that_cannot_be_noted_is_handed_out_all_the_same(
         raise UpstreamUnavailable(detail="away")
 
     world.hand_out(connection.id, rejected=1)
-    monkeypatch.setattr(world.on.connections, "note_proof", away)
+    monkeypatch.setattr(world.broker.connections, "note_proof", away)
 
     assert world.is_accepted(world.hand_out(connection.id, rejected=2))
 
@@ -275,7 +275,7 @@ def escrowed(world: World, one: Connection) -> Landing:
         verdict=landed.verdict,
         iat=landed.iat,
     )
-    world.on.escrow.put(kept)
+    world.broker.escrow.put(kept)
     world.memory[one.id] = replace(before, unsettled=1, due_at=world.clock())
     return kept
 
@@ -299,7 +299,7 @@ def test_where_that_set_is_lost_the_old_one_is_refreshed_once() -> None:
     world = World.in_memory("gen2-grace")
     one = world.connect()
     kept = escrowed(world, one)
-    world.on.escrow.discard(one.id, kept.generation, kept.attempt_id)
+    world.broker.escrow.discard(one.id, kept.generation, kept.attempt_id)
     sent = world.sends()
 
     bearer = world.hand_out(one.id, rejected=2)

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from operations.bring_back import reinstate
+from operations.reinstate import reinstate
 from tests.between import attempted, before, before_akoya_acts, cut_at
 from tests.world import World
 from token_broker.domain.connection import Lease, Status
@@ -45,7 +45,7 @@ def test_a_renewal_waits_for_the_refresh_that_holds_the_lease(world: World) -> N
     one = world.connect()
     address = renewing(world, one.id)
     now = world.clock()
-    world.on.connections.claim(
+    world.broker.connections.claim(
         one.id,
         lease=Lease(id="refresh", until=now + 95),
         now=now,
@@ -89,7 +89,10 @@ def test_no_refresh_is_sent_while_a_renewal_holds_the_lease(world: World) -> Non
         world.run_schedule()
 
     racing = replace(
-        world, on=replace(world.on, token_endpoint=During(world.on.token_endpoint, a_caller_comes))
+        world,
+        broker=replace(
+            world.broker, token_endpoint=During(world.broker.token_endpoint, a_caller_comes)
+        ),
     )
     assert racing.come_back(address).result.status == "active"
 
@@ -108,25 +111,26 @@ def test_a_renewal_whose_lease_ran_out_seals_its_set_above_the_newer_one(
     def a_refresh_gets_in_between() -> None:
         world.pass_a_lease()
         held = attempt.claim(
-            world.on,
+            world.broker,
             one.id,
             lease=Lease(id="refresh", until=world.clock() + 95),
             statuses=frozenset({Status.ACTIVE}),
             generation=1,
         )
         new = NewSet(
-            tokens=world.on.seal.open(held),
+            tokens=world.broker.seal.open(held),
             attempt_id="refresh",
             sent_at=world.clock(),
             expires_in=899,
         )
-        sealer = world.on.seal.prepare(one.id, subject="ada", connector="mikomo")
-        land(world.on, held, new, sealer=sealer, remaining=world.remaining)
+        sealer = world.broker.seal.prepare(one.id, subject="ada", connector="mikomo")
+        land(world.broker, held, new, sealer=sealer, remaining=world.remaining)
 
     racing = replace(
         world,
-        on=replace(
-            world.on, token_endpoint=During(world.on.token_endpoint, a_refresh_gets_in_between)
+        broker=replace(
+            world.broker,
+            token_endpoint=During(world.broker.token_endpoint, a_refresh_gets_in_between),
         ),
     )
     assert racing.come_back(address).result.status == "active"
@@ -145,7 +149,7 @@ def test_a_renewal_with_another_login_that_is_recovered_still_names_the_old_conn
     one = world.connect()
     address = renewing(world, one.id, "mikomo_2")
 
-    with cut_at(world.on.connections, "settle"):
+    with cut_at(world.broker.connections, "settle"):
         world.come_back(address)
     world.pass_a_lease()
 
@@ -207,7 +211,7 @@ def test_the_operator_brings_a_connection_back_within_the_quarantine(world: Worl
     world.clock.advance(6 * 86_400)
     world.run_schedule()
 
-    reinstate(world.on, connection_id)
+    reinstate(world.broker, connection_id)
     world.provider.disarm()
     world.run_schedule()
 
@@ -220,25 +224,25 @@ def test_one_that_is_truly_dead_is_suspect_again_and_ends_again(world: World) ->
     connection_id = ended_by_mistake(world)
     world.provider.expire("refresh_token")
 
-    reinstate(world.on, connection_id)
+    reinstate(world.broker, connection_id)
     world.run_schedule()
     assert world.row(connection_id).degraded
 
     assert world.pass_refusals(connection_id).status is Status.REAUTH_REQUIRED
 
 
-def test_after_the_quarantine_nothing_is_left_to_bring_back(world: World) -> None:
+def test_after_the_quarantine_nothing_is_left_to_reinstate(world: World) -> None:
     connection_id = ended_by_mistake(world)
     world.clock.advance(7 * 86_400)
     world.run_schedule()
     assert world.row(connection_id).sealed is None
 
     with pytest.raises(RequestRejected, match="erased"):
-        reinstate(world.on, connection_id)
+        reinstate(world.broker, connection_id)
 
 
-def test_a_living_connection_cannot_be_brought_back(world: World) -> None:
+def test_a_living_connection_cannot_be_reinstated(world: World) -> None:
     one = world.connect()
 
     with pytest.raises(RequestRejected, match="ACTIVE"):
-        reinstate(world.on, one.id)
+        reinstate(world.broker, one.id)

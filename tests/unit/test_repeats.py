@@ -180,8 +180,8 @@ class KeysThatBreak:
 
 
 def test_whatever_fails_before_the_send_releases_the_lease(world: World, stale: Connection) -> None:
-    id_tokens: Any = KeysThatBreak(world.on.id_tokens)
-    world.on = replace(world.on, id_tokens=id_tokens)
+    id_tokens: Any = KeysThatBreak(world.broker.id_tokens)
+    world.broker = replace(world.broker, id_tokens=id_tokens)
 
     with pytest.raises(KeyError):
         world.hand_out(stale.id)
@@ -211,7 +211,7 @@ def test_nothing_is_sent_under_a_lease_that_ends_before_its_answer_could_be_kept
     world: World, stale: Connection
 ) -> None:
     """The process says that it has time left, and its clock that others may claim the row soon."""
-    before(world.on.seal, "open", lambda: world.clock.advance(FUNCTION_TIMEOUT - 60))
+    before(world.broker.seal, "open", lambda: world.clock.advance(FUNCTION_TIMEOUT - 60))
 
     with pytest.raises(UpstreamUnavailable):
         world.hand_out(stale.id)
@@ -226,7 +226,7 @@ def test_nothing_is_sent_under_a_lease_that_ends_before_its_answer_could_be_kept
 def test_a_newer_secret_is_tried_only_with_the_time_of_a_whole_send(
     world: World, stale: Connection, left: int, statuses: list[int]
 ) -> None:
-    secret: Any = world.on.client_secret
+    secret: Any = world.broker.client_secret
     newer = SecretText("a newer one")
     world.provider.change_client_secret(newer.reveal())
     secret.credentials = replace(secret.credentials, client_secret=newer)
@@ -270,7 +270,7 @@ def test_the_sends_of_a_run_are_as_far_apart_as_the_rate_says_repeats_too(world:
     world.provider.arm({"fault": "lost_before_commit", "times": 2})
 
     schedule.tend_due(
-        world.on,
+        world.broker,
         schedule.Tending(
             rate=2, limit=10, quarantine=86_400, tombstone=86_400, end_after=END_AFTER
         ),
@@ -290,7 +290,7 @@ def test_a_run_sends_nothing_for_the_first_time_once_the_next_run_is_near(world:
     began = world.clock.now
 
     schedule.tend_due(
-        world.on,
+        world.broker,
         schedule.Tending(
             rate=1000, limit=10, quarantine=86_400, tombstone=86_400, end_after=END_AFTER
         ),

@@ -20,14 +20,14 @@ def lives(world: World) -> bool:
 
 def disconnected(world: World) -> Connection:
     one = world.connect()
-    return world.on.connections.ask_revoke(one.id, now=world.clock())
+    return world.broker.connections.ask_revoke(one.id, now=world.clock())
 
 
 def days_pass(world: World, one: str, days: int) -> None:
     """Let the schedule look whenever the row is due, for so many days."""
     until = world.clock() + days * 86_400
     while True:
-        row = next((row for row in world.on.connections.every() if row.id == one), None)
+        row = next((row for row in world.broker.connections.every() if row.id == one), None)
         if row is None or row.due_at is None or row.due_at >= until:
             break
         world.clock.now = max(world.clock.now, float(row.due_at))
@@ -122,7 +122,7 @@ def test_a_link_nobody_confirmed_is_let_go_by_the_same_rule(fault: str) -> None:
     assert world.is_alive(world.row(linked))
     days_pass(world, linked, 1)
 
-    assert list(world.on.connections.every()) == []
+    assert list(world.broker.connections.every()) == []
     assert lives(world)
     assert len(world.recorded("revoke_unproven")) == 1
     assert len(world.recorded("connection_unconfirmed")) == 1

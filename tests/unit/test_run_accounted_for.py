@@ -70,7 +70,7 @@ def test_a_breaker_that_is_open_has_an_alarm_of_its_own(world: World) -> None:
 
 def account(world: World, *, lag: int = 0, alarmed: bool = False, in_vain: bool = False) -> bool:
     before = len(world.recorded("run_accounted_for"))
-    account_for(world.on, lag=lag, answered=False, in_vain=in_vain, alarmed=alarmed)
+    account_for(world.broker, lag=lag, answered=False, in_vain=in_vain, alarmed=alarmed)
     return len(world.recorded("run_accounted_for")) == before + 1
 
 
@@ -89,21 +89,21 @@ def test_an_alarm_speaks_for_the_lag_it_leaves_behind_for_an_hour(world: World) 
 
 def test_an_outage_speaks_for_what_it_leaves_behind_only_once_it_is_an_alarm(world: World) -> None:
     assert not account(world, in_vain=True)
-    assert world.on.control.trouble().explained_until == 0
+    assert world.broker.control.trouble().explained_until == 0
     world.clock.advance(OUTAGE)
     assert not account(world)
-    assert world.on.control.trouble().explained_until == world.clock() + SPOKEN_FOR
+    assert world.broker.control.trouble().explained_until == world.clock() + SPOKEN_FOR
 
 
 def test_a_run_that_failed_with_an_alarm_is_accounted_for_as_is_the_lag_after_it(
     world: World,
 ) -> None:
-    world.on.connections.adopt(
-        replace(world.on.connections.recorded_identity(None), client_id="another")  # type: ignore[arg-type]
+    world.broker.connections.adopt(
+        replace(world.broker.connections.recorded_identity(None), client_id="another")  # type: ignore[arg-type]
     )
     with pytest.raises(Reported):
         world.run_schedule()
-    account_for_failure(world.on)
+    account_for_failure(world.broker)
     assert len(world.recorded("run_accounted_for")) == 1
     assert account(world, lag=2 * HOUR)
 

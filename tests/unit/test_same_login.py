@@ -7,7 +7,7 @@ from contextlib import suppress
 import pytest
 
 from operations import transfer
-from operations.bring_back import reinstate
+from operations.reinstate import reinstate
 from tests.between import before_akoya_acts, cut_at
 from tests.interleavings.flows import sent_out
 from tests.world import World
@@ -128,9 +128,9 @@ def test_disconnecting_an_unconfirmed_link_leaves_the_older_connection_alive(
 ) -> None:
     first, went = link_again(linked)
     connections.disconnect(
-        linked.on.connections,
+        linked.broker.connections,
         linked.clock,
-        linked.on.record,
+        linked.broker.record,
         connection_id=went.result.connection_id,
     )
     linked.run_schedule()
@@ -169,14 +169,14 @@ def test_a_superseded_set_is_never_handed_out_before_it_is_erased(
     assert linked.sends() == 0
 
 
-def test_a_superseded_set_is_never_taken_out_or_brought_back(linked: World) -> None:
+def test_a_superseded_set_is_never_taken_out_or_reinstated(linked: World) -> None:
     first, went = link_again(linked)
     linked.confirm(went, "grace")
 
     with pytest.raises(RequestRejected):
-        transfer.take_out(linked.on, first.id, quarantine=86_400)
+        transfer.take_out(linked.broker, first.id, quarantine=86_400)
     with pytest.raises(RequestRejected):
-        reinstate(linked.on, first.id)
+        reinstate(linked.broker, first.id)
 
     assert linked.row(first.id).status is Status.SUPERSEDED
     assert linked.sends() == 0
@@ -187,7 +187,7 @@ def test_a_superseded_set_that_was_disconnected_first_is_neither_revoked_nor_use
 ) -> None:
     first = linked.connect("ada")
     second = linked.confirm(linked.link("grace"), "grace")  # of the same second
-    linked.on.connections.ask_revoke(first.id, now=linked.clock())
+    linked.broker.connections.ask_revoke(first.id, now=linked.clock())
     its_own = linked.row(second.id).sealed
 
     linked.run_schedule()
@@ -202,7 +202,7 @@ def test_a_superseded_set_that_was_disconnected_first_is_neither_revoked_nor_use
 def test_disconnecting_a_superseded_connection_does_not_touch_the_consent(linked: World) -> None:
     first, went = link_again(linked)
     second = linked.confirm(went, "grace")
-    linked.on.connections.ask_revoke(first.id, now=linked.clock())
+    linked.broker.connections.ask_revoke(first.id, now=linked.clock())
     linked.run_schedule()
 
     assert linked.row(first.id).status is Status.REVOKED
@@ -214,14 +214,14 @@ def test_the_pointer_of_a_revoked_connection_is_forgotten(world: World) -> None:
     one = world.connect()
     login = world.row(one.id).login
     assert login is not None
-    owner = world.on.connections.owner_of(login)
+    owner = world.broker.connections.owner_of(login)
     assert owner is not None
     assert owner.id == one.id
 
-    world.on.connections.ask_revoke(one.id, now=world.clock())
+    world.broker.connections.ask_revoke(one.id, now=world.clock())
     world.run_schedule()
 
-    assert world.on.connections.owner_of(login) is None
+    assert world.broker.connections.owner_of(login) is None
 
 
 # ── on hold ──────────────────────────────────────────────────────────────────────────────────────
@@ -245,9 +245,9 @@ def test_an_abandoned_second_link_never_asks_the_first_one_to_consent_again(
     first, _ = link_again(world)
     world.clock.advance(900)
     before_akoya_acts(world, "refresh_token", world.run_schedule)
-    due = world.on.connections.due
+    due = world.broker.connections.due
     monkeypatch.setattr(
-        world.on.connections,
+        world.broker.connections,
         "due",
         lambda **how: sorted(due(**how), key=lambda entry: entry[0] != first.id),
     )
@@ -263,14 +263,17 @@ def test_a_hiccup_at_the_hand_over_never_asks_the_first_one_to_consent_again(
     world = World.in_memory("gen1")
     first, went = link_again(world)
     world.clock.advance(900)
-    opened, failures = world.on.seal.open, [UpstreamUnavailable(detail="KMS: ThrottlingException")]
+    opened, failures = (
+        world.broker.seal.open,
+        [UpstreamUnavailable(detail="KMS: ThrottlingException")],
+    )
 
     def hiccup(connection: Connection) -> TokenSet:
         if connection.id == went.result.connection_id and failures:
             raise failures.pop()
         return opened(connection)
 
-    monkeypatch.setattr(world.on.seal, "open", hiccup)
+    monkeypatch.setattr(world.broker.seal, "open", hiccup)
 
     assert states_over(world, first.id, minutes=10) == {Status.ACTIVE}
 
@@ -280,7 +283,7 @@ def test_an_older_connection_is_held_also_if_the_callback_died_before_it_could_s
     first = world.connect("ada")
     world.clock.now = float(first.due_at or 0) - 30
     second = sent_out(world, "grace")
-    with cut_at(world.on.connections, "owner_of"):
+    with cut_at(world.broker.connections, "owner_of"):
         world.come_back(second.address)
     world.clock.advance(61)
 

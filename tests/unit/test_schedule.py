@@ -31,7 +31,7 @@ def make_due_now(world: World, made: list[Connection]) -> None:
     """Have somebody ask for these, which brings them forward."""
     for one in made:
         row, now = world.row(one.id), world.clock()
-        world.on.connections.note_asked(row, now=now, due_at=now)
+        world.broker.connections.note_asked(row, now=now, due_at=now)
         assert world.row(one.id).due_at == now
 
 
@@ -48,7 +48,7 @@ def test_a_run_that_died_over_an_unconfirmed_link_does_not_make_a_lost_rotation_
     world = World.in_memory()
     went = world.link()
     world.clock.advance(61)
-    with cut_at(world.on.connections, "settle"):
+    with cut_at(world.broker.connections, "settle"):
         world.run_schedule()
     one = world.confirm(went)
     world.make_due(one.id)
@@ -105,7 +105,7 @@ def test_service_is_back_by_itself_once_the_secret_is_right(world: World) -> Non
     world.run_schedule()
     world.pass_minutes(3)
     assert world.sends() == 4  # one canary a minute
-    world.provider.change_client_secret(world.on.client_secret.read().client_secret.reveal())
+    world.provider.change_client_secret(world.broker.client_secret.read().client_secret.reveal())
 
     world.pass_minutes(3)
 
@@ -131,7 +131,7 @@ def test_a_run_that_meets_nothing_of_akoya_stops_after_three_and_the_next_goes_o
 
     world.run_schedule()
     assert [world.row(one.id).failures for one in made] == [1, 1, 1, 0, 0, 0, 0]
-    assert world.on.control.breaker() is None
+    assert world.broker.control.breaker() is None
     assert world.recorded("nothing_answered") == [{"value": 3}]
 
     world.pass_minutes()
@@ -141,7 +141,7 @@ def test_a_run_that_meets_nothing_of_akoya_stops_after_three_and_the_next_goes_o
 def test_a_run_goes_on_past_those_a_firewall_dislikes_once_akoya_has_answered_somebody() -> None:
     world = World.in_memory()
     answered, *disliked, last = several(world, 5)
-    opened = [world.on.seal.open(world.row(one.id)) for one in disliked]
+    opened = [world.broker.seal.open(world.row(one.id)) for one in disliked]
     answer_with_403(world, *(tokens.refresh_token.reveal() for tokens in opened))
 
     world.run_schedule()
@@ -153,7 +153,7 @@ def test_a_run_goes_on_past_those_a_firewall_dislikes_once_akoya_has_answered_so
 def test_a_bank_that_is_away_does_not_stop_the_run_for_the_others() -> None:
     world = World.in_memory()
     *away, other = several(world, 6)
-    opened = [world.on.seal.open(world.row(one.id)).refresh_token.reveal() for one in away]
+    opened = [world.broker.seal.open(world.row(one.id)).refresh_token.reveal() for one in away]
 
     def bank_is_away(request: requests.PreparedRequest) -> requests.Response | None:
         is_theirs = any(token in str(request.body) for token in opened)
@@ -168,7 +168,7 @@ def test_a_bank_that_is_away_does_not_stop_the_run_for_the_others() -> None:
 def test_a_run_does_not_close_the_breaker_it_has_just_opened() -> None:
     world = World.in_memory()
     several(world, 3)
-    world.on.control.open_breaker(until=world.clock() - 1)  # tried again now
+    world.broker.control.open_breaker(until=world.clock() - 1)  # tried again now
     canary = [True]
 
     def second_one_fails(request: requests.PreparedRequest) -> requests.Response | None:
@@ -182,7 +182,7 @@ def test_a_run_does_not_close_the_breaker_it_has_just_opened() -> None:
     world.http.before = second_one_fails
     world.run_schedule()
 
-    until = world.on.control.breaker()
+    until = world.broker.control.breaker()
     assert until is not None
     assert until > world.clock()
 
@@ -221,7 +221,7 @@ def test_connections_that_are_answered_with_403_do_not_stop_all_callers(
     poison = people(world, poisoned)
     world.provider.change_settings({"id_token_lifetime": 86_400})
     other = world.connect("person-3", "mikomo_3")
-    opened = [world.on.seal.open(world.row(one.id)) for one in poison]
+    opened = [world.broker.seal.open(world.row(one.id)) for one in poison]
     answer_with_403(world, *(tokens.refresh_token.reveal() for tokens in opened), body=body)
     for one in poison:
         world.make_due(one.id)
@@ -310,7 +310,7 @@ def test_a_row_that_fails_in_a_way_nobody_expected_has_the_others_go_first_next_
     world: World,
 ) -> None:
     both = {one.id for one in several(world, 2)}
-    before(world.on.connections, "claim", lambda: 1 // 0)
+    before(world.broker.connections, "claim", lambda: 1 // 0)
 
     for _ in range(2):
         world.run_schedule(limit=1)
@@ -384,9 +384,9 @@ def test_links_that_wait_for_a_confirmation_do_not_take_the_places_of_others() -
     waiting = replace(model, status=Status.PENDING_CONFIRMATION, keep_until=now + 900)
     for n in range(9 * 12):  # plain rows: what is asked is how many of them get a turn
         due_at = now + 60 * (n // 9) + 1
-        world.on.connections.create(replace(ended, id=f"c{n}", login=f"l{n}", due_at=due_at))
+        world.broker.connections.create(replace(ended, id=f"c{n}", login=f"l{n}", due_at=due_at))
     for n in range(10):
-        world.on.connections.create(replace(waiting, id=f"p{n}", login=f"p{n}", due_at=now))
+        world.broker.connections.create(replace(waiting, id=f"p{n}", login=f"p{n}", due_at=now))
 
     for _ in range(12):
         world.clock.advance(60)

@@ -18,7 +18,7 @@ TOKENS = TokenSet(refresh_token=SecretText("rt"), id_token=SecretText("it"))
 
 
 def of_ada(world: World, connection_id: str) -> Sealer:
-    return world.on.seal.prepare(connection_id, subject="ada", connector="mikomo")
+    return world.broker.seal.prepare(connection_id, subject="ada", connector="mikomo")
 
 
 @pytest.fixture
@@ -32,7 +32,7 @@ def row(world: World) -> Connection:
         updated_at=1,
         generation=3,
     )
-    sealed = world.on.seal.prepare(connection.id, subject="ada", connector="mikomo").seal(
+    sealed = world.broker.seal.prepare(connection.id, subject="ada", connector="mikomo").seal(
         TOKENS, generation=3
     )
     return dataclasses.replace(connection, sealed=sealed)
@@ -46,9 +46,9 @@ def test_a_set_that_was_altered_or_cut_anywhere_does_not_open(
         altered = bytearray(row.sealed)
         altered[place] ^= 1
         with pytest.raises(BrokerMisconfigured):  # the row's fault, or a key nobody may use
-            world.on.seal.open(dataclasses.replace(row, sealed=bytes(altered)))
+            world.broker.seal.open(dataclasses.replace(row, sealed=bytes(altered)))
         with pytest.raises(RowUnreadable):
-            world.on.seal.open(dataclasses.replace(row, sealed=row.sealed[:place]))
+            world.broker.seal.open(dataclasses.replace(row, sealed=row.sealed[:place]))
 
 
 def test_a_set_of_another_environment_does_not_open(world: World, row: Connection) -> None:
@@ -73,7 +73,7 @@ def test_neither_token_stands_in_what_is_stored(world: World) -> None:
 
 
 def test_no_two_owners_of_a_set_are_bound_to_the_same_text(world: World, row: Connection) -> None:
-    sealer = world.on.seal.prepare(row.id, subject="ada/mi", connector="komo")
+    sealer = world.broker.seal.prepare(row.id, subject="ada/mi", connector="komo")
     row = dataclasses.replace(row, sealed=sealer.seal(TOKENS, generation=3))
     with pytest.raises(RowUnreadable):
-        world.on.seal.open(dataclasses.replace(row, subject="ada", connector="mi/komo"))
+        world.broker.seal.open(dataclasses.replace(row, subject="ada", connector="mi/komo"))

@@ -99,8 +99,8 @@ def test_a_bearer_whose_verdict_cannot_be_noted_is_served(
     def away(*_: object, **__: object) -> None:
         raise UpstreamUnavailable(detail="away")
 
-    world.on.connections.judge(connection, Verdict.UNVERIFIED)
-    monkeypatch.setattr(world.on.connections, "judge", away)
+    world.broker.connections.judge(connection, Verdict.UNVERIFIED)
+    monkeypatch.setattr(world.broker.connections, "judge", away)
 
     assert world.is_accepted(world.hand_out(connection.id))
 
@@ -135,13 +135,13 @@ def test_callers_do_not_hammer_akoya_while_a_connection_rests(
 def test_nothing_is_sent_without_time_to_persist_the_answer(
     world: World, connection: Connection
 ) -> None:
-    prepare = world.on.seal.prepare
+    prepare = world.broker.seal.prepare
 
     def slowly(connection_id: str, **of: str) -> Sealer:
         world.time_left = SEND_BUDGET - 1
         return prepare(connection_id, **of)
 
-    object.__setattr__(world.on.seal, "prepare", slowly)
+    object.__setattr__(world.broker.seal, "prepare", slowly)
     world.clock.advance(LIFE)
 
     with pytest.raises(UpstreamUnavailable):
@@ -156,7 +156,7 @@ def test_while_another_attempt_holds_the_lease_the_caller_is_told_to_come_again(
     world: World, connection: Connection
 ) -> None:
     world.clock.advance(LIFE)
-    world.on.connections.claim(
+    world.broker.connections.claim(
         connection.id,
         lease=Lease(id="other", until=world.clock() + 95),
         now=world.clock(),
@@ -184,7 +184,7 @@ def test_nothing_is_handed_out_before_the_confirmation(world: World) -> None:
 def test_nothing_is_handed_out_once_a_disconnect_is_asked_for(
     world: World, connection: Connection
 ) -> None:
-    world.on.connections.ask_revoke(connection.id, now=world.clock())
+    world.broker.connections.ask_revoke(connection.id, now=world.clock())
 
     with pytest.raises(ConnectionGone):
         world.hand_out(connection.id)
@@ -195,7 +195,7 @@ def test_nothing_is_handed_out_if_a_disconnect_is_asked_for_while_akoya_takes_it
     world: World, connection: Connection, fault: str
 ) -> None:
     def meanwhile(_: float) -> None:
-        world.on.connections.ask_revoke(connection.id, now=world.clock())
+        world.broker.connections.ask_revoke(connection.id, now=world.clock())
 
     world.clock.advance(LIFE - 30)
     world.provider.arm({"fault": fault, "times": 1})
@@ -226,7 +226,7 @@ def test_an_unknown_connection_is_not_found(world: World) -> None:
 def test_a_bearer_that_did_not_verify_is_not_served_and_not_refreshed_at_each_call(
     world: World, connection: Connection
 ) -> None:
-    world.on.connections.judge(world.row(connection.id), Verdict.BAD)
+    world.broker.connections.judge(world.row(connection.id), Verdict.BAD)
 
     for _ in range(3):
         with pytest.raises(UpstreamUnavailable):
@@ -251,7 +251,7 @@ def test_asking_does_not_rotate_at_every_call_while_the_signing_keys_are_away() 
 def test_a_bearer_nobody_had_checked_is_not_handed_out_shorter_than_was_asked_for(
     world: World, connection: Connection
 ) -> None:
-    world.on.connections.judge(world.row(connection.id), Verdict.UNVERIFIED)
+    world.broker.connections.judge(world.row(connection.id), Verdict.UNVERIFIED)
     world.clock.advance(LIFE - 30)
 
     bearer = world.hand_out(connection.id, min_validity=300)
@@ -264,7 +264,7 @@ def test_checking_an_id_token_never_raises() -> None:
     payload = json.dumps({"iss": ["a", "list"], "sub": "s"}).encode()
     token = jwt.PyJWS().encode(payload, "k" * 32, algorithm="HS256")
 
-    id_tokens = World.in_memory().on.id_tokens
+    id_tokens = World.in_memory().broker.id_tokens
     id_tokens.verify(SecretText(token), nonce=None)
     id_tokens.verify_at_hand(SecretText(token), nonce=None)
 
@@ -309,7 +309,7 @@ def test_a_set_whose_bearer_is_known_to_be_bad_lands_all_the_same(
     world: World, connection: Connection, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     world.clock.advance(LIFE)
-    monkeypatch.setattr(world.on.id_tokens, "_client_id", "another")
+    monkeypatch.setattr(world.broker.id_tokens, "_client_id", "another")
 
     with pytest.raises(UpstreamUnavailable):
         world.hand_out(connection.id)
@@ -390,7 +390,7 @@ def test_a_bearer_that_still_lives_is_served_while_the_breaker_is_open(
     world: World, connection: Connection
 ) -> None:
     world.clock.advance(LIFE - 30)
-    world.on.control.open_breaker(until=world.clock() + 60)
+    world.broker.control.open_breaker(until=world.clock() + 60)
 
     assert world.hand_out(connection.id).generation == 1
     assert world.sends() == 0
@@ -412,5 +412,5 @@ def test_nothing_is_sent_from_a_table_that_is_a_copy(world: World, connection: C
     assert world.sends() == 0
     assert world.row(connection.id).status is Status.ACTIVE
 
-    adopt(world.on)
+    adopt(world.broker)
     assert world.hand_out(connection.id).generation == 2

@@ -30,7 +30,7 @@ def elsewhere(world: World, subject: str = "ada", user: str = "mikomo_1") -> tra
     other.provider, other.http.provider = world.provider, world.provider
     other.clock.now = world.clock.now
     row = other.row(other.connect(subject, user).id)
-    tokens = other.on.seal.open(row)
+    tokens = other.broker.seal.open(row)
     assert tokens.id_token is not None
     return transfer.Held(
         subject=subject,
@@ -41,13 +41,13 @@ def elsewhere(world: World, subject: str = "ada", user: str = "mikomo_1") -> tra
 
 
 def bring_in(world: World, held: transfer.Held) -> str:
-    arrival = transfer.bring_in(world.on, held, dry_run=False)
+    arrival = transfer.bring_in(world.broker, held, dry_run=False)
     assert arrival.connection_id is not None
     return arrival.connection_id
 
 
 def take_out(world: World, connection_id: str) -> TokenSet:
-    return transfer.take_out(world.on, connection_id, quarantine=QUARANTINE)[1]
+    return transfer.take_out(world.broker, connection_id, quarantine=QUARANTINE)[1]
 
 
 # ── in ───────────────────────────────────────────────────────────────────────────────────────────
@@ -82,12 +82,12 @@ def test_one_whose_bearer_has_expired_is_refreshed_when_it_is_asked_for(world: W
 
 def test_coming_in_twice_is_coming_in_once(world: World) -> None:
     held = elsewhere(world)
-    first = transfer.bring_in(world.on, held, dry_run=False)
+    first = transfer.bring_in(world.broker, held, dry_run=False)
 
-    again = transfer.bring_in(world.on, held, dry_run=False)
+    again = transfer.bring_in(world.broker, held, dry_run=False)
 
     assert again == transfer.Arrival(connection_id=first.connection_id, is_new=False)
-    assert len(world.on.connections.of_subject("ada")) == 1
+    assert len(world.broker.connections.of_subject("ada")) == 1
 
 
 def test_neither_token_stands_in_what_is_stored(world: World) -> None:
@@ -100,10 +100,10 @@ def test_neither_token_stands_in_what_is_stored(world: World) -> None:
 
 
 def test_a_dry_run_writes_nothing(world: World) -> None:
-    arrival = transfer.bring_in(world.on, elsewhere(world), dry_run=True)
+    arrival = transfer.bring_in(world.broker, elsewhere(world), dry_run=True)
 
     assert arrival == transfer.Arrival(connection_id=None, is_new=True)
-    assert world.on.connections.of_subject("ada") == []
+    assert world.broker.connections.of_subject("ada") == []
 
 
 def test_a_login_of_another_subject_here_is_refused_by_name(world: World) -> None:
@@ -146,7 +146,7 @@ def test_nothing_comes_into_or_goes_out_of_a_table_that_is_a_copy(
 ) -> None:
     one = world.connect()
     held = elsewhere(world, "grace", "mikomo_2")
-    monkeypatch.setattr(world.on.connections, "table_id", lambda: "another")
+    monkeypatch.setattr(world.broker.connections, "table_id", lambda: "another")
 
     with pytest.raises(BrokerMisconfigured):
         bring_in(world, held)
@@ -169,13 +169,13 @@ def test_what_was_taken_out_is_neither_handed_out_nor_sent_nor_revoked_any_more(
     for _ in range(20):
         world.clock.advance(86_400)
         world.run_schedule()
-    world.on.connections.ask_revoke(one.id, now=world.clock())
+    world.broker.connections.ask_revoke(one.id, now=world.clock())
     world.run_schedule()
 
     assert len(world.provider.ledger()["requests"]) == asked
     assert world.row(one.id).status is Status.REVOKED
-    credentials = world.on.client_secret.read()
-    answer = world.on.token_endpoint.refresh(tokens.refresh_token, credentials=credentials)
+    credentials = world.broker.client_secret.read()
+    answer = world.broker.token_endpoint.refresh(tokens.refresh_token, credentials=credentials)
     assert answer.refresh_token is not None
 
 
@@ -184,7 +184,7 @@ def test_disconnecting_what_was_taken_out_sends_nothing_within_the_quarantine(
 ) -> None:
     one = world.connect()
     take_out(world, one.id)
-    world.on.connections.ask_revoke(one.id, now=world.clock())
+    world.broker.connections.ask_revoke(one.id, now=world.clock())
 
     world.run_schedule()
 

@@ -61,7 +61,7 @@ def test_a_write_whose_answer_was_cut_has_an_unknown_effect(world: World) -> Non
     with pytest.raises(UpstreamUnavailable):
         table.due(now=START, limit=1)
     with pytest.raises(TokenBrokerError) as caught:
-        table.bring_back(row, now=START)
+        table.reinstate(row, now=START)
     assert isinstance(caught.value, UpstreamUnavailable)
 
 
@@ -126,7 +126,7 @@ def test_a_refusal_is_recorded_as_what_it_is_though_its_count_was_cut(
     one = world.connect()
     world.provider.expire("refresh_token")
     world.clock.now = float(one.expires_at or 0)
-    control: Any = world.on.control
+    control: Any = world.broker.control
     with monkeypatch.context() as patch:
         client = Cutting(world.aws.dynamodb, "update_item", having="UpdateExpression")
         patch.setattr(control._rows, "_client", client)
@@ -144,7 +144,7 @@ def test_a_run_sends_what_is_due_though_its_measurement_was_cut(
     one = world.connect()
     world.make_due(one.id)
     client = Cutting(world.aws.dynamodb, "query", having="FilterExpression")
-    connections: Any = world.on.connections
+    connections: Any = world.broker.connections
     monkeypatch.setattr(connections._rows, "_client", client)
 
     world.run_schedule()

@@ -41,9 +41,9 @@ def test_a_set_that_does_not_open_is_renewed_and_never_an_error_of_ours_for_ever
         assert "cannot read" in told.value.description
 
     assert world.sends() == 0
-    (listed,) = world.on.connections.of_subject("ada")
+    (listed,) = world.broker.connections.of_subject("ada")
     assert listed.degraded is Degraded.UNREADABLE
-    assert view(world.on.connections.look(broken.id))["degraded"] == "unreadable"
+    assert view(world.broker.connections.look(broken.id))["degraded"] == "unreadable"
 
 
 def test_a_new_consent_lands_over_it_and_heals_it(world: World, broken: Connection) -> None:
@@ -61,7 +61,7 @@ def test_a_new_consent_lands_over_it_and_heals_it(world: World, broken: Connecti
 def test_a_set_that_lands_meanwhile_is_not_said_to_be_unreadable(
     world: World, broken: Connection
 ) -> None:
-    before(world.on.seal, "open", lambda: world.link("ada", connection_id=broken.id))
+    before(world.broker.seal, "open", lambda: world.link("ada", connection_id=broken.id))
 
     with pytest.raises(StaleGeneration):
         world.hand_out(broken.id)

@@ -44,9 +44,9 @@ def stale(world: World) -> Connection:
 def under_way(world: World, one: Connection, *, for_seconds: int = 0) -> Connection:
     """Let another process hold the lease, as it has for some seconds."""
     held = attempt.claim(
-        world.on,
+        world.broker,
         one.id,
-        lease=attempt.new_lease(world.on, world.remaining()),
+        lease=attempt.new_lease(world.broker, world.remaining()),
         statuses=frozenset({Status.ACTIVE}),
         generation=world.row(one.id).generation,
     )
@@ -65,7 +65,7 @@ def pausing(world: World, after: Mapping[float, Callable[[], object]]) -> list[f
         for moment in [one for one in to_come if one <= sum(pauses)]:
             to_come.pop(moment)()
 
-    world.on = replace(world.on, pause=pause)
+    world.broker = replace(world.broker, pause=pause)
     return pauses
 
 
@@ -73,7 +73,9 @@ def test_a_caller_is_served_what_a_young_refresh_elsewhere_brings(
     world: World, stale: Connection
 ) -> None:
     held = under_way(world, stale)
-    pauses = pausing(world, {1.5: lambda: refresh.refresh_held(world.on, held, world.remaining)})
+    pauses = pausing(
+        world, {1.5: lambda: refresh.refresh_held(world.broker, held, world.remaining)}
+    )
 
     bearer = world.hand_out(stale.id)
 
@@ -124,14 +126,14 @@ def test_nobody_waits_who_can_be_served(world: World) -> None:
 def test_whoever_rejects_the_bearer_held_waits_for_the_next(world: World) -> None:
     one = world.connect()
     held = under_way(world, one)
-    pausing(world, {0.5: lambda: refresh.refresh_held(world.on, held, world.remaining)})
+    pausing(world, {0.5: lambda: refresh.refresh_held(world.broker, held, world.remaining)})
 
     assert world.hand_out(one.id, rejected=1).generation == 2
 
 
 def test_the_wait_ends_with_the_attempt_it_is_for(world: World, stale: Connection) -> None:
     held = under_way(world, stale)
-    fails = {0.5: lambda: attempt.release(world.on, held, event="refresh_deferred")}
+    fails = {0.5: lambda: attempt.release(world.broker, held, event="refresh_deferred")}
     pauses = pausing(world, fails)
 
     with pytest.raises(UpstreamUnavailable) as told:
@@ -145,7 +147,7 @@ def test_nothing_is_handed_out_after_a_disconnect_that_came_while_waiting(
     world: World, stale: Connection
 ) -> None:
     under_way(world, stale)
-    pausing(world, {0.5: lambda: world.on.connections.ask_revoke(stale.id, now=world.clock())})
+    pausing(world, {0.5: lambda: world.broker.connections.ask_revoke(stale.id, now=world.clock())})
 
     with pytest.raises(ConnectionGone):
         world.hand_out(stale.id)
@@ -180,7 +182,7 @@ def test_twenty_callers_at_once_are_all_served_by_one_send(world: World, stale: 
         return bearer
 
     world.http.before = answers_late
-    world.on = replace(world.on, pause=pause)
+    world.broker = replace(world.broker, pause=pause)
     with ThreadPoolExecutor(CALLERS) as callers:
         bearers = list(callers.map(hand_out, range(CALLERS)))
 
@@ -196,9 +198,9 @@ def is_refused(world: World, held: Connection) -> None:
     """Let Akoya refuse the refresh token of another attempt, which records it."""
     world.provider.expire("refresh_token")
     try:
-        refresh.refresh_held(world.on, held, world.remaining)
+        refresh.refresh_held(world.broker, held, world.remaining)
     except GrantRefused as refused:
-        record_suspicion(world.on, refused)
+        record_suspicion(world.broker, refused)
 
 
 def test_who_waits_is_told_at_once_that_the_consent_is_suspect(
@@ -216,7 +218,7 @@ def test_who_waits_is_told_at_once_that_the_consent_is_suspect(
 def test_who_comes_right_behind_a_refusal_is_told_of_it_too(
     world: World, stale: Connection
 ) -> None:
-    before(world.on.connections, "claim", lambda: is_refused(world, under_way(world, stale)))
+    before(world.broker.connections, "claim", lambda: is_refused(world, under_way(world, stale)))
 
     with pytest.raises(ConsentSuspect) as told:
         world.hand_out(stale.id)

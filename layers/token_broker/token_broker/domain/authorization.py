@@ -85,7 +85,7 @@ class Authorization:
     result: Result | None = None
 
     @property
-    def known_as(self) -> str:
+    def visible_id(self) -> str:
         """The connection the backend asked for, which is the one to be renewed if there is one."""
         return self.replaces or self.connection_id
 
@@ -94,7 +94,7 @@ class Authorization:
 
         What a redirect would carry, but never the confirmation.
         """
-        failed = Result(status="failed", connection_id=self.known_as, error=error)
+        failed = Result(status="failed", connection_id=self.visible_id, error=error)
         return Redirect(return_to=self.return_to, result=self.result or failed).location()
 
 

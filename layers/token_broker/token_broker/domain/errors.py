@@ -263,8 +263,10 @@ class ConsentSuspect(UpstreamUnavailable):
 class GrantRefused(ConsentSuspect):
     """Akoya refused a refresh token: the lease is still held and nothing is recorded yet."""
 
-    def __init__(self, held: Connection, suspect: Suspect, *, sent_at: int, answer: Answer) -> None:
-        self.held, self.suspect, self.sent_at, self.answer = held, suspect, sent_at, answer
+    def __init__(
+        self, leased: Connection, suspect: Suspect, *, sent_at: int, answer: Answer
+    ) -> None:
+        self.leased, self.suspect, self.sent_at, self.answer = leased, suspect, sent_at, answer
         super().__init__(detail=answer.detail)
 
 

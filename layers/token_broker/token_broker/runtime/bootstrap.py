@@ -20,13 +20,13 @@ from token_broker.runtime import settings
 from token_broker.runtime.observability import record
 from token_broker.runtime.settings import IdTokenVerification
 from token_broker.store.connections import Connections
-from token_broker.use_cases.sending import Sending
+from token_broker.use_cases.broker import Broker
 
 if TYPE_CHECKING:
     from mypy_boto3_dynamodb import DynamoDBClient
 
     from token_broker.store.authorizations import Authorizations
-    from token_broker.use_cases.authorize import Linking
+    from token_broker.use_cases.authorize import AuthorizeBroker
     from token_broker.use_cases.callback import Finishing
     from token_broker.use_cases.schedule import Tending
 
@@ -81,14 +81,14 @@ def policy(environ: Mapping[str, str]) -> RefreshPolicy:
     )
 
 
-def linking(environ: Mapping[str, str] = os.environ) -> tuple[Linking, str]:
+def linking(environ: Mapping[str, str] = os.environ) -> tuple[AuthorizeBroker, str]:
     """Build what `authorize` stands on, and the public base URL."""
     from token_broker.adapters.secret_presence import SecretsManagerPresence  # noqa: PLC0415
-    from token_broker.use_cases.authorize import Linking  # noqa: PLC0415
+    from token_broker.use_cases.authorize import AuthorizeBroker  # noqa: PLC0415
 
     provider = settings.IdentityProvider.from_env(environ)
     client = boto3.client("dynamodb", config=PATIENT)
-    on = Linking(
+    broker = AuthorizeBroker(
         authorizations=authorizations(environ, client),
         connections=connections(environ, client),
         secret_presence=SecretsManagerPresence(
@@ -106,10 +106,10 @@ def linking(environ: Mapping[str, str] = os.environ) -> tuple[Linking, str]:
         new_id=new_id,
         record=record,
     )
-    return on, settings.public_base_url(environ)
+    return broker, settings.public_base_url(environ)
 
 
-def sending(environ: Mapping[str, str] = os.environ) -> Sending:
+def sending(environ: Mapping[str, str] = os.environ) -> Broker:
     """Build what every function that talks to Akoya stands on."""
     import requests  # noqa: PLC0415
 
@@ -139,7 +139,7 @@ def sending(environ: Mapping[str, str] = os.environ) -> Sending:
         clock=clock,
         record=record,
     )
-    return Sending(
+    return Broker(
         environment=provider.environment,
         client_id=provider.client_id,
         provider=provider.base_url,
@@ -178,7 +178,7 @@ def sending(environ: Mapping[str, str] = os.environ) -> Sending:
     )
 
 
-def finishing(environ: Mapping[str, str] = os.environ) -> tuple[Sending, Finishing]:
+def finishing(environ: Mapping[str, str] = os.environ) -> tuple[Broker, Finishing]:
     """Build what `callback` stands on."""
     from token_broker.store.recent_subjects import RecentSubjects  # noqa: PLC0415
     from token_broker.use_cases.callback import Finishing  # noqa: PLC0415
@@ -192,7 +192,7 @@ def finishing(environ: Mapping[str, str] = os.environ) -> tuple[Sending, Finishi
     )
 
 
-def tending(environ: Mapping[str, str] = os.environ) -> tuple[Sending, Tending]:
+def tending(environ: Mapping[str, str] = os.environ) -> tuple[Broker, Tending]:
     """Build what `refresh` stands on."""
     from token_broker.use_cases.schedule import Tending  # noqa: PLC0415
 
@@ -206,12 +206,12 @@ def tending(environ: Mapping[str, str] = os.environ) -> tuple[Sending, Tending]:
     )
 
 
-def handing_out(environ: Mapping[str, str] = os.environ) -> tuple[Sending, bool]:
+def handing_out(environ: Mapping[str, str] = os.environ) -> tuple[Broker, bool]:
     """Build what `token` stands on, and whether a caller must name the subject."""
     return sending(environ), settings.require_subject(environ)
 
 
-def tending_by_hand(
+def connections_admin(
     environ: Mapping[str, str] = os.environ,
 ) -> tuple[Connections, RefreshPolicy, bool]:
     """Build what `connections` stands on, which opens nothing and sends nothing.

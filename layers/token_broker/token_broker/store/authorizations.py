@@ -138,10 +138,10 @@ class Authorizations:
         done = {"progress": Progress.DONE, "outcome": outcome, "finished_by": finished_by}
         if self._write(authorization_id, done, ~Absent("id") & ~is_at(Progress.DONE)):
             return result
-        stands = self.get(authorization_id)
-        if stands is None or stands.result is None:
+        final = self.get(authorization_id)
+        if final is None or final.result is None:
             raise StaleGeneration
-        return stands.result
+        return final.result
 
     def reserve(self, authorization: Authorization, *, now: int, most: int) -> int | None:
         """Count an attempt among its subject's open ones, each until it expires.

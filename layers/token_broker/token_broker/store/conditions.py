@@ -115,7 +115,7 @@ def is_owned_by(connection_id: str | None) -> Condition:
 
 
 @named
-def is_told() -> Condition:
+def is_readable() -> Condition:
     """What a claim asks for reads, and no later version of the broker wrote it."""
     numbers = ("schema", "unsettled", "lease_until", "hold_until")
     reads = [Absent(name) | IsA(name, int) for name in numbers]
@@ -136,9 +136,9 @@ def reads_as(row: Row, names: Iterable[str]) -> Condition:
     return reduce(and_, same, exists())
 
 
-def leased_as(held: Connection) -> Condition:
+def leased_as(leased: Connection) -> Condition:
     """Its latest lease is still the one it was claimed under."""
-    return held_by(held.lease.id if held.lease else "")
+    return held_by(leased.lease.id if leased.lease else "")
 
 
 def as_seen(seen: Connection) -> Condition:

@@ -42,8 +42,8 @@ from token_broker.store.conditions import (
     is_in,
     is_news,
     is_not_on_hold,
+    is_readable,
     is_rested,
-    is_told,
     is_unclaimed,
     leased_as,
     reads_as,
@@ -82,21 +82,23 @@ class Connections(Linking, Endings):
         statuses: Collection[Status],
         generation: int | None = None,
         rejected: bool = False,
-        even_resting: bool = False,
+        ignore_back_off: bool = False,
     ) -> Connection:
         """Take the lease and count an unsettled attempt.
 
         The row must be in one of `statuses`, unleased and due. With `generation`, it need not be
-        due, but must hold that generation and not be backing off. `even_resting`: claim even then
-        (for a new consent, which also clears earlier rejections). `rejected`: note that the data
-        API refused this generation's bearer. Claiming twice with one lease id counts once. Raises
-        RefreshInProgress (leased), UpstreamUnavailable (backing off), ConsentSuspect (backing off
-        because Akoya refused it), StaleGeneration (not due, or moved on), RowUnreadable, RowNewer.
+        due, but must hold that generation and not be backing off. `ignore_back_off`: claim even
+        then (for a new consent, which also clears earlier rejections). `rejected`: note that the
+        data API refused this generation's bearer. Claiming twice with one lease id counts once.
+
+        Raises RefreshInProgress (leased), UpstreamUnavailable (backing off), ConsentSuspect
+        (backing off because Akoya refused it), StaleGeneration (not due, or moved on),
+        RowUnreadable, RowNewer.
         """
         claimed = changes(lease=Lease(id=lease.id, until=lease.until, since=now), due_at=due_at)
-        condition = is_told() & is_in(*statuses) & is_free(now)
+        condition = is_readable() & is_in(*statuses) & is_free(now)
         condition &= is_due(now) if generation is None else holds(generation)
-        if even_resting:
+        if ignore_back_off:
             claimed |= changes(rejected=None, refused=None, proved_at=None)
         else:
             condition &= is_not_on_hold(now) & (is_rested() | is_due(now))
@@ -150,7 +152,7 @@ class Connections(Linking, Endings):
 
     def settle(
         self,
-        held: Connection,
+        leased: Connection,
         *,
         due_at: int,
         settled: bool,
@@ -166,14 +168,14 @@ class Connections(Linking, Endings):
         ended = changes(
             lease=None,
             failures=failures,
-            unsettled=max(0, held.unsettled - 1) if settled else held.unsettled,
+            unsettled=max(0, leased.unsettled - 1) if settled else leased.unsettled,
         )
         if suspect:
             ended |= changes(suspect=suspect)
         said = changes(due_at=due_at, last_event=event, updated_at=now)
-        still = leased_as(held)
-        if not self._write(held.id, ended | said, still & is_in(held.status)):
-            self._write(held.id, ended, still)  # it moved: what that says of it stays
+        still = leased_as(leased)
+        if not self._write(leased.id, ended | said, still & is_in(leased.status)):
+            self._write(leased.id, ended, still)  # it moved: what that says of it stays
 
     def postpone(self, connection_id: str, *, due_at: int) -> None:
         """Push back a row that cannot be read, so that it does not block those behind it."""

@@ -32,7 +32,7 @@ class Endings(Reading):
     """From ACTIVE to the tombstone, each step under the lease of who makes it."""
 
     def end(
-        self, held: Connection, *, reason: Reason, due_at: int, keep_until: int, now: int
+        self, leased: Connection, *, reason: Reason, due_at: int, keep_until: int, now: int
     ) -> None:
         """Make an ACTIVE connection that is not on hold REAUTH_REQUIRED, under its lease.
 
@@ -51,16 +51,19 @@ class Endings(Reading):
             updated_at=now,
         )
         condition = (
-            leased_as(held) & is_in(Status.ACTIVE) & holds(held.generation) & is_not_on_hold(now)
+            leased_as(leased)
+            & is_in(Status.ACTIVE)
+            & holds(leased.generation)
+            & is_not_on_hold(now)
         )
         try:
-            self._rows.update(Write(held.id, ended, condition))
+            self._rows.update(Write(leased.id, ended, condition))
         except StaleGeneration as refused:
             row = found(refused)
             if (row.status, row.reason, row.updated_at) != (Status.REAUTH_REQUIRED, reason, now):
                 raise StaleGeneration from None  # else an earlier delivery of this very write
 
-    def bring_back(self, seen: Connection, *, now: int) -> Connection:
+    def reinstate(self, seen: Connection, *, now: int) -> Connection:
         """Make a REAUTH_REQUIRED connection that still has its set ACTIVE and due now.
 
         Raises StaleGeneration if it moved on since it was seen.
@@ -72,7 +75,7 @@ class Endings(Reading):
             suspect=None,
             due_at=now,
             updated_at=now,
-            last_event="brought_back",
+            last_event="reinstated",
         )
         condition = (
             is_in(Status.REAUTH_REQUIRED) & holds(seen.generation) & has_token_set() & is_free(now)
@@ -96,31 +99,35 @@ class Endings(Reading):
             self._rows.transact(Write(connection_id, pending, exists() & ~is_over))
         return self.look(connection_id)
 
-    def entomb(self, held: Connection, *, gone_at: int, now: int, event: str = "revoked") -> None:
+    def mark_revoked(
+        self, leased: Connection, *, gone_at: int, now: int, event: str = "revoked"
+    ) -> None:
         """Leave but the fact that it was, REVOKED by `event`, until `gone_at`; under its lease."""
         erased = dict.fromkeys(name for name in ATTRIBUTES if name not in OF_THE_FACT)
         tombstone = changes(status=Status.REVOKED, failures=0, last_event=event, updated_at=now)
-        if held.login:
+        if leased.login:
             with suppress(StaleGeneration):  # it is another connection's
-                self._rows.delete(pointer_of(held.login), condition=is_owned_by(held.id))
-        self._rows.transact(Write(held.id, erased | tombstone | going(gone_at), leased_as(held)))
+                self._rows.delete(pointer_of(leased.login), condition=is_owned_by(leased.id))
+        self._rows.transact(
+            Write(leased.id, erased | tombstone | going(gone_at), leased_as(leased))
+        )
 
-    def erase_token_set(self, held: Connection, *, gone_at: int, now: int) -> None:
+    def erase_token_set(self, leased: Connection, *, gone_at: int, now: int) -> None:
         """Erase the token set; under its lease.
 
         After `gone_at` the row goes, and the pointer of a login it owns.
         """
         erased = changes(last_event="token_set_erased", updated_at=now) | going(gone_at)
-        if held.login:
-            pointer = Write(pointer_of(held.login), {"gone_at": gone_at}, is_owned_by(held.id))
+        if leased.login:
+            pointer = Write(pointer_of(leased.login), {"gone_at": gone_at}, is_owned_by(leased.id))
             with suppress(StaleGeneration):  # it is another connection's
                 self._rows.transact(pointer)
-        self._rows.transact(Write(held.id, erased, leased_as(held)))
+        self._rows.transact(Write(leased.id, erased, leased_as(leased)))
 
-    def delete(self, held: Connection) -> None:
+    def delete(self, leased: Connection) -> None:
         """Remove a row that never became a connection; under its lease."""
         unfinished = is_in(Status.LINKING, Status.PENDING_CONFIRMATION)
         with suppress(StaleGeneration):  # a set landed, or somebody else holds the row
             self._rows.delete(
-                held.id, condition=leased_as(held) & holds(held.generation) & unfinished
+                leased.id, condition=leased_as(leased) & holds(leased.generation) & unfinished
             )

@@ -57,16 +57,16 @@ class Reading:
         A row that does not say whose connection it is, or its status, is left out and counted.
         """
         found = self._rows.query("subject", Equals("subject", subject), newest_first=True)
-        return list(self._told(found))
+        return list(self._readable(found))
 
     def every(self) -> Iterator[Connection]:
         """Read all connections without their token sets, in no order; may lag.
 
         A row that does not say whose connection it is, or its status, is left out and counted.
         """
-        return self._told(self._rows.scan(matching=~Absent("subject"), only=PUBLIC))
+        return self._readable(self._rows.scan(matching=~Absent("subject"), only=PUBLIC))
 
-    def _told(self, rows: Iterable[Row]) -> Iterator[Connection]:
+    def _readable(self, rows: Iterable[Row]) -> Iterator[Connection]:
         for row in rows:
             try:
                 yield connection_of(row)

@@ -32,9 +32,9 @@ from token_broker.domain.refresh_policy import (
     back_off,
     lease_end,
 )
+from token_broker.use_cases.broker import Broker
 from token_broker.use_cases.home import ensure_home
 from token_broker.use_cases.pace import AT_ONCE, Turns
-from token_broker.use_cases.sending import Sending
 
 Ready = TypeVar("Ready")
 
@@ -49,57 +49,58 @@ FIRST_BUDGET = {
 # ── the right to send ────────────────────────────────────────────────────────────────────────────
 
 
-def ensure_sends_allowed(on: Sending) -> None:
+def ensure_sends_allowed(broker: Broker) -> None:
     """Raise unless this is the table we belong to and the breaker is closed.
 
     If the schedule could have tried a canary but nothing was due, the breaker counts as closed.
     """
-    ensure_home(on)
-    until, now = on.control.breaker(), on.clock()
+    ensure_home(broker)
+    until, now = broker.control.breaker(), broker.clock()
     if until is not None and now < until + CANARY_PATIENCE:
         wait = until + CANARY_PATIENCE - now
         raise UpstreamUnavailable(detail="the breaker is open", retry_after=wait)
 
 
-def new_lease(on: Sending, ends_in: float) -> Lease:
+def new_lease(broker: Broker, ends_in: float) -> Lease:
     """Return the lease of a new attempt whose process is ended from outside in so many seconds."""
-    return Lease(id=on.new_id(), until=lease_end(on.clock(), ends_in))
+    return Lease(id=broker.new_id(), until=lease_end(broker.clock(), ends_in))
 
 
 def claim(
-    on: Sending,
+    broker: Broker,
     connection_id: str,
     *,
     lease: Lease,
     statuses: frozenset[Status],
     generation: int | None = None,
     rejected: bool = False,
-    even_resting: bool = False,
+    ignore_back_off: bool = False,
 ) -> Connection:
     """Claim a row that is due, or that still holds the generation given.
 
     Raises RowUnreadable, with nothing sent, where not all of the row reads: it may be on hold, or
     unsettled.
     """
-    held = on.connections.claim(
+    leased = broker.connections.claim(
         connection_id,
         lease=lease,
-        now=on.clock(),
+        now=broker.clock(),
         due_at=lease.until,  # should its holder die
         statuses=statuses,
         generation=generation,
         rejected=rejected,
-        even_resting=even_resting,
+        ignore_back_off=ignore_back_off,
     )
-    if held.malformed and held.status is not Status.REVOKE_PENDING:  # a revoke needs its set alone
-        release(on, held, event="refresh_deferred")
-        raise RowUnreadable(detail=f"these do not read: {', '.join(held.malformed)}")
-    return held
+    # A revoke needs its token set alone.
+    if leased.malformed and leased.status is not Status.REVOKE_PENDING:
+        release(broker, leased, event="refresh_deferred")
+        raise RowUnreadable(detail=f"these do not read: {', '.join(leased.malformed)}")
+    return leased
 
 
 def postpone(
-    on: Sending,
-    held: Connection,
+    broker: Broker,
+    leased: Connection,
     *,
     due_at: int,
     event: str,
@@ -108,22 +109,22 @@ def postpone(
     suspect: Suspect | None = None,
 ) -> None:
     """End the lease; `settled`: the attempt is known to have changed nothing at Akoya."""
-    on.connections.settle(
-        held,
+    broker.connections.settle(
+        leased,
         due_at=due_at,
         settled=settled,
-        failures=held.failures + failed,
+        failures=leased.failures + failed,
         event=event,
-        now=on.clock(),
+        now=broker.clock(),
         suspect=suspect,
     )
 
 
-def release(on: Sending, held: Connection, *, event: str) -> None:
+def release(broker: Broker, leased: Connection, *, event: str) -> None:
     """End the lease: nothing was sent."""
-    on.record(event, connection_id=held.id)
-    due_at = on.clock() + back_off(held.id, held.failures)
-    postpone(on, held, due_at=due_at, event=event, failed=True)
+    broker.record(event, connection_id=leased.id)
+    due_at = broker.clock() + back_off(leased.id, leased.failures)
+    postpone(broker, leased, due_at=due_at, event=event, failed=True)
 
 
 # ── the one way to send ──────────────────────────────────────────────────────────────────────────
@@ -153,7 +154,7 @@ class Sent(Generic[Ready]):
 
 
 def send(
-    on: Sending, request: Request[Ready], *, remaining: Remaining, turns: Turns = AT_ONCE
+    broker: Broker, request: Request[Ready], *, remaining: Remaining, turns: Turns = AT_ONCE
 ) -> Sent[Ready]:
     """Send once; again only with a newer client secret, or the same refresh token to no answer.
 
@@ -162,15 +163,15 @@ def send(
     budget of its own. Raises whatever keeps it from being sent, when it has been called off.
     """
     try:
-        credentials = on.client_secret.read()
+        credentials = broker.client_secret.read()
         ready = request.prepare()
         turns.first(request.connection_id)
-        _ensure_time(on, request, remaining)
+        _ensure_time(broker, request, remaining)
     except Exception as exc:
         with suppress(TokenBrokerError):  # leases end by themselves
             request.call_off(exc)
         raise
-    sent_at, read_timeout, repeats = on.clock(), READ_TIMEOUT, 0
+    sent_at, read_timeout, repeats = broker.clock(), READ_TIMEOUT, 0
     while True:
         answer = request.transmit(ready, credentials, read_timeout)
         reaction = REACTIONS[answer.outcome, request.grant]
@@ -179,43 +180,43 @@ def send(
         )
         if repeats < REPEATS.get(reaction, 0) and turns.may_repeat(request.connection_id):
             read_timeout, budget = REPEAT_READ_TIMEOUT, REPEAT_BUDGET
-        elif reaction is Reaction.REREAD_SECRET and (newer := _newer_secret(on, credentials)):
+        elif reaction is Reaction.REREAD_SECRET and (newer := _newer_secret(broker, credentials)):
             credentials, budget = newer, SEND_BUDGET  # refused credentials leave all else unused
         else:
             return sent
         turns.again()
-        if not _has_time(on, request, remaining, budget):
+        if not _has_time(broker, request, remaining, budget):
             return sent
         repeats += reaction is not Reaction.REREAD_SECRET
 
 
-def _ensure_time(on: Sending, request: Request[Ready], remaining: Remaining) -> None:
-    if not _has_time(on, request, remaining, FIRST_BUDGET[request.grant]):
+def _ensure_time(broker: Broker, request: Request[Ready], remaining: Remaining) -> None:
+    if not _has_time(broker, request, remaining, FIRST_BUDGET[request.grant]):
         raise UpstreamUnavailable(detail="too little time left to send and persist")
 
 
-def _has_time(on: Sending, request: Request[Ready], remaining: Remaining, budget: int) -> bool:
+def _has_time(broker: Broker, request: Request[Ready], remaining: Remaining, budget: int) -> bool:
     """Return whether the process lives and the lease holds for a send with this budget."""
-    return remaining() >= budget and _is_still_leased(on, request, budget)
+    return remaining() >= budget and _is_still_leased(broker, request, budget)
 
 
-def _is_still_leased(on: Sending, request: Request[Ready], budget: int) -> bool:
-    return request.lease is not None and request.lease.until - on.clock() >= budget
+def _is_still_leased(broker: Broker, request: Request[Ready], budget: int) -> bool:
+    return request.lease is not None and request.lease.until - broker.clock() >= budget
 
 
-def _newer_secret(on: Sending, refused: ClientCredentials) -> ClientCredentials | None:
+def _newer_secret(broker: Broker, refused: ClientCredentials) -> ClientCredentials | None:
     """Return the secret as it is now if it is not the one that was refused."""
     try:
-        current = on.client_secret.reread()
+        current = broker.client_secret.reread()
     except TokenBrokerError:
         return None
     return current if current != refused else None
 
 
-def trip_breaker(on: Sending, answer: Answer, *, by: str) -> Reported:
+def trip_breaker(broker: Broker, answer: Answer, *, by: str) -> Reported:
     """Stop all sends: Akoya refuses our credentials, and no connection is to blame."""
-    on.control.open_breaker(until=on.clock() + BREAKER_PAUSE)
-    on.record("breaker_opened", connection_id=by, outcome=answer.outcome, detail=answer.detail)
+    broker.control.open_breaker(until=broker.clock() + BREAKER_PAUSE)
+    broker.record("breaker_opened", connection_id=by, outcome=answer.outcome, detail=answer.detail)
     return Reported(
         detail=f"Akoya refuses our client credentials ({answer.detail}): put the secret the "
         "Data Recipient Hub shows for this client id into Secrets Manager"

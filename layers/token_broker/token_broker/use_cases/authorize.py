@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from urllib.parse import urlencode, urlsplit
 
-from token_broker.domain import authorization as link
+from token_broker.domain import authorization
 from token_broker.domain.authorization import Authorization, Opening, Progress, StoredOpening
 from token_broker.domain.connection import Status
 from token_broker.domain.errors import (
@@ -29,7 +29,7 @@ RENEWABLE = frozenset({Status.ACTIVE, Status.REAUTH_REQUIRED, Status.SUPERSEDED}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Linking:
+class AuthorizeBroker:
     """What sending a browser out stands on."""
 
     authorizations: Authorizations
@@ -56,7 +56,7 @@ class Begun:
 
 
 def begin(
-    on: Linking,
+    broker: AuthorizeBroker,
     *,
     subject: str,
     connector: str,
@@ -70,37 +70,37 @@ def begin(
     code could not be exchanged for want of a client secret.
     """
     ensure_named(subject=subject, connector=connector)
-    if not listed(return_to, on.return_to_allow_list):
+    if not listed(return_to, broker.return_to_allow_list):
         raise RequestRejected("return_to is not on the stack's ReturnToAllowList.")
-    if link.carries_own_parameters(return_to):
-        names = ", ".join(sorted(link.OWN_PARAMETERS))
+    if authorization.carries_own_parameters(return_to):
+        names = ", ".join(sorted(authorization.OWN_PARAMETERS))
         raise RequestRejected(f"return_to must not carry what the broker adds to it: {names}.")
     if connection_id is not None:
-        _ensure_renewable(on, connection_id, subject=subject, connector=connector)
-    if not on.secret_presence.is_set():
+        _ensure_renewable(broker, connection_id, subject=subject, connector=connector)
+    if not broker.secret_presence.is_set():
         raise BrokerMisconfigured(
             "The broker has no client secret yet, so no bank can be connected. Its operator puts "
             "the secret into Secrets Manager (README: Deploy to AWS, step 3).",
             detail="the client secret is not set: put it into the stack's secret (README: deploy)",
         )
-    ticket, now = on.new_secret(), on.clock()
+    ticket, now = broker.new_secret(), broker.clock()
     row = Authorization(
-        id=link.fingerprint(ticket),
-        connection_id=on.new_id(),
+        id=authorization.fingerprint(ticket),
+        connection_id=broker.new_id(),
         subject=subject,
         connector=connector,
         return_to=return_to,
         redirect_uri=f"{base_url}/callback",
-        expires_at=now + link.LIFE,
+        expires_at=now + authorization.LIFE,
         replaces=connection_id,
     )
-    until = on.authorizations.reserve(row, now=now, most=link.MOST_ATTEMPTS)
+    until = broker.authorizations.reserve(row, now=now, most=authorization.MOST_ATTEMPTS)
     if until is not None:
         raise TooManyAttempts(retry_after=max(1, until - now))
-    on.authorizations.create(row)
-    on.record("authorization_begun", connection_id=row.known_as, connector=connector)
+    broker.authorizations.create(row)
+    broker.record("authorization_begun", connection_id=row.visible_id, connector=connector)
     return Begun(
-        connection_id=row.known_as,
+        connection_id=row.visible_id,
         start_url=f"{base_url}/start/{ticket.reveal()}",
         expires_at=row.expires_at,
     )
@@ -128,8 +128,10 @@ def listed(return_to: str, allow_list: Sequence[str]) -> bool:
     return False
 
 
-def _ensure_renewable(on: Linking, connection_id: str, *, subject: str, connector: str) -> None:
-    found = on.connections.look(connection_id)
+def _ensure_renewable(
+    broker: AuthorizeBroker, connection_id: str, *, subject: str, connector: str
+) -> None:
+    found = broker.connections.look(connection_id)
     if found.subject != subject or found.connector != connector:
         raise ConnectionNotFound
     if found.status not in RENEWABLE:
@@ -139,32 +141,34 @@ def _ensure_renewable(on: Linking, connection_id: str, *, subject: str, connecto
         )
 
 
-def start(on: Linking, *, ticket: str) -> Opening:
+def start(broker: AuthorizeBroker, *, ticket: str) -> Opening:
     """Bind this browser to the attempt and return where to send it (RFC 6749 section 4.1.1).
 
     May be called again until the code is exchanged, as link previews do; raises TicketInvalid.
     """
     if not TICKET.fullmatch(ticket):
         raise TicketInvalid
-    row = on.authorizations.get(link.fingerprint(SecretText(ticket)))
-    now = on.clock()
+    row = broker.authorizations.get(authorization.fingerprint(SecretText(ticket)))
+    now = broker.clock()
     if row is None:
         raise TicketInvalid
     if row.expires_at <= now or row.progress is not Progress.OPEN:
         raise _closed(row, now=now)
-    state = link.compose_state(row.id, on.new_secret())
-    cookie = on.new_secret()
-    if not on.authorizations.add_opening(
+    state = authorization.compose_state(row.id, broker.new_secret())
+    cookie = broker.new_secret()
+    if not broker.authorizations.add_opening(
         row.id,
-        state_hash=link.fingerprint(state),
-        opening=StoredOpening(cookie_hash=link.fingerprint(cookie), sent_pkce=on.send_pkce),
+        state_hash=authorization.fingerprint(state),
+        opening=StoredOpening(
+            cookie_hash=authorization.fingerprint(cookie), sent_pkce=broker.send_pkce
+        ),
         now=now,
-        most=link.MOST_OPENINGS,
+        most=authorization.MOST_OPENINGS,
     ):
         raise _closed(row, now=now)
     return Opening(
-        authorization_url=_authorization_url(on, row, state=state, cookie=cookie),
-        cookie_name=link.cookie_name(state),
+        authorization_url=_authorization_url(broker, row, state=state, cookie=cookie),
+        cookie_name=authorization.cookie_name(state),
         cookie=cookie,
     )
 
@@ -179,18 +183,18 @@ def _closed(row: Authorization, *, now: int) -> TicketInvalid:
 
 
 def _authorization_url(
-    on: Linking, row: Authorization, *, state: SecretText, cookie: SecretText
+    broker: AuthorizeBroker, row: Authorization, *, state: SecretText, cookie: SecretText
 ) -> str:
     query = {
         "connector": row.connector,
-        "client_id": on.client_id,
+        "client_id": broker.client_id,
         "redirect_uri": row.redirect_uri,
         "response_type": "code",
-        "scope": " ".join(on.scopes),
+        "scope": " ".join(broker.scopes),
         "state": state.reveal(),
-        "nonce": link.nonce(cookie),
+        "nonce": authorization.nonce(cookie),
     }
-    if on.send_pkce:
-        query["code_challenge"] = link.code_challenge(link.code_verifier(cookie))
+    if broker.send_pkce:
+        query["code_challenge"] = authorization.code_challenge(authorization.code_verifier(cookie))
         query["code_challenge_method"] = "S256"
-    return f"{on.authorization_endpoint}?{urlencode(query)}"
+    return f"{broker.authorization_endpoint}?{urlencode(query)}"

@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import dataclass, replace
 
-from token_broker.domain import authorization as link
+from token_broker.domain import authorization
 from token_broker.domain.authorization import (
     Authorization,
     CodeBinding,
@@ -35,9 +35,9 @@ from token_broker.domain.secret_text import SecretText
 from token_broker.store.authorizations import Authorizations
 from token_broker.store.recent_subjects import RecentSubjects
 from token_broker.use_cases.attempt import new_lease
+from token_broker.use_cases.broker import Broker
 from token_broker.use_cases.exchange import Exchange, is_under_way, recovered
 from token_broker.use_cases.front_channel import note_front_channel_error
-from token_broker.use_cases.sending import Sending
 
 # What Akoya and OAuth name (Akoya: authentication-errors); anything else is told as server_error.
 TELLABLE_ERRORS = frozenset(
@@ -75,7 +75,7 @@ class Finishing:
 
 
 def finish(
-    on: Sending,
+    broker: Broker,
     finishing: Finishing,
     *,
     response: AuthorizationResponse,
@@ -90,7 +90,7 @@ def finish(
     row, opened_by = _row_of(finishing.authorizations, response)
     try:
         return _finish(
-            on,
+            broker,
             finishing,
             row,
             opened_by=opened_by,
@@ -99,7 +99,7 @@ def finish(
             remaining=remaining,
         )
     except Exception as exc:
-        exc.about = row.known_as  # type: ignore[attr-defined] # for our log, whatever it is
+        exc.about = row.visible_id  # type: ignore[attr-defined] # for our log, whatever it is
         passes = isinstance(exc, UpstreamUnavailable | RefreshInProgress)
         if isinstance(exc, TokenBrokerError) and not passes:
             exc.way_back = row.way_back(error=exc.error)  # else the page loads itself again
@@ -107,7 +107,7 @@ def finish(
 
 
 def _finish(
-    on: Sending,
+    broker: Broker,
     finishing: Finishing,
     row: Authorization,
     *,
@@ -120,33 +120,33 @@ def _finish(
     opening = (row.openings or {})[opened_by]
     cookie_name, cookie = _cookie_of(row, opening, response, cookies)
     if row.result:
-        return _told(row, row.result, opened_by, cookie_name, cookie)
-    if response.issuer is not None and not on.id_tokens.accepts_issuer(response.issuer):
+        return _redirect_for(row, row.result, opened_by, cookie_name, cookie)
+    if response.issuer is not None and not broker.id_tokens.accepts_issuer(response.issuer):
         raise IssuerForeign
     if response.error is None and response.code is None:
         raise RequestRejected("The bank's answer carries neither a code nor an error.")
     if row.progress is Progress.SENT:
-        result = recovered(on, row)
-        if not _is_finisher(on, result, cookie):
+        result = recovered(broker, row)
+        if not _is_finisher(broker, result, cookie):
             return Redirect(return_to=row.return_to, result=result, cookie_name=cookie_name)
     elif response.error is not None or response.code is None:
-        result = _declined(on, finishing, row, response.error or "server_error")
-    elif row.expires_at <= on.clock() and not is_under_way(on, row):
-        result = Result(status="failed", connection_id=row.known_as, error="expired")
+        result = _declined(broker, finishing, row, response.error or "server_error")
+    elif row.expires_at <= broker.clock() and not is_under_way(broker, row):
+        result = Result(status="failed", connection_id=row.visible_id, error="expired")
     else:
         result = Exchange(
-            on=on,
+            broker=broker,
             finishing=finishing,
             row=row,
-            attempt=new_lease(on, remaining()),
+            attempt=new_lease(broker, remaining()),
             opening=opening,
             cookie=cookie,
             remaining=remaining,
         ).result(response.code)
-    stands = authorizations.finish(row.id, result=result, finished_by=opened_by)
+    final = authorizations.finish(row.id, result=result, finished_by=opened_by)
     with suppress(TokenBrokerError):  # it counts until it expires
         authorizations.vacate(row)
-    return _told(replace(row, finished_by=opened_by), stands, opened_by, cookie_name, cookie)
+    return _redirect_for(replace(row, finished_by=opened_by), final, opened_by, cookie_name, cookie)
 
 
 def _row_of(
@@ -160,8 +160,8 @@ def _row_of(
                 error="access_denied",
             )
         raise StateInvalid
-    row = authorizations.get(link.authorization_id_of(response.state))
-    opened_by = link.fingerprint(response.state)
+    row = authorizations.get(authorization.authorization_id_of(response.state))
+    opened_by = authorization.fingerprint(response.state)
     if row is None or opened_by not in (row.openings or {}):
         raise StateInvalid
     return row, opened_by
@@ -174,43 +174,45 @@ def _cookie_of(
     cookies: Mapping[str, SecretText],
 ) -> tuple[str, SecretText]:
     """Return the cookie this browser was sent out with; nothing is consumed if it was not."""
-    name = link.cookie_name(response.state) if response.state else ""
+    name = authorization.cookie_name(response.state) if response.state else ""
     cookie = cookies.get(name)
-    if cookie is None or not link.matches(cookie, opening.cookie_hash):
+    if cookie is None or not authorization.matches(cookie, opening.cookie_hash):
         raise OutcomeTold if row.result else StateInvalid
     return name, cookie
 
 
-def _told(
+def _redirect_for(
     row: Authorization, result: Result, opened_by: str, cookie_name: str, cookie: SecretText
 ) -> Redirect:
     finisher = row.finished_by == opened_by and result.status == "pending_confirmation"
     return Redirect(
         return_to=row.return_to,
         result=result,
-        confirmation=link.confirmation(cookie) if finisher else None,
+        confirmation=authorization.confirmation(cookie) if finisher else None,
         cookie_name=cookie_name,
     )
 
 
-def _declined(on: Sending, finishing: Finishing, row: Authorization, error: str) -> Result:
+def _declined(broker: Broker, finishing: Finishing, row: Authorization, error: str) -> Result:
     """Tell that the bank said no; what another tab has brought under way goes on."""
-    attempt = Lease(id=on.new_id(), until=on.clock() + DECLINED_WITHIN)
-    won = finishing.authorizations.begin_exchange(row.id, attempt=attempt, now=on.clock())
-    if not won and (row.expires_at > on.clock() or is_under_way(on, row)):
+    attempt = Lease(id=broker.new_id(), until=broker.clock() + DECLINED_WITHIN)
+    won = finishing.authorizations.begin_exchange(row.id, attempt=attempt, now=broker.clock())
+    if not won and (row.expires_at > broker.clock() or is_under_way(broker, row)):
         raise ExchangeInProgress(retry_after=3)
-    told = error if error in TELLABLE_ERRORS else "server_error"
-    if told in OUR_FAULTS:
-        note_front_channel_error(on, finishing.recent_subjects, row, error=told)
+    public_error = error if error in TELLABLE_ERRORS else "server_error"
+    if public_error in OUR_FAULTS:
+        note_front_channel_error(broker, finishing.recent_subjects, row, error=public_error)
     else:
-        on.record("authorization_declined", connection_id=row.known_as, error=told)
-    status = "declined" if told == "access_denied" else "failed"
-    return Result(status=status, connection_id=row.known_as, error=told)
+        broker.record("authorization_declined", connection_id=row.visible_id, error=public_error)
+    status = "declined" if public_error == "access_denied" else "failed"
+    return Result(status=status, connection_id=row.visible_id, error=public_error)
 
 
-def _is_finisher(on: Sending, result: Result, cookie: SecretText) -> bool:
+def _is_finisher(broker: Broker, result: Result, cookie: SecretText) -> bool:
     """Return whether the confirmation is for this browser; another tab may come back first."""
     if result.status != "pending_confirmation":
         return True
-    expected = on.connections.get(result.connection_id).confirmation_hash
-    return expected is not None and link.matches(link.confirmation(cookie), expected)
+    expected = broker.connections.get(result.connection_id).confirmation_hash
+    return expected is not None and authorization.matches(
+        authorization.confirmation(cookie), expected
+    )

@@ -6,21 +6,21 @@ bank login to that person (RFC 9700 section 4.5).
 
 from __future__ import annotations
 
-from token_broker.domain import authorization as link
+from token_broker.domain import authorization
 from token_broker.domain.authorization import CodeBinding, StoredOpening
 from token_broker.domain.connection import Connection
 from token_broker.domain.secret_text import SecretText
 from token_broker.domain.token_set import TokenSet
-from token_broker.use_cases.sending import Sending
+from token_broker.use_cases.broker import Broker
 
 
-def is_foreign(on: Sending, tokens: TokenSet, *, cookie: SecretText) -> bool:
+def is_foreign(broker: Broker, tokens: TokenSet, *, cookie: SecretText) -> bool:
     """Return whether the code was issued to another browser: the mark of an injected one."""
-    return _nonce_in(on, tokens) not in (None, link.nonce(cookie))
+    return _nonce_in(broker, tokens) not in (None, authorization.nonce(cookie))
 
 
 def is_bound(
-    on: Sending,
+    broker: Broker,
     tokens: TokenSet,
     *,
     code_binding: CodeBinding,
@@ -28,8 +28,8 @@ def is_bound(
     cookie: SecretText,
 ) -> bool:
     """Return whether the code is known to be issued to this browser, or nobody has to know."""
-    if _nonce_in(on, tokens) is not None:
-        return not is_foreign(on, tokens, cookie=cookie)
+    if _nonce_in(broker, tokens) is not None:
+        return not is_foreign(broker, tokens, cookie=cookie)
     match code_binding:
         case CodeBinding.NONCE:
             return False
@@ -39,10 +39,10 @@ def is_bound(
             return True
 
 
-def report_unbound(on: Sending, landed: Connection) -> None:
+def report_unbound(broker: Broker, landed: Connection) -> None:
     """Tell the operator, once, that a new link failed and what would have to be known."""
-    on.record("code_unbound", connection_id=landed.id, connector=landed.connector)
-    on.record(
+    broker.record("code_unbound", connection_id=landed.id, connector=landed.connector)
+    broker.record(
         "broker_misconfigured",
         connection_id=landed.id,
         detail="Akoya did not repeat the nonce, so nothing shows that the code was issued to this "
@@ -52,6 +52,6 @@ def report_unbound(on: Sending, landed: Connection) -> None:
     )
 
 
-def _nonce_in(on: Sending, tokens: TokenSet) -> str | None:
-    claims = on.id_tokens.claims(tokens.id_token)
+def _nonce_in(broker: Broker, tokens: TokenSet) -> str | None:
+    claims = broker.id_tokens.claims(tokens.id_token)
     return claims.nonce if claims else None

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from token_broker.domain import authorization as link
+from token_broker.domain import authorization
 from token_broker.domain.connection import Connection, Status
 from token_broker.domain.errors import (
     ConfirmationInvalid,
@@ -67,7 +67,7 @@ def confirm(
     confirmed = connections.confirm(
         connection_id,
         subject=subject,
-        confirmation_hash=link.fingerprint(confirmation),
+        confirmation_hash=authorization.fingerprint(confirmation),
         owner=owner,
         due_at=policy.due_at(
             connection_id=seen.id,

@@ -10,42 +10,44 @@ from token_broker.domain.errors import (
     TokenBrokerError,
 )
 from token_broker.domain.refresh_policy import ESCROW_PATIENCE
-from token_broker.use_cases.sending import Sending
+from token_broker.use_cases.broker import Broker
 
 
-def sweep(on: Sending) -> None:
+def sweep(broker: Broker) -> None:
     """Look at every set that has been in escrow for ESCROW_PATIENCE seconds."""
     try:
-        for connection_id, generation, attempt_id in on.escrow.put_before(
-            on.clock() - ESCROW_PATIENCE
+        for connection_id, generation, attempt_id in broker.escrow.put_before(
+            broker.clock() - ESCROW_PATIENCE
         ):
             try:
-                _look_at(on, connection_id, generation, attempt_id)
+                _look_at(broker, connection_id, generation, attempt_id)
             except (RowUnreadable, RowNewer) as exc:  # kept; and those behind it are looked at
-                _report(on, connection_id, generation, detail=exc.detail)
+                _report(broker, connection_id, generation, detail=exc.detail)
     except TokenBrokerError as exc:
-        on.record("escrow_unswept", detail=exc.detail)
+        broker.record("escrow_unswept", detail=exc.detail)
 
 
-def _look_at(on: Sending, connection_id: str, generation: int, attempt_id: str) -> None:
+def _look_at(broker: Broker, connection_id: str, generation: int, attempt_id: str) -> None:
     try:
-        row = on.connections.look(connection_id)
+        row = broker.connections.look(connection_id)
     except ConnectionNotFound:  # no row will ever take it: rows are added before anything is sent
-        _report(on, connection_id, generation, detail="its row is gone; removed")
-        on.escrow.discard(connection_id, generation, attempt_id)
+        _report(broker, connection_id, generation, detail="its row is gone; removed")
+        broker.escrow.discard(connection_id, generation, attempt_id)
         return
     if row.generation >= generation:
         is_needed = False
     elif row.status is Status.SUPERSEDED:  # of it a new consent alone is worth keeping
-        found = on.escrow.find(connection_id, generation)
+        found = broker.escrow.find(connection_id, generation)
         is_needed = found is not None and found.consent is not None
     else:
         is_needed = True
     if is_needed:
-        _report(on, connection_id, generation, detail="its row has not taken it")
+        _report(broker, connection_id, generation, detail="its row has not taken it")
     else:
-        on.escrow.discard(connection_id, generation, attempt_id)
+        broker.escrow.discard(connection_id, generation, attempt_id)
 
 
-def _report(on: Sending, connection_id: str, generation: int, *, detail: str | None) -> None:
-    on.record("escrow_stranded", connection_id=connection_id, generation=generation, detail=detail)
+def _report(broker: Broker, connection_id: str, generation: int, *, detail: str | None) -> None:
+    broker.record(
+        "escrow_stranded", connection_id=connection_id, generation=generation, detail=detail
+    )

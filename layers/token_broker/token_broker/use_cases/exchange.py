@@ -10,7 +10,7 @@ from contextlib import suppress
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
-from token_broker.domain import authorization as link
+from token_broker.domain import authorization
 from token_broker.domain.authorization import Authorization, Result, StoredOpening
 from token_broker.domain.connection import Connection, Lease, Status
 from token_broker.domain.errors import (
@@ -38,6 +38,7 @@ from token_broker.use_cases.attempt import (
     trip_breaker,
 )
 from token_broker.use_cases.authorize import RENEWABLE
+from token_broker.use_cases.broker import Broker
 from token_broker.use_cases.code_binding import is_bound, is_foreign, report_unbound
 from token_broker.use_cases.landing import (
     NewSet,
@@ -49,7 +50,6 @@ from token_broker.use_cases.landing import (
 )
 from token_broker.use_cases.login import settle_login
 from token_broker.use_cases.persist import PERSIST_PAUSE
-from token_broker.use_cases.sending import Sending
 
 if TYPE_CHECKING:
     from token_broker.use_cases.callback import Finishing
@@ -72,7 +72,7 @@ class _Rows:
 class Exchange:
     """One exchange by the one delivery that won the row."""
 
-    on: Sending
+    broker: Broker
     finishing: Finishing
     row: Authorization
     attempt: Lease
@@ -86,13 +86,13 @@ class Exchange:
         Raises ExchangeInProgress, UpstreamUnavailable and BrokerMisconfigured: the same redirect
         may be delivered again.
         """
-        on, row = self.on, self.row
-        ensure_sends_allowed(on)
+        broker, row = self.broker, self.row
+        ensure_sends_allowed(broker)
         if not self.finishing.authorizations.begin_exchange(
-            row.id, attempt=self.attempt, now=on.clock()
+            row.id, attempt=self.attempt, now=broker.clock()
         ):
             raise ExchangeInProgress(retry_after=3)
-        sent = send(on, self._request(code), remaining=self.remaining)
+        sent = send(broker, self._request(code), remaining=self.remaining)
         answer = sent.answer
         if sent.reaction is Reaction.LAND and answer.refresh_token:
             tokens = TokenSet(refresh_token=answer.refresh_token, id_token=answer.id_token)
@@ -100,10 +100,10 @@ class Exchange:
         return self._let_go(sent)
 
     def _request(self, code: SecretText) -> Request[_Rows]:
-        verifier = link.code_verifier(self.cookie) if self.opening.sent_pkce else None
+        verifier = authorization.code_verifier(self.cookie) if self.opening.sent_pkce else None
 
         def transmit(_: _Rows, credentials: ClientCredentials, _read_timeout: int) -> Answer:
-            return self.on.token_endpoint.exchange(
+            return self.broker.token_endpoint.exchange(
                 code,
                 redirect_uri=self.row.redirect_uri,
                 code_verifier=verifier,
@@ -121,15 +121,15 @@ class Exchange:
 
     def _prepare(self) -> _Rows:
         """Do everything that can fail without Akoya; what fails here leaves the code unused."""
-        on, row = self.on, self.row
+        broker, row = self.broker, self.row
         sealers = {
-            connection_id: on.seal.prepare(
+            connection_id: broker.seal.prepare(
                 connection_id, subject=row.subject, connector=row.connector
             )
             for connection_id in (row.connection_id, row.replaces)
             if connection_id
         }
-        on.id_tokens.prepare()
+        broker.id_tokens.prepare()
         rows = _Rows(
             sealers=sealers,
             linking=self._new_row(),
@@ -141,24 +141,24 @@ class Exchange:
 
     def _call_off(self, why: Exception) -> None:
         detail = getattr(why, "detail", None)
-        self.on.record("exchange_deferred", connection_id=self.row.known_as, detail=detail)
+        self.broker.record("exchange_deferred", connection_id=self.row.visible_id, detail=detail)
         self._reopen()
         if self.row.replaces:
             self._release(self.row.replaces)
 
     def _release(self, connection_id: str) -> None:
         """End our lease on the connection to be renewed: its callers need not wait for its end."""
-        renewed = self.on.connections.look(connection_id)
+        renewed = self.broker.connections.look(connection_id)
         if renewed.lease and renewed.lease.id == self.attempt.id:
-            due_at = self.on.clock()
-            postpone(self.on, renewed, due_at=due_at, event="exchange_deferred")
+            due_at = self.broker.clock()
+            postpone(self.broker, renewed, due_at=due_at, event="exchange_deferred")
 
     def _new_row(self) -> Connection:
         """Add the row a new connection will live in, which proves the table writable too.
 
         A renewal has one as well: its person may come back with another login.
         """
-        row, now = self.row, self.on.clock()
+        row, now = self.row, self.broker.clock()
         linking = Connection(
             id=row.connection_id,
             subject=row.subject,
@@ -169,39 +169,39 @@ class Exchange:
             due_at=self.attempt.until,  # should we die, escrow may hold its set
             lease=self.attempt,
             unsettled=1,
-            confirmation_hash=link.fingerprint(link.confirmation(self.cookie)),
+            confirmation_hash=authorization.fingerprint(authorization.confirmation(self.cookie)),
             last_event="linking",
         )
-        self.on.connections.create(linking)
+        self.broker.connections.create(linking)
         return linking
 
     def _lease_of(self, connection_id: str) -> Connection:
-        on = self.on
+        broker = self.broker
         try:
-            seen = on.connections.get(connection_id)
+            seen = broker.connections.get(connection_id)
             if seen.malformed:
-                on.connections.mend(connection_id, now=on.clock())
-                seen = on.connections.get(connection_id)
-            held = claim(
-                on,
+                broker.connections.mend(connection_id, now=broker.clock())
+                seen = broker.connections.get(connection_id)
+            leased = claim(
+                broker,
                 connection_id,
                 lease=self.attempt,
                 statuses=RENEWABLE,
                 generation=seen.generation,
-                even_resting=True,
+                ignore_back_off=True,
             )
         except (RefreshInProgress, StaleGeneration):
             raise ExchangeInProgress(retry_after=5) from None
-        return replace(held, due_at=seen.due_at)
+        return replace(leased, due_at=seen.due_at)
 
     def _land(self, sent: Sent[_Rows], tokens: TokenSet) -> Result:
         """Land the set in the row of the login that came back, whatever its bearer is worth."""
-        on, rows = self.on, sent.ready
+        broker, rows = self.broker, sent.ready
         target = self._target(rows, tokens)
         is_new = target is rows.linking
-        is_injected = is_foreign(on, tokens, cookie=self.cookie)
+        is_injected = is_foreign(broker, tokens, cookie=self.cookie)
         is_unbound = is_new and not is_bound(
-            on,
+            broker,
             tokens,
             code_binding=self.finishing.code_binding,
             opening=self.opening,
@@ -213,52 +213,52 @@ class Exchange:
             sent_at=sent.sent_at,
             expires_in=sent.answer.expires_in,
             consent=self.attempt.id,
-            nonce=link.nonce(self.cookie),
+            nonce=authorization.nonce(self.cookie),
             is_usable=not is_injected and not is_unbound,
         )
-        landed = land(on, target, new, sealer=rows.sealers[target.id], remaining=self.remaining)
+        landed = land(broker, target, new, sealer=rows.sealers[target.id], remaining=self.remaining)
         self._tidy(rows, target)
         if is_injected:  # refused for a renewal, too; the set stays with its login
-            on.record("id_token_nonce_foreign", connection_id=landed.id)
+            broker.record("id_token_nonce_foreign", connection_id=landed.id)
             return self._failed("server_error")
         if is_unbound:
-            report_unbound(on, landed)
+            report_unbound(broker, landed)
             return self._failed("code_unbound")
         if landed.verdict is Verdict.BAD:
             if landed.status is Status.PENDING_CONFIRMATION:  # what was connected before stays so
-                on.connections.ask_revoke(landed.id, now=on.clock())
+                broker.connections.ask_revoke(landed.id, now=broker.clock())
             return self._failed("server_error")
-        if landed.status not in FINISHED or not _settle_login(on, landed):
+        if landed.status not in FINISHED or not _settle_login(broker, landed):
             return self._failed("server_error")
-        on.record("connection_established", connection_id=landed.id, connector=landed.connector)
+        broker.record("connection_established", connection_id=landed.id, connector=landed.connector)
         if rows.renewed and is_new:
-            on.record("login_changed", connection_id=rows.renewed.id)
+            broker.record("login_changed", connection_id=rows.renewed.id)
         return _success(self.row, landed)
 
     def _target(self, rows: _Rows, tokens: TokenSet) -> Connection:
         """Return the connection that is renewed if its own login came back, else the new row."""
-        claims = self.on.id_tokens.claims(tokens.id_token)
-        login = login_named_by(self.on, claims, self.row.connector) if claims else None
+        claims = self.broker.id_tokens.claims(tokens.id_token)
+        login = login_named_by(self.broker, claims, self.row.connector) if claims else None
         return rows.renewed if rows.renewed and rows.renewed.login == login else rows.linking
 
     def _tidy(self, rows: _Rows, target: Connection | None) -> None:
         """Take back what no set landed in: the unused row, the old one's lease."""
         if target is not rows.linking:
-            self.on.connections.delete(rows.linking)
+            self.broker.connections.delete(rows.linking)
         if rows.renewed and target is not rows.renewed:
-            due_at = rows.renewed.due_at or self.on.clock()
-            postpone(self.on, rows.renewed, due_at=due_at, event="renewal_failed")
+            due_at = rows.renewed.due_at or self.broker.clock()
+            postpone(self.broker, rows.renewed, due_at=due_at, event="renewal_failed")
 
     def _let_go(self, sent: Sent[_Rows]) -> Result:
         """No token set came of it: leave no row behind and tell the person what to do."""
-        on, row, answer = self.on, self.row, sent.answer
+        broker, row, answer = self.broker, self.row, sent.answer
         if sent.reaction in CODE_UNUSED:
             self._reopen()
         with suppress(TokenBrokerError):  # the schedule lets go of what stays behind
             self._tidy(sent.ready, None)
-        on.record(
+        broker.record(
             "exchange_failed",
-            connection_id=row.known_as,
+            connection_id=row.visible_id,
             outcome=answer.outcome,
             detail=answer.detail,
         )
@@ -266,10 +266,10 @@ class Exchange:
             case Reaction.REOPEN:
                 raise UpstreamUnavailable(detail=answer.detail, retry_after=5)
             case Reaction.REREAD_SECRET:  # our fault
-                why = trip_breaker(on, answer, by=row.connection_id)
+                why = trip_breaker(broker, answer, by=row.connection_id)
                 raise UpstreamUnavailable(detail=why.detail, retry_after=BREAKER_PAUSE)
             case Reaction.LAND:
-                on.record("refresh_token_missing", connection_id=row.known_as)
+                broker.record("refresh_token_missing", connection_id=row.visible_id)
                 return self._failed("invalid_scope")
             case _:
                 return self._failed("server_error")
@@ -280,82 +280,82 @@ class Exchange:
             with suppress(TokenBrokerError):
                 self.finishing.authorizations.reopen(self.row.id, attempt=self.attempt)
                 return
-            self.on.pause(PERSIST_PAUSE)
+            self.broker.pause(PERSIST_PAUSE)
         self.finishing.authorizations.reopen(self.row.id, attempt=self.attempt)
 
     def _failed(self, error: str) -> Result:
-        return Result(status="failed", connection_id=self.row.known_as, error=error)
+        return Result(status="failed", connection_id=self.row.visible_id, error=error)
 
 
 # ── an exchange whose process is gone ────────────────────────────────────────────────────────────
 
 
-def is_under_way(on: Sending, row: Authorization) -> bool:
+def is_under_way(broker: Broker, row: Authorization) -> bool:
     """Return whether an exchange may still be sending."""
-    return row.attempt is not None and row.attempt.until > on.clock()
+    return row.attempt is not None and row.attempt.until > broker.clock()
 
 
-def recovered(on: Sending, row: Authorization) -> Result:
+def recovered(broker: Broker, row: Authorization) -> Result:
     """Tell the outcome of an exchange whose process ended before it could; never send again."""
     if row.attempt is None:
         raise ExchangeInProgress(retry_after=3)
     for connection_id in filter(None, (row.connection_id, row.replaces)):
-        landed = _landed_by(on, connection_id, row.attempt)
+        landed = _landed_by(broker, connection_id, row.attempt)
         is_good = landed and landed.status in FINISHED and landed.verdict is not Verdict.BAD
-        if landed and is_good and _settle_login(on, landed):
+        if landed and is_good and _settle_login(broker, landed):
             return _success(row, landed)
-    if is_under_way(on, row):
+    if is_under_way(broker, row):
         raise ExchangeInProgress(retry_after=3)
-    on.record("exchange_lost", connection_id=row.known_as)
-    return Result(status="failed", connection_id=row.known_as, error="server_error")
+    broker.record("exchange_lost", connection_id=row.visible_id)
+    return Result(status="failed", connection_id=row.visible_id, error="server_error")
 
 
-def _landed_by(on: Sending, connection_id: str, attempt: Lease) -> Connection | None:
+def _landed_by(broker: Broker, connection_id: str, attempt: Lease) -> Connection | None:
     """Return the connection if it holds this attempt's set, landing it from escrow if need be."""
     try:
-        found = on.connections.look(connection_id)
+        found = broker.connections.look(connection_id)
     except ConnectionNotFound:
         return None
     if found.consent == attempt.id:
         return found
-    if attempt.until > on.clock():
+    if attempt.until > broker.clock():
         raise ExchangeInProgress(retry_after=3)
-    kept = on.escrow.find(connection_id, found.generation + 1)
+    kept = broker.escrow.find(connection_id, found.generation + 1)
     if kept is None or kept.attempt_id != attempt.id:
-        return _landed_meanwhile(on, found, attempt)
+        return _landed_meanwhile(broker, found, attempt)
     try:  # whoever else has claimed the row may be about to send what this set replaces
-        held = claim(
-            on,
+        leased = claim(
+            broker,
             connection_id,
-            lease=new_lease(on, BRIEFLY),
+            lease=new_lease(broker, BRIEFLY),
             statuses=frozenset({found.status}),
             generation=found.generation,
-            even_resting=True,
+            ignore_back_off=True,
         )
     except (RefreshInProgress, StaleGeneration):
         raise ExchangeInProgress(retry_after=3) from None
     status = status_after(found.status, kept)
-    due_at = due_after(on, found, kept, status=status)
+    due_at = due_after(broker, found, kept, status=status)
     try:
-        return land_escrowed(on, kept, held, status=status, due_at=due_at)
+        return land_escrowed(broker, kept, leased, status=status, due_at=due_at)
     except UpstreamUnavailable:
-        release(on, held, event="exchange_deferred")
+        release(broker, leased, event="exchange_deferred")
         raise
 
 
-def _landed_meanwhile(on: Sending, found: Connection, attempt: Lease) -> Connection | None:
+def _landed_meanwhile(broker: Broker, found: Connection, attempt: Lease) -> Connection | None:
     """Look again: the schedule may have taken the set out of escrow just now."""
     try:
-        again = on.connections.look(found.id)
+        again = broker.connections.look(found.id)
     except ConnectionNotFound:
         return None
     return again if again.consent == attempt.id else None
 
 
-def _settle_login(on: Sending, landed: Connection) -> bool:
+def _settle_login(broker: Broker, landed: Connection) -> bool:
     """Settle the login now, or when the page is loaded again; return whether this one stays."""
     try:
-        return settle_login(on, landed)
+        return settle_login(broker, landed)
     except StaleGeneration:
         raise ExchangeInProgress(retry_after=3) from None
 

@@ -11,26 +11,26 @@ from contextlib import suppress
 from token_broker.domain.authorization import Authorization
 from token_broker.domain.errors import TokenBrokerError
 from token_broker.store.recent_subjects import RecentSubjects
-from token_broker.use_cases.sending import Sending
+from token_broker.use_cases.broker import Broker
 
 WINDOW = 900  # seconds within which they are counted together
 SUBJECTS = 3  # so many different people do not make it up
 
 
 def note_front_channel_error(
-    on: Sending, recent_subjects: RecentSubjects, row: Authorization, *, error: str
+    broker: Broker, recent_subjects: RecentSubjects, row: Authorization, *, error: str
 ) -> None:
     """Count an error that speaks about our request; page once enough different subjects met it."""
-    on.record("front_channel_error", connection_id=row.known_as, error=error)
+    broker.record("front_channel_error", connection_id=row.visible_id, error=error)
     met = 0
     with suppress(TokenBrokerError):  # who cannot be counted now is not held up
         met = recent_subjects.met(
-            "front_channel_error", subject=row.subject, now=on.clock(), within=WINDOW
+            "front_channel_error", subject=row.subject, now=broker.clock(), within=WINDOW
         )
     if met >= SUBJECTS:
-        on.record(
+        broker.record(
             "request_refused",
-            connection_id=row.known_as,
+            connection_id=row.visible_id,
             error=error,
             detail=f"Akoya sent {met} people back with an error about our authorization request",
         )

@@ -25,8 +25,8 @@ from token_broker.domain.errors import (
 from token_broker.domain.ports import Remaining, Sealer
 from token_broker.domain.token_set import Claims, TokenSet, Verdict, lifetime
 from token_broker.use_cases.attempt import postpone, release
+from token_broker.use_cases.broker import Broker
 from token_broker.use_cases.persist import discard, persist
-from token_broker.use_cases.sending import Sending
 
 CONSENTED = {  # what the set of a new consent makes of a row
     Status.LINKING: Status.PENDING_CONFIRMATION,
@@ -51,7 +51,7 @@ class NewSet:
 
 
 def land(
-    on: Sending,
+    broker: Broker,
     target: Connection,
     new: NewSet,
     *,
@@ -64,14 +64,14 @@ def land(
     A consent that meets a newer set lands above that one. `status` is what the row becomes, if not
     what its own status and the set make of it. Raises StaleGeneration, SetEscrowed, OutcomeUnknown.
     """
-    verdict = _verdict_at_hand(on, target, new)
-    landing = _sealed(on, target, new, verdict, sealer)
+    verdict = _verdict_at_hand(broker, target, new)
+    landing = _sealed(broker, target, new, verdict, sealer)
     status = status or status_after(target.status, landing)
-    due_at = due_after(on, target, landing, status=status)
+    due_at = due_after(broker, target, landing, status=status)
     while True:
         try:
             landed = persist(
-                on,
+                broker,
                 landing,
                 lease_id=new.attempt_id,
                 status=status,
@@ -82,35 +82,35 @@ def land(
         except StaleGeneration:
             if new.consent is None:
                 raise
-            target = on.connections.look(target.id)
-            landing = _sealed(on, target, new, verdict, sealer)
+            target = broker.connections.look(target.id)
+            landing = _sealed(broker, target, new, verdict, sealer)
     if landed is None:
-        _leave_to_escrow(on, target)
-        raise SetEscrowed(_as_it_will_be(on, target, landing, new, verdict))
+        _leave_to_escrow(broker, target)
+        raise SetEscrowed(_as_it_will_be(broker, target, landing, new, verdict))
     if landing.suspect:
-        on.record("subject_changed", connection_id=landed.id)
+        broker.record("subject_changed", connection_id=landed.id)
         return landed
-    return judged(on, landed, new.tokens, nonce=new.nonce) if verdict is None else landed
+    return judged(broker, landed, new.tokens, nonce=new.nonce) if verdict is None else landed
 
 
-def _verdict_at_hand(on: Sending, target: Connection, new: NewSet) -> Verdict | None:
+def _verdict_at_hand(broker: Broker, target: Connection, new: NewSet) -> Verdict | None:
     """Return the verdict a set lands with; None: its bearer is checked once it is durable."""
     if not new.is_usable or new.tokens.id_token is None:
         return Verdict.BAD
     if new.is_bearer_kept:
         return target.verdict
-    verdict = on.id_tokens.verify_at_hand(new.tokens.id_token, nonce=new.nonce, about=target.id)
+    verdict = broker.id_tokens.verify_at_hand(new.tokens.id_token, nonce=new.nonce, about=target.id)
     if verdict is Verdict.BAD:
-        _record_rejected(on, target.id, target.generation + 1)
+        _record_rejected(broker, target.id, target.generation + 1)
     return verdict
 
 
 def _sealed(
-    on: Sending, target: Connection, new: NewSet, verdict: Verdict | None, sealer: Sealer
+    broker: Broker, target: Connection, new: NewSet, verdict: Verdict | None, sealer: Sealer
 ) -> Landing:
-    claims = on.id_tokens.claims(new.tokens.id_token)
+    claims = broker.id_tokens.claims(new.tokens.id_token)
     known, iat = (None, None) if new.consent else (target.login, target.iat)
-    found = login_named_by(on, claims, target.connector) if claims else known
+    found = login_named_by(broker, claims, target.connector) if claims else known
     changed = known is not None and found != known
     generation = target.generation + 1
     is_bearer_kept = new.is_bearer_kept and target.issued_at is not None
@@ -139,11 +139,11 @@ def _sealed(
     )
 
 
-def login_named_by(on: Sending, claims: Claims, connector: str) -> str:
+def login_named_by(broker: Broker, claims: Claims, connector: str) -> str:
     """Return the login an id_token is about."""
     return login_of(
-        environment=on.environment,
-        client_id=on.client_id,
+        environment=broker.environment,
+        client_id=broker.client_id,
         connector=connector,
         sub=claims.sub,
     )
@@ -160,12 +160,12 @@ def status_after(status: Status, landing: Landing) -> Status:
     return CONSENTED.get(status, status) if landing.consent else status
 
 
-def due_after(on: Sending, target: Connection, landing: Landing, *, status: Status) -> int:
+def due_after(broker: Broker, target: Connection, landing: Landing, *, status: Status) -> int:
     """Return when a row that becomes `status` is due: at once if the schedule has to go on."""
-    now = on.clock()
+    now = broker.clock()
     if status is not Status.ACTIVE or landing.suspect:
         return now
-    return on.policy.due_at(
+    return broker.policy.due_at(
         connection_id=landing.connection_id,
         generation=landing.generation,
         now=now,
@@ -178,36 +178,38 @@ def due_after(on: Sending, target: Connection, landing: Landing, *, status: Stat
 # ── checking ─────────────────────────────────────────────────────────────────────────────────────
 
 
-def judged(on: Sending, landed: Connection, tokens: TokenSet, *, nonce: str | None) -> Connection:
+def judged(
+    broker: Broker, landed: Connection, tokens: TokenSet, *, nonce: str | None
+) -> Connection:
     """Check the bearer of a set that is already durable and note the verdict with it."""
-    verdict = on.id_tokens.verify(tokens.id_token, nonce=nonce, about=landed.id)
+    verdict = broker.id_tokens.verify(tokens.id_token, nonce=nonce, about=landed.id)
     if verdict is Verdict.UNVERIFIED:
         return landed
     if verdict is Verdict.BAD:
-        _record_rejected(on, landed.id, landed.generation)
+        _record_rejected(broker, landed.id, landed.generation)
     with suppress(UpstreamUnavailable):  # it is checked again when it is asked for
-        on.connections.judge(landed, verdict)
+        broker.connections.judge(landed, verdict)
     return replace(landed, verdict=verdict)
 
 
-def _record_rejected(on: Sending, connection_id: str, generation: int) -> None:
-    on.record("id_token_rejected", connection_id=connection_id, generation=generation)
+def _record_rejected(broker: Broker, connection_id: str, generation: int) -> None:
+    broker.record("id_token_rejected", connection_id=connection_id, generation=generation)
 
 
 # ── escrow ───────────────────────────────────────────────────────────────────────────────────────
 
 
-def _leave_to_escrow(on: Sending, held: Connection) -> None:
+def _leave_to_escrow(broker: Broker, leased: Connection) -> None:
     """End the lease of a row whose new set is in escrow: who claims it next looks there first."""
     with suppress(TokenBrokerError):  # the table is away, most likely; its lease ends by itself
-        postpone(on, held, due_at=on.clock(), event="token_set_escrowed", settled=False)
+        postpone(broker, leased, due_at=broker.clock(), event="token_set_escrowed", settled=False)
 
 
 def _as_it_will_be(
-    on: Sending, target: Connection, landing: Landing, new: NewSet, verdict: Verdict | None
+    broker: Broker, target: Connection, landing: Landing, new: NewSet, verdict: Verdict | None
 ) -> Connection:
     if verdict is None:
-        verdict = on.id_tokens.verify(new.tokens.id_token, nonce=new.nonce, about=target.id)
+        verdict = broker.id_tokens.verify(new.tokens.id_token, nonce=new.nonce, about=target.id)
     return replace(
         target,
         generation=landing.generation,
@@ -221,40 +223,42 @@ def _as_it_will_be(
     )
 
 
-def recover(on: Sending, held: Connection, *, status: Status | None = None) -> Connection | None:
+def recover(
+    broker: Broker, leased: Connection, *, status: Status | None = None
+) -> Connection | None:
     """Land the set an earlier attempt left in escrow, before its predecessor is sent again.
 
     Call this right after claiming a row. It looks into escrow if an earlier attempt is unsettled,
     or if `status`, what the row then becomes, is given. A new consent makes an ended connection
     ACTIVE and a new link pending. A rotation of a superseded connection is discarded.
     """
-    if held.unsettled <= 1 and status is None:
+    if leased.unsettled <= 1 and status is None:
         return None
     try:
-        landing = on.escrow.find(held.id, held.generation + 1)
-        if landing and held.status is Status.SUPERSEDED and not landing.consent:
-            on.escrow.discard(held.id, landing.generation, landing.attempt_id)
+        landing = broker.escrow.find(leased.id, leased.generation + 1)
+        if landing and leased.status is Status.SUPERSEDED and not landing.consent:
+            broker.escrow.discard(leased.id, landing.generation, landing.attempt_id)
             landing = None
     except TokenBrokerError:
-        release(on, held, event="refresh_deferred")
+        release(broker, leased, event="refresh_deferred")
         raise
     if landing is None:
         return None
     return land_escrowed(
-        on,
+        broker,
         landing,
-        held,
-        status=status or status_after(held.status, landing),
-        due_at=due_after(on, held, landing, status=held.status),
+        leased,
+        status=status or status_after(leased.status, landing),
+        due_at=due_after(broker, leased, landing, status=leased.status),
     )
 
 
 def land_escrowed(
-    on: Sending, landing: Landing, held: Connection, *, status: Status, due_at: int
+    broker: Broker, landing: Landing, leased: Connection, *, status: Status, due_at: int
 ) -> Connection:
     """Land a set from escrow, then remove it there; one that stays behind is swept later."""
-    lease_id = held.lease.id if held.lease else ""
-    landed = on.connections.land(landing, lease_id=lease_id, status=status, due_at=due_at)
-    discard(on, landing)
-    on.record("escrow_applied", connection_id=landed.id, generation=landing.generation)
+    lease_id = leased.lease.id if leased.lease else ""
+    landed = broker.connections.land(landing, lease_id=lease_id, status=status, due_at=due_at)
+    discard(broker, landing)
+    broker.record("escrow_applied", connection_id=landed.id, generation=landing.generation)
     return landed

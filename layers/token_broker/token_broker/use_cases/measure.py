@@ -9,14 +9,14 @@ from dataclasses import replace
 from token_broker.domain.errors import TokenBrokerError, UpstreamUnavailable
 from token_broker.domain.refresh_policy import ASKED_LATELY, BACK_OFF_LONGEST
 from token_broker.store.control import Trouble
-from token_broker.use_cases.sending import Sending
+from token_broker.use_cases.broker import Broker
 
 LAG_ALLOWED = 900  # seconds the oldest due connection may wait
 OUTAGE = 300  # of runs in vain: from then on the alarm on runs is on
 SPOKEN_FOR = 3_600  # an alarm stays on for so long, and the schedule catches up meanwhile
 
 
-def measure_expired(on: Sending) -> None:
+def measure_expired(broker: Broker) -> None:
     """Count the bearers that expired in use, and their share of those that need a refresh now.
 
     Looks at what is due or backs off from a failed attempt: due within BACK_OFF_LONGEST. What is
@@ -24,36 +24,36 @@ def measure_expired(on: Sending) -> None:
     expired: that is the trouble of one connection, whose view says so. The share is not counted
     while nothing answers, nor while an alarm speaks for the cause.
     """
-    now = on.clock()
+    now = broker.clock()
     try:
-        expiries = on.connections.expiries(
+        expiries = broker.connections.expiries(
             due_until=now + BACK_OFF_LONGEST, asked_since=now - ASKED_LATELY
         )
     except UpstreamUnavailable:  # the run tends what is due without the figure
         return
     expired = sum(expires_at <= now for expires_at in expiries)
-    on.record("bearers_expired", value=expired)
+    broker.record("bearers_expired", value=expired)
     share = 100 * expired // len(expiries) if expired > 1 else 0
-    before = on.control.trouble()
+    before = broker.control.trouble()
     if before.in_vain_since is None and before.explained_until <= now:
-        on.record("bearers_expired_share", value=share)
+        broker.record("bearers_expired_share", value=share)
 
 
-def measure_failed(on: Sending, *, failed: Collection[str], tended: Collection[str]) -> None:
+def measure_failed(broker: Broker, *, failed: Collection[str], tended: Collection[str]) -> None:
     """Tell how many percent of what a run tended failed; nothing where nothing was due."""
     attempted = {*tended, *failed}
     if attempted:
-        on.record("failed_share", value=100 * len(set(failed)) // len(attempted))
+        broker.record("failed_share", value=100 * len(set(failed)) // len(attempted))
 
 
-def account_for(on: Sending, *, lag: int, answered: bool, in_vain: bool, alarmed: bool) -> None:
+def account_for(broker: Broker, *, lag: int, answered: bool, in_vain: bool, alarmed: bool) -> None:
     """Count a run that went as it should, or whose trouble has an alarm of its own (`alarmed`).
 
     `lag`: seconds the oldest due connection had waited. `in_vain`: it tried, and nothing answered.
     Runs that find nothing to try between such ones are in vain as well, so that a stack of one
     connection tells an outage as a large one does.
     """
-    now, before = on.clock(), on.control.trouble()
+    now, before = broker.clock(), broker.control.trouble()
     since = None if answered else before.in_vain_since or (now if in_vain else None)
     is_outage = since is not None and now - since >= OUTAGE
     after = Trouble(
@@ -61,14 +61,14 @@ def account_for(on: Sending, *, lag: int, answered: bool, in_vain: bool, alarmed
         explained_until=now + SPOKEN_FOR if alarmed or is_outage else before.explained_until,
     )
     if after != before:
-        on.control.note_trouble(after)
+        broker.control.note_trouble(after)
     if since is None and (lag <= LAG_ALLOWED or after.explained_until > now):
-        on.record("run_accounted_for")
+        broker.record("run_accounted_for")
 
 
-def account_for_failure(on: Sending) -> None:
+def account_for_failure(broker: Broker) -> None:
     """Count a run that failed and whose cause has an alarm, which speaks for what follows too."""
     with suppress(TokenBrokerError):  # the alarm is on whether or not this can be noted
-        until = on.clock() + SPOKEN_FOR
-        on.control.note_trouble(replace(on.control.trouble(), explained_until=until))
-    on.record("run_accounted_for")
+        until = broker.clock() + SPOKEN_FOR
+        broker.control.note_trouble(replace(broker.control.trouble(), explained_until=until))
+    broker.record("run_accounted_for")

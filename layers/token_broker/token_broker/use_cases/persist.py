@@ -16,7 +16,7 @@ from token_broker.domain.errors import (
 )
 from token_broker.domain.ports import Remaining
 from token_broker.domain.refresh_policy import PERSIST_BUDGET
-from token_broker.use_cases.sending import Sending
+from token_broker.use_cases.broker import Broker
 
 # Seconds one try may take, as the clients of bootstrap are set: a first try on the table that hangs
 # still leaves the set on its way to escrow 2 s after the answer.
@@ -26,7 +26,7 @@ PERSIST_PAUSE = 0.2
 
 
 def persist(
-    on: Sending,
+    broker: Broker,
     landing: Landing,
     *,
     lease_id: str,
@@ -45,17 +45,17 @@ def persist(
     while True:
         is_first = not attempted
         if is_first or remaining() > TABLE_TRY + (0 if escrowed else ESCROW_TRY):
-            landed, passing = _try_table(on, landing, lease_id, status, due_at, tidy=attempted)
+            landed, passing = _try_table(broker, landing, lease_id, status, due_at, tidy=attempted)
             if landed:
                 return landed
         if not escrowed:
-            attempted, escrowed = True, _try_escrow(on, landing)
+            attempted, escrowed = True, _try_escrow(broker, landing)
         if escrowed and (not passing or began - remaining() >= PERSIST_BUDGET):
             break
         if remaining() <= PERSIST_PAUSE + (TABLE_TRY if escrowed else ESCROW_TRY):
             break
-        on.pause(PERSIST_PAUSE)
-    on.record(
+        broker.pause(PERSIST_PAUSE)
+    broker.record(
         "escrow_used" if escrowed else "token_persist_failed",
         connection_id=landing.connection_id,
         attempt_id=landing.attempt_id,
@@ -67,33 +67,33 @@ def persist(
 
 
 def _try_table(
-    on: Sending, landing: Landing, lease_id: str, status: Status, due_at: int, *, tidy: bool
+    broker: Broker, landing: Landing, lease_id: str, status: Status, due_at: int, *, tidy: bool
 ) -> tuple[Connection | None, bool]:
     """Return the row that holds the set now, if any; and whether another try may be luckier."""
     try:
-        landed = on.connections.land(landing, lease_id=lease_id, status=status, due_at=due_at)
+        landed = broker.connections.land(landing, lease_id=lease_id, status=status, due_at=due_at)
     except StaleGeneration:
         if tidy:
-            discard(on, landing)
+            discard(broker, landing)
         raise
     except Exception as exc:  # noqa: BLE001 - whatever it is, the only copy is in our hands
         detail = exc.detail if isinstance(exc, TokenBrokerError) else type(exc).__name__
-        on.record("persist_retried", connection_id=landing.connection_id, detail=detail)
+        broker.record("persist_retried", connection_id=landing.connection_id, detail=detail)
         return None, isinstance(exc, UpstreamUnavailable)  # a missing permission will not mend
     if tidy:
-        discard(on, landing)
+        discard(broker, landing)
     return landed, True
 
 
-def _try_escrow(on: Sending, landing: Landing) -> bool:
+def _try_escrow(broker: Broker, landing: Landing) -> bool:
     try:
-        on.escrow.put(landing)
+        broker.escrow.put(landing)
     except Exception:  # noqa: BLE001 - as above; it is tried again
         return False
     return True
 
 
-def discard(on: Sending, landing: Landing) -> None:
+def discard(broker: Broker, landing: Landing) -> None:
     """Remove a set that has landed from escrow; one that stays behind is swept later."""
     with suppress(TokenBrokerError):
-        on.escrow.discard(landing.connection_id, landing.generation, landing.attempt_id)
+        broker.escrow.discard(landing.connection_id, landing.generation, landing.attempt_id)

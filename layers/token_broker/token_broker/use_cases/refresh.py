@@ -32,127 +32,129 @@ from token_broker.use_cases.attempt import (
     send,
     trip_breaker,
 )
+from token_broker.use_cases.broker import Broker
 from token_broker.use_cases.landing import NewSet, land, recover
 from token_broker.use_cases.pace import AT_ONCE, Turns
 from token_broker.use_cases.refusal import note_rotation, record_suspicion, refused
-from token_broker.use_cases.sending import Sending
 
 Ready = tuple[TokenSet, Sealer]
 
 
 def ensure_fresh(
-    on: Sending, *, connection_id: str, generation: int, rejected: bool, remaining: Remaining
+    broker: Broker, *, connection_id: str, generation: int, rejected: bool, remaining: Remaining
 ) -> Connection:
     """Refresh the generation the caller saw and return the row that holds its successor.
 
     Raises RefreshInProgress, StaleGeneration, ConsentSuspect, UpstreamUnavailable,
     BrokerMisconfigured.
     """
-    ensure_sends_allowed(on)
-    held = claim(
-        on,
+    ensure_sends_allowed(broker)
+    leased = claim(
+        broker,
         connection_id,
-        lease=new_lease(on, remaining()),
+        lease=new_lease(broker, remaining()),
         statuses=frozenset({Status.ACTIVE}),
         generation=generation,
         rejected=rejected,
     )
     try:
-        return recover(on, held) or refresh_held(on, held, remaining)
+        return recover(broker, leased) or refresh_held(broker, leased, remaining)
     except SetEscrowed as kept:
         return kept.connection
     except GrantRefused as refused:
-        raise record_suspicion(on, refused) from None  # only the schedule ends a connection
+        raise record_suspicion(broker, refused) from None  # only the schedule ends a connection
 
 
 def refresh_held(
-    on: Sending, held: Connection, remaining: Remaining, *, turns: Turns = AT_ONCE
+    broker: Broker, leased: Connection, remaining: Remaining, *, turns: Turns = AT_ONCE
 ) -> Connection:
     """Refresh a connection claimed by us that has nothing in escrow; return it ACTIVE.
 
     Raises as `ensure_fresh`, SetEscrowed, and GrantRefused, with the lease still held, where Akoya
     refuses.
     """
-    sent = send(on, _request(on, held), remaining=remaining, turns=turns)
+    sent = send(broker, _request(broker, leased), remaining=remaining, turns=turns)
     match sent.reaction:
         case Reaction.LAND:
-            return _landed(on, held, sent, remaining)
+            return _landed(broker, leased, sent, remaining)
         case Reaction.SUSPECT:
-            raise refused(on, held, sent)
+            raise refused(broker, leased, sent)
         case _:
-            raise _postponed(on, held, sent)
+            raise _postponed(broker, leased, sent)
 
 
-def _request(on: Sending, held: Connection) -> Request[Ready]:
+def _request(broker: Broker, leased: Connection) -> Request[Ready]:
     def prepare() -> Ready:
-        tokens = on.seal.open(held)
-        sealer = on.seal.prepare(held.id, subject=held.subject, connector=held.connector)
-        on.id_tokens.prepare()
+        tokens = broker.seal.open(leased)
+        sealer = broker.seal.prepare(leased.id, subject=leased.subject, connector=leased.connector)
+        broker.id_tokens.prepare()
         return tokens, sealer
 
     def transmit(ready: Ready, credentials: ClientCredentials, read_timeout: int) -> Answer:
-        return on.token_endpoint.refresh(
+        return broker.token_endpoint.refresh(
             ready[0].refresh_token, credentials=credentials, read_timeout=read_timeout
         )
 
     def call_off(why: Exception) -> None:
         if isinstance(why, SetUnreadable):
-            on.connections.note_unreadable(held)
-        release(on, held, event="refresh_deferred")
+            broker.connections.note_unreadable(leased)
+        release(broker, leased, event="refresh_deferred")
 
     return Request(
         grant=Grant.REFRESH_TOKEN,
-        connection_id=held.id,
-        lease=held.lease,
+        connection_id=leased.id,
+        lease=leased.lease,
         prepare=prepare,
         transmit=transmit,
         call_off=call_off,
     )
 
 
-def _landed(on: Sending, held: Connection, sent: Sent[Ready], remaining: Remaining) -> Connection:
+def _landed(
+    broker: Broker, leased: Connection, sent: Sent[Ready], remaining: Remaining
+) -> Connection:
     """Land the new set; where no refresh token came, the old one stays (RFC 6749 section 6).
 
     So does a bearer that lives, unless the data API has rejected it.
     """
     answer, (before, sealer) = sent.answer, sent.ready
     if answer.refresh_token is None:
-        on.record("refresh_token_missing", connection_id=held.id)
+        broker.record("refresh_token_missing", connection_id=leased.id)
     if answer.id_token is None:
-        on.record("id_token_missing", connection_id=held.id)
+        broker.record("id_token_missing", connection_id=leased.id)
     is_kept = answer.id_token is None and (
-        held.remaining(on.clock()) > 0 and held.rejected != held.generation
+        leased.remaining(broker.clock()) > 0 and leased.rejected != leased.generation
     )
     new = NewSet(
         tokens=TokenSet(
             refresh_token=answer.refresh_token or before.refresh_token,
             id_token=before.id_token if is_kept else answer.id_token,
         ),
-        attempt_id=held.lease.id if held.lease else "",
+        attempt_id=leased.lease.id if leased.lease else "",
         sent_at=sent.sent_at,
         expires_in=answer.expires_in,
         is_bearer_kept=is_kept,
-        predecessor_resent=_is_resent(held, sent),
+        predecessor_resent=_is_resent(leased, sent),
     )
-    landed = land(on, held, new, sealer=sealer, remaining=remaining, status=Status.ACTIVE)
+    landed = land(broker, leased, new, sealer=sealer, remaining=remaining, status=Status.ACTIVE)
     if answer.refresh_token is not None:
-        note_rotation(on, landed)
-    if held.degraded and held.suspected:
-        on.record("connection_healed", connection_id=held.id, reason=held.suspected.reason)
-    on.record("token_refreshed", connection_id=landed.id, generation=landed.generation)
+        note_rotation(broker, landed)
+    if leased.degraded and leased.suspected:
+        broker.record("connection_healed", connection_id=leased.id, reason=leased.suspected.reason)
+    broker.record("token_refreshed", connection_id=landed.id, generation=landed.generation)
     return landed
 
 
-def _is_resent(held: Connection, sent: Sent[Ready]) -> bool:
+def _is_resent(leased: Connection, sent: Sent[Ready]) -> bool:
     """Return whether the refresh token behind the set of an answer may have been used before."""
-    is_same = sent.answer.refresh_token is None and held.predecessor_resent
-    return sent.ambiguous or held.unsettled > 1 or is_same
+    is_same = sent.answer.refresh_token is None and leased.predecessor_resent
+    return sent.ambiguous or leased.unsettled > 1 or is_same
 
 
-def _postponed(on: Sending, held: Connection, sent: Sent[Ready]) -> TokenBrokerError:
+def _postponed(broker: Broker, leased: Connection, sent: Sent[Ready]) -> TokenBrokerError:
     """Record an attempt that brought no set; return the error that says so to the caller."""
-    answer, now = sent.answer, on.clock()
-    wait = max(back_off(held.id, held.failures), answer.retry_after or 0)
+    answer, now = sent.answer, broker.clock()
+    wait = max(back_off(leased.id, leased.failures), answer.retry_after or 0)
     event, settled, is_paused = "refresh_deferred", not sent.ambiguous, False
     error: TokenBrokerError = UpstreamUnavailable(detail=answer.detail, retry_after=wait)
     match sent.reaction:
@@ -165,21 +167,21 @@ def _postponed(on: Sending, held: Connection, sent: Sent[Ready]) -> TokenBrokerE
             event = "request_refused"
             error = Reported(detail=f"Akoya calls our request malformed: {answer.detail}")
         case Reaction.REREAD_SECRET:
-            error = trip_breaker(on, answer, by=held.id)
+            error = trip_breaker(broker, answer, by=leased.id)
             wait, is_paused = BREAKER_PAUSE, True
         case _ if answer.outcome in UNREACHED:
             error = AkoyaUnreached(detail=answer.detail, retry_after=wait)
-    on.record(event, connection_id=held.id, outcome=answer.outcome, detail=answer.detail)
+    broker.record(event, connection_id=leased.id, outcome=answer.outcome, detail=answer.detail)
     due_at = now + wait
-    if held.status is Status.REAUTH_REQUIRED and held.keep_until and not is_paused:
-        due_at = next_try(held.id, now=now, keep_until=held.keep_until)
+    if leased.status is Status.REAUTH_REQUIRED and leased.keep_until and not is_paused:
+        due_at = next_try(leased.id, now=now, keep_until=leased.keep_until)
     postpone(
-        on,
-        held,
+        broker,
+        leased,
         due_at=due_at,
         event=event,
         failed=not is_paused,
         settled=settled,
-        suspect=unanswered(held.suspected),
+        suspect=unanswered(leased.suspected),
     )
     return error

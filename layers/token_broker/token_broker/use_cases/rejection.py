@@ -12,7 +12,7 @@ from contextlib import suppress
 from token_broker.domain.connection import Connection
 from token_broker.domain.errors import DataAccessRefused, UpstreamUnavailable
 from token_broker.domain.refresh_policy import PROOF_INTERVAL, REJECTED_SOON
-from token_broker.use_cases.sending import Sending
+from token_broker.use_cases.broker import Broker
 
 
 def is_second(seen: Connection, now: int) -> bool:
@@ -31,18 +31,18 @@ def is_second(seen: Connection, now: int) -> bool:
     return now - seen.issued_at <= soon
 
 
-def ensure_proof_is_due(on: Sending, seen: Connection) -> None:
+def ensure_proof_is_due(broker: Broker, seen: Connection) -> None:
     """Raise DataAccessRefused, and note which bearer is refused, within an hour of a proof."""
-    now = on.clock()
+    now = broker.clock()
     wait = (seen.proved_at or now - PROOF_INTERVAL) + PROOF_INTERVAL - now
     if wait > 0:
         if seen.refused != seen.generation:
-            on.connections.note_refused(seen)
+            broker.connections.note_refused(seen)
         raise DataAccessRefused(retry_after=wait)
 
 
-def note_proof(on: Sending, landed: Connection) -> None:
+def note_proof(broker: Broker, landed: Connection) -> None:
     """Note that the consent lives: it was refreshed although its fresh bearers are refused."""
     with suppress(UpstreamUnavailable):  # the set has landed, and its bearer may serve
-        on.connections.note_proof(landed, now=on.clock())
-    on.record("data_access_refused", connection_id=landed.id, generation=landed.generation)
+        broker.connections.note_proof(landed, now=broker.clock())
+    broker.record("data_access_refused", connection_id=landed.id, generation=landed.generation)

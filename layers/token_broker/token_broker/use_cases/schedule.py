@@ -35,6 +35,7 @@ from token_broker.domain.refresh_policy import (
     back_off,
 )
 from token_broker.use_cases.attempt import claim, new_lease, postpone
+from token_broker.use_cases.broker import Broker
 from token_broker.use_cases.daily_try import may_be_tried, try_again
 from token_broker.use_cases.escrow import sweep
 from token_broker.use_cases.home import ensure_home
@@ -45,7 +46,6 @@ from token_broker.use_cases.pace import AT_ONCE, Pace, Turns
 from token_broker.use_cases.refresh import refresh_held
 from token_broker.use_cases.refusal import end, end_or_suspect
 from token_broker.use_cases.revoke import REVOKED, revoke
-from token_broker.use_cases.sending import Sending
 
 TENDED = frozenset(Status) - {Status.REVOKED}
 MOST_UNREACHED = 3  # so many did not reach Akoya, and nobody did: not this minute
@@ -53,7 +53,7 @@ END_POSTPONED = 900  # where the same login is being linked again
 RUN_EVERY = 60
 WRAP_UP = 5  # seconds kept back for the end of the run
 NOT_OURS_TO_END = frozenset({Reason.EXPORTED, Reason.SUPERSEDED})  # another needs that consent
-SURE_SIGNS = frozenset({Reason.LOGIN_CHANGED})  # no second send needed
+CONCLUSIVE_REASONS = frozenset({Reason.LOGIN_CHANGED})  # no second send needed
 
 
 @dataclass(slots=True)
@@ -88,191 +88,197 @@ class Tending:
     end_after: int  # seconds of refusals after which a connection ends without a witness
 
 
-def tend_due(on: Sending, tending: Tending, *, workers: Executor, remaining: Remaining) -> Run:
+def tend_due(broker: Broker, tending: Tending, *, workers: Executor, remaining: Remaining) -> Run:
     """Tend what is due, oldest first, until time is up or the breaker opens.
 
     Raises BrokerMisconfigured on a foreign table, UpstreamUnavailable if the index cannot be read.
     """
-    ensure_home(on)
-    run, now = Run(), on.clock()
-    due = on.connections.due(now=now, limit=tending.limit)
+    ensure_home(broker)
+    run, now = Run(), broker.clock()
+    due = broker.connections.due(now=now, limit=tending.limit)
     lag = now - due[0][1] if due else 0
-    on.record("oldest_due_seconds", value=lag)
-    measure_expired(on)
-    paused_until = on.control.breaker()
+    broker.record("oldest_due_seconds", value=lag)
+    measure_expired(broker)
+    paused_until = broker.control.breaker()
     if paused_until is not None and paused_until > now:
-        account_for(on, lag=lag, answered=False, in_vain=False, alarmed=True)
+        account_for(broker, lag=lag, answered=False, in_vain=False, alarmed=True)
         return run
-    run.turns = Pace(tending.rate, pause=on.pause, has_answered=lambda: bool(run.answered))
+    run.turns = Pace(tending.rate, pause=broker.pause, has_answered=lambda: bool(run.answered))
     run.closes = max(remaining() - SENDING_WINDOW, REFRESH_BUDGET + WRAP_UP)
     for connection_id, _ in due:
         if not run.is_open(remaining):
             break
-        future = workers.submit(_tend, on, tending, run, connection_id, remaining)
+        future = workers.submit(_tend, broker, tending, run, connection_id, remaining)
         if not run.answered:
             with suppress(TimeoutError):  # a bank that hangs must not cost the others their run
                 future.result(timeout=CANARY_HEARD_WITHIN)
     workers.shutdown(wait=True)
     in_vain = bool(run.deferred) and not run.answered and not run.stopped
     if in_vain:
-        on.record("nothing_answered", value=len(run.deferred))
+        broker.record("nothing_answered", value=len(run.deferred))
     if paused_until is not None and run.answered and not run.stopped:
-        on.control.close_breaker()
-        on.record("breaker_closed")
+        broker.control.close_breaker()
+        broker.record("breaker_closed")
     if now % ESCROW_SWEPT_EVERY < RUN_EVERY:
-        sweep(on)
-    measure_failed(on, failed=run.failed, tended=run.tended)
-    account_for(on, lag=lag, answered=bool(run.answered), in_vain=in_vain, alarmed=run.stopped)
+        sweep(broker)
+    measure_failed(broker, failed=run.failed, tended=run.tended)
+    account_for(broker, lag=lag, answered=bool(run.answered), in_vain=in_vain, alarmed=run.stopped)
     return run
 
 
 def _tend(
-    on: Sending, tending: Tending, run: Run, connection_id: str, remaining: Remaining
+    broker: Broker, tending: Tending, run: Run, connection_id: str, remaining: Remaining
 ) -> None:
     """Tend one connection; whatever happens to it, those behind it get their turn."""
     if not run.is_open(remaining):
         return
     try:
-        held = claim(on, connection_id, lease=new_lease(on, remaining()), statuses=TENDED)
+        leased = claim(broker, connection_id, lease=new_lease(broker, remaining()), statuses=TENDED)
         run.tended.append(connection_id)
-        if found := recover(on, held):
-            settle_login(on, found)  # a set that comes late is due now: the next run goes on
+        if found := recover(broker, leased):
+            settle_login(broker, found)  # a set that comes late is due now: the next run goes on
         else:
-            _TASKS[held.status](on, tending, run, held, remaining)
+            _TASKS[leased.status](broker, tending, run, leased, remaining)
     except (RefreshInProgress, StaleGeneration, ConnectionNotFound):
         pass  # somebody else was here first
     except SetEscrowed:
         run.answered.append(connection_id)
     except RowUnreadable as exc:
         run.failed.append(connection_id)
-        on.record("row_unreadable", connection_id=connection_id, detail=exc.detail)
-        _push_back(on, connection_id, failures=10)
+        broker.record("row_unreadable", connection_id=connection_id, detail=exc.detail)
+        _push_back(broker, connection_id, failures=10)
     except RowNewer as exc:
         run.failed.append(connection_id)
-        on.record(exc.event, connection_id=connection_id, detail=exc.detail)
-        _push_back(on, connection_id, failures=0)  # nothing else of it is touched
+        broker.record(exc.event, connection_id=connection_id, detail=exc.detail)
+        _push_back(broker, connection_id, failures=0)  # nothing else of it is touched
     except TokenBrokerError as exc:
-        _deferred(on, run, connection_id, exc)
+        _deferred(broker, run, connection_id, exc)
     except Exception as exc:  # noqa: BLE001 - one row must not stop the run
         run.failed.append(connection_id)
-        on.record("row_unreadable", connection_id=connection_id, detail=type(exc).__name__)
-        _push_back(on, connection_id, failures=0)  # one that is claimed is due later anyway
+        broker.record("row_unreadable", connection_id=connection_id, detail=type(exc).__name__)
+        _push_back(broker, connection_id, failures=0)  # one that is claimed is due later anyway
 
 
-def _push_back(on: Sending, connection_id: str, *, failures: int) -> None:
+def _push_back(broker: Broker, connection_id: str, *, failures: int) -> None:
     """Let those behind a row that cannot be handled have the next run."""
-    due_at = on.clock() + back_off(connection_id, failures)
+    due_at = broker.clock() + back_off(connection_id, failures)
     with suppress(TokenBrokerError):
-        on.connections.postpone(connection_id, due_at=due_at)
+        broker.connections.postpone(connection_id, due_at=due_at)
 
 
-def _deferred(on: Sending, run: Run, connection_id: str, exc: TokenBrokerError) -> None:
+def _deferred(broker: Broker, run: Run, connection_id: str, exc: TokenBrokerError) -> None:
     """Say why; the run ends where those behind this one would fare the same."""
     run.failed.append(connection_id)
     run.deferred.append(connection_id)
     if isinstance(exc, AkoyaUnreached):
         run.unreached.append(connection_id)
-    on.record("tending_failed", connection_id=connection_id, detail=exc.detail)
+    broker.record("tending_failed", connection_id=connection_id, detail=exc.detail)
     ours = exc.event == BrokerMisconfigured.event  # no secret, no key: whatever the row
     if ours:
-        on.record(exc.event, connection_id=connection_id, detail=exc.detail)
+        broker.record(exc.event, connection_id=connection_id, detail=exc.detail)
     with suppress(TokenBrokerError):
-        until = on.control.breaker()
-        if (until is not None and until > on.clock()) or (ours and not run.answered):
+        until = broker.control.breaker()
+        if (until is not None and until > broker.clock()) or (ours and not run.answered):
             run.stopped = True
 
 
 def _refresh(
-    on: Sending, tending: Tending, run: Run, held: Connection, remaining: Remaining
+    broker: Broker, tending: Tending, run: Run, leased: Connection, remaining: Remaining
 ) -> None:
-    if (suspect := held.suspected) and suspect.reason in SURE_SIGNS:
-        _end(on, tending, run, held, suspect.reason)
+    if (suspect := leased.suspected) and suspect.reason in CONCLUSIVE_REASONS:
+        _end(broker, tending, run, leased, suspect.reason)
         return
     try:
-        landed = refresh_held(on, held, remaining, turns=run.turns)
+        landed = refresh_held(broker, leased, remaining, turns=run.turns)
     except GrantRefused as refused:
-        run.answered.append(held.id)
+        run.answered.append(leased.id)
         is_over = end_or_suspect(
-            on, refused, end_after=tending.end_after, quarantine=tending.quarantine
+            broker, refused, end_after=tending.end_after, quarantine=tending.quarantine
         )
-        (run.ended if is_over else run.suspected).append(held.id)
+        (run.ended if is_over else run.suspected).append(leased.id)
         return
-    run.answered.append(held.id)
-    settle_login(on, landed)  # mends what a renewal that died half way has left
+    run.answered.append(leased.id)
+    settle_login(broker, landed)  # mends what a renewal that died half way has left
 
 
-def _end(on: Sending, tending: Tending, run: Run, held: Connection, reason: Reason) -> None:
+def _end(broker: Broker, tending: Tending, run: Run, leased: Connection, reason: Reason) -> None:
     """End what needs no look at Akoya, unless its login is being linked again meanwhile."""
     try:
-        end(on, held, reason=reason, quarantine=tending.quarantine)
+        end(broker, leased, reason=reason, quarantine=tending.quarantine)
     except StaleGeneration:
-        due_at = on.clock() + END_POSTPONED
-        postpone(on, held, due_at=due_at, event="end_postponed", failed=True)
+        due_at = broker.clock() + END_POSTPONED
+        postpone(broker, leased, due_at=due_at, event="end_postponed", failed=True)
         return
-    run.ended.append(held.id)
+    run.ended.append(leased.id)
 
 
 def _revoke(
-    on: Sending, tending: Tending, run: Run, held: Connection, remaining: Remaining
+    broker: Broker, tending: Tending, run: Run, leased: Connection, remaining: Remaining
 ) -> None:
     """Revoke the current refresh token at Akoya, then erase ours (RFC 7009)."""
-    is_ours = held.sealed is not None and held.reason not in NOT_OURS_TO_END
-    ended_as = _ended_at_akoya(on, tending, run, held, remaining) if is_ours else REVOKED
+    is_ours = leased.sealed is not None and leased.reason not in NOT_OURS_TO_END
+    ended_as = _ended_at_akoya(broker, tending, run, leased, remaining) if is_ours else REVOKED
     if ended_as is not None:
-        now = on.clock()
-        on.connections.entomb(held, gone_at=now + tending.tombstone, now=now, event=ended_as)
+        now = broker.clock()
+        broker.connections.mark_revoked(
+            leased, gone_at=now + tending.tombstone, now=now, event=ended_as
+        )
         if ended_as == REVOKED:
-            on.record("connection_revoked", connection_id=held.id)
+            broker.record("connection_revoked", connection_id=leased.id)
 
 
 def _expire(
-    on: Sending, tending: Tending, run: Run, held: Connection, remaining: Remaining
+    broker: Broker, tending: Tending, run: Run, leased: Connection, remaining: Remaining
 ) -> None:
     """Revoke and remove a link whose time to be confirmed is over.
 
     Until then, settle its login again and again: the process that linked may have died before it
     did, and an older link of the same login may have been confirmed since.
     """
-    now = on.clock()
-    if (held.keep_until or 0) > now:
-        settle_login(on, held)
-        postpone(on, held, due_at=now + LOGIN_LOOKED_AT, event="confirmation_awaited")
+    now = broker.clock()
+    if (leased.keep_until or 0) > now:
+        settle_login(broker, leased)
+        postpone(broker, leased, due_at=now + LOGIN_LOOKED_AT, event="confirmation_awaited")
         return
-    if held.sealed is None or _ended_at_akoya(on, tending, run, held, remaining):
-        on.connections.delete(held)
-        on.record("connection_unconfirmed", connection_id=held.id)
+    if leased.sealed is None or _ended_at_akoya(broker, tending, run, leased, remaining):
+        broker.connections.delete(leased)
+        broker.record("connection_unconfirmed", connection_id=leased.id)
 
 
 def _ended_at_akoya(
-    on: Sending, tending: Tending, run: Run, held: Connection, remaining: Remaining
+    broker: Broker, tending: Tending, run: Run, leased: Connection, remaining: Remaining
 ) -> str | None:
     """Return what the end of the consent is called; None: not yet, the row is postponed."""
-    if heir := other_owner(on, held):
-        hand_over(on, held, heir)
+    if heir := other_owner(broker, leased):
+        hand_over(broker, leased, heir)
         return REVOKED
-    ended_as = revoke(on, held, quarantine=tending.quarantine, remaining=remaining, turns=run.turns)
+    ended_as = revoke(
+        broker, leased, quarantine=tending.quarantine, remaining=remaining, turns=run.turns
+    )
     if ended_as in (REVOKED, None):
-        run.answered.append(held.id)
+        run.answered.append(leased.id)
     return ended_as
 
 
-def _erase(on: Sending, tending: Tending, run: Run, held: Connection, remaining: Remaining) -> None:
+def _erase(
+    broker: Broker, tending: Tending, run: Run, leased: Connection, remaining: Remaining
+) -> None:
     """Try what an ended connection still holds; erase it once its time is over."""
     del tending
-    now = on.clock()
-    if held.sealed is None or (held.keep_until or 0) <= now:
-        on.connections.erase_token_set(held, gone_at=now + ENDED_ROW_KEPT, now=now)
-        on.record("token_set_erased", connection_id=held.id)
-    elif may_be_tried(on, held):
-        back = try_again(on, held, remaining, run.turns)
-        run.answered.append(held.id)
+    now = broker.clock()
+    if leased.sealed is None or (leased.keep_until or 0) <= now:
+        broker.connections.erase_token_set(leased, gone_at=now + ENDED_ROW_KEPT, now=now)
+        broker.record("token_set_erased", connection_id=leased.id)
+    elif may_be_tried(broker, leased):
+        back = try_again(broker, leased, remaining, run.turns)
+        run.answered.append(leased.id)
         if back:
-            settle_login(on, back)
+            settle_login(broker, back)
     else:  # a renewal that died made it due before its time
-        postpone(on, held, due_at=held.keep_until or now, event="renewal_failed")
+        postpone(broker, leased, due_at=leased.keep_until or now, event="renewal_failed")
 
 
-_TASKS: dict[Status, Callable[[Sending, Tending, Run, Connection, Remaining], None]] = {
+_TASKS: dict[Status, Callable[[Broker, Tending, Run, Connection, Remaining], None]] = {
     Status.LINKING: _expire,
     Status.PENDING_CONFIRMATION: _expire,
     Status.ACTIVE: _refresh,

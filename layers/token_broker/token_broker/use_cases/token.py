@@ -22,10 +22,10 @@ from token_broker.domain.ports import Remaining
 from token_broker.domain.refresh_policy import ASKED_AT_PRECISION
 from token_broker.domain.secret_text import SecretText
 from token_broker.domain.token_set import Verdict
+from token_broker.use_cases.broker import Broker
 from token_broker.use_cases.landing import judged
 from token_broker.use_cases.refresh import ensure_fresh
 from token_broker.use_cases.rejection import ensure_proof_is_due, is_second, note_proof
-from token_broker.use_cases.sending import Sending
 from token_broker.use_cases.subject import ensure_subject
 from token_broker.use_cases.wait import await_successor
 
@@ -45,7 +45,7 @@ class Bearer:
 
 
 def hand_out(
-    on: Sending,
+    broker: Broker,
     *,
     connection_id: str,
     subject: str | None = None,
@@ -62,7 +62,7 @@ def hand_out(
     """
     try:
         return _hand_out(
-            on,
+            broker,
             connection_id=connection_id,
             subject=subject,
             min_validity=min_validity,
@@ -70,19 +70,19 @@ def hand_out(
             remaining=remaining,
         )
     except SetUnreadable as exc:
-        _note_unreadable(on, connection_id)
+        _note_unreadable(broker, connection_id)
         raise RecordUnreadable(detail=exc.detail) from None
 
 
-def _note_unreadable(on: Sending, connection_id: str) -> None:
+def _note_unreadable(broker: Broker, connection_id: str) -> None:
     """Note, and tell once, that the set now held does not open; StaleGeneration if a newer does."""
-    held = on.connections.get(connection_id)
+    leased = broker.connections.get(connection_id)
     try:
-        _ensure_reads(held)
-        on.seal.open(held)
+        _ensure_reads(leased)
+        broker.seal.open(leased)
     except SetUnreadable as exc:
-        if held.unreadable != held.generation and on.connections.note_unreadable(held):
-            on.record("row_unreadable", connection_id=connection_id, detail=exc.detail)
+        if leased.unreadable != leased.generation and broker.connections.note_unreadable(leased):
+            broker.record("row_unreadable", connection_id=connection_id, detail=exc.detail)
     else:
         raise StaleGeneration
 
@@ -94,7 +94,7 @@ def _ensure_reads(seen: Connection) -> None:
 
 
 def _hand_out(
-    on: Sending,
+    broker: Broker,
     *,
     connection_id: str,
     subject: str | None,
@@ -102,32 +102,36 @@ def _hand_out(
     rejected: int | None,
     remaining: Remaining,
 ) -> Bearer:
-    seen = on.connections.get(connection_id)
+    seen = broker.connections.get(connection_id)
     ensure_subject(seen, subject)
     _ensure_active(seen)
     _ensure_reads(seen)
     _ensure_known(seen, rejected)
     if seen.unreadable == seen.generation:
-        on.seal.open(seen)  # else it would be told to wait while it rests
-    seen = _note_asked(on, seen)
-    if seen.remaining(on.clock()):
-        seen = _checked(on, seen)
+        broker.seal.open(seen)  # else it would be told to wait while it rests
+    seen = _note_asked(broker, seen)
+    if seen.remaining(broker.clock()):
+        seen = _checked(broker, seen)
     refused = rejected is not None and rejected >= seen.generation
-    if not refused and _fresh(on, seen, min_validity):
-        return _bearer(on, seen)
+    if not refused and _fresh(broker, seen, min_validity):
+        return _bearer(broker, seen)
     try:
-        renewed = _renewed(on, seen, rejected=rejected, remaining=remaining)
+        renewed = _renewed(broker, seen, rejected=rejected, remaining=remaining)
         _ensure_active(renewed)  # Akoya took its time; a disconnect may have been asked for
-        return _bearer(on, renewed)
+        return _bearer(broker, renewed)
     except StaleGeneration:
-        faster = on.connections.get(connection_id)
-        return _landed_elsewhere(on, faster, above=seen, rejected=rejected)
+        faster = broker.connections.get(connection_id)
+        return _landed_elsewhere(broker, faster, above=seen, rejected=rejected)
     except (RefreshInProgress, UpstreamUnavailable, BrokerMisconfigured) as exc:
-        if not refused and seen.remaining(on.clock()) and on.id_tokens.acceptable(seen.verdict):
-            _ensure_active(on.connections.look(connection_id))
-            return _bearer(on, seen)
-        if isinstance(exc, RefreshInProgress) and (moved := await_successor(on, seen)):
-            return _landed_elsewhere(on, moved, above=seen, rejected=rejected)
+        if (
+            not refused
+            and seen.remaining(broker.clock())
+            and broker.id_tokens.acceptable(seen.verdict)
+        ):
+            _ensure_active(broker.connections.look(connection_id))
+            return _bearer(broker, seen)
+        if isinstance(exc, RefreshInProgress) and (moved := await_successor(broker, seen)):
+            return _landed_elsewhere(broker, moved, above=seen, rejected=rejected)
         raise
 
 
@@ -142,13 +146,13 @@ def _ensure_known(seen: Connection, rejected: int | None) -> None:
 
 
 def _landed_elsewhere(
-    on: Sending, moved: Connection, *, above: Connection, rejected: int | None
+    broker: Broker, moved: Connection, *, above: Connection, rejected: int | None
 ) -> Bearer:
     """Hand out what another attempt has landed meanwhile, unless it is what the caller rejects."""
     _ensure_active(moved)
     is_newer = moved.generation > above.generation and moved.generation != rejected
-    if is_newer and moved.remaining(on.clock()):
-        return _bearer(on, _checked(on, moved))
+    if is_newer and moved.remaining(broker.clock()):
+        return _bearer(broker, _checked(broker, moved))
     raise RefreshInProgress(retry_after=1)
 
 
@@ -164,14 +168,14 @@ def _ensure_active(connection: Connection) -> None:
             raise ConnectionGone
 
 
-def _note_asked(on: Sending, seen: Connection) -> Connection:
+def _note_asked(broker: Broker, seen: Connection) -> Connection:
     """Note at most once a day that this connection is in use, so that it is kept ready."""
-    now = on.clock()
+    now = broker.clock()
     if seen.asked_at is not None and now - seen.asked_at < ASKED_AT_PRECISION:
         return seen
     if seen.issued_at is None or seen.expires_at is None:
         return seen
-    due_at = on.policy.due_at(
+    due_at = broker.policy.due_at(
         connection_id=seen.id,
         generation=seen.generation,
         now=now,
@@ -180,24 +184,24 @@ def _note_asked(on: Sending, seen: Connection) -> Connection:
         asked_at=now,
     )
     try:
-        on.connections.note_asked(seen, now=now, due_at=due_at)
+        broker.connections.note_asked(seen, now=now, due_at=due_at)
     except UpstreamUnavailable:
-        on.record("asked_at_skipped", connection_id=seen.id)
+        broker.record("asked_at_skipped", connection_id=seen.id)
         return seen
     return replace(seen, asked_at=now)
 
 
-def _fresh(on: Sending, seen: Connection, min_validity: int | None) -> bool:
+def _fresh(broker: Broker, seen: Connection, min_validity: int | None) -> bool:
     life = (seen.expires_at or 0) - (seen.issued_at or 0)
     wanted = SHORTEST_VALIDITY if min_validity is None else min_validity
-    wanted = min(wanted, on.policy.longest_min_validity(life))
-    return seen.remaining(on.clock()) > wanted and on.id_tokens.acceptable(seen.verdict)
+    wanted = min(wanted, broker.policy.longest_min_validity(life))
+    return seen.remaining(broker.clock()) > wanted and broker.id_tokens.acceptable(seen.verdict)
 
 
 def _renewed(
-    on: Sending, seen: Connection, *, rejected: int | None, remaining: Remaining
+    broker: Broker, seen: Connection, *, rejected: int | None, remaining: Remaining
 ) -> Connection:
-    now, refused = on.clock(), rejected == seen.generation
+    now, refused = broker.clock(), rejected == seen.generation
     resting = max(1, (seen.due_at or now) - now)
     if seen.suspected:
         look_in = (seen.due_at or now) - now
@@ -205,57 +209,59 @@ def _renewed(
             detail="the grant is suspect", retry_after=look_in if look_in > 0 else LOOK_IS_DUE
         )
     if rejected == seen.generation + 1:
-        return _renewed_ahead(on, seen, remaining=remaining)
+        return _renewed_ahead(broker, seen, remaining=remaining)
     lives = seen.remaining(now) > 0  # an expired bearer is refused whatever the consent
     is_proof = refused and lives and is_second(seen, now)
     if is_proof:
-        ensure_proof_is_due(on, seen)
+        ensure_proof_is_due(broker, seen)
     if seen.verdict is Verdict.BAD:
         raise UpstreamUnavailable(detail="the bearer did not verify", retry_after=resting)
-    if lives and not refused and not on.id_tokens.acceptable(seen.verdict):
+    if lives and not refused and not broker.id_tokens.acceptable(seen.verdict):
         # Another one could not be checked either.
         raise UpstreamUnavailable(detail="no signing keys to check the bearer with")
     landed = ensure_fresh(
-        on,
+        broker,
         connection_id=seen.id,
         generation=seen.generation,
         rejected=refused and lives,
         remaining=remaining,
     )
     if is_proof:
-        note_proof(on, landed)
-    return _checked(on, landed)
+        note_proof(broker, landed)
+    return _checked(broker, landed)
 
 
-def _renewed_ahead(on: Sending, seen: Connection, *, remaining: Remaining) -> Connection:
+def _renewed_ahead(broker: Broker, seen: Connection, *, remaining: Remaining) -> Connection:
     """Refresh where the rejected bearer came out of escrow; its set is landed first."""
-    kept = on.escrow.find(seen.id, seen.generation + 1)
+    kept = broker.escrow.find(seen.id, seen.generation + 1)
     landed = ensure_fresh(
-        on,
+        broker,
         connection_id=seen.id,
         generation=seen.generation,
         rejected=False,
         remaining=remaining,
     )
     if kept is None or landed.attempt_id != kept.attempt_id:
-        return _checked(on, landed)  # of a send just now: another bearer than the rejected one
-    return _renewed(on, landed, rejected=landed.generation, remaining=remaining)
+        return _checked(broker, landed)  # of a send just now: another bearer than the rejected one
+    return _renewed(broker, landed, rejected=landed.generation, remaining=remaining)
 
 
-def _checked(on: Sending, connection: Connection) -> Connection:
+def _checked(broker: Broker, connection: Connection) -> Connection:
     """Check a bearer nobody got round to checking, such as one out of escrow."""
-    if connection.verdict is Verdict.UNVERIFIED and not on.id_tokens.acceptable(connection.verdict):
-        return judged(on, connection, on.seal.open(connection), nonce=None)
+    if connection.verdict is Verdict.UNVERIFIED and not broker.id_tokens.acceptable(
+        connection.verdict
+    ):
+        return judged(broker, connection, broker.seal.open(connection), nonce=None)
     return connection
 
 
-def _bearer(on: Sending, connection: Connection) -> Bearer:
-    if not on.id_tokens.acceptable(connection.verdict):
+def _bearer(broker: Broker, connection: Connection) -> Bearer:
+    if not broker.id_tokens.acceptable(connection.verdict):
         raise UpstreamUnavailable(detail="the bearer did not verify")
-    id_token = on.seal.open(connection).id_token
+    id_token = broker.seal.open(connection).id_token
     if id_token is None or connection.expires_at is None:
         raise UpstreamUnavailable(detail="the last answer carried no bearer")
-    on.record("token_handed_out", connection_id=connection.id, generation=connection.generation)
+    broker.record("token_handed_out", connection_id=connection.id, generation=connection.generation)
     return Bearer(
         id_token=id_token,
         expires_at=connection.expires_at,

@@ -5,20 +5,20 @@ from __future__ import annotations
 from token_broker.domain.connection import Connection
 from token_broker.domain.errors import ConsentSuspect, UpstreamUnavailable
 from token_broker.domain.refresh_policy import jitter
-from token_broker.use_cases.sending import Sending
+from token_broker.use_cases.broker import Broker
 
 PAUSES = (0.25, 0.5, 1.0, 1.0)  # seconds before each further look: 3 s at most with their jitter
 YOUNG = 10  # seconds: an older attempt hangs, and its end is not worth waiting for
 
 
-def await_successor(on: Sending, seen: Connection) -> Connection | None:
+def await_successor(broker: Broker, seen: Connection) -> Connection | None:
     """Return the row once it holds a newer generation than `seen`; None: not in a moment.
 
     Looks at once, and again only while the lease that stands in the way is young. Raises
     ConsentSuspect or UpstreamUnavailable where the attempt waited for has ended without a new set.
     """
-    key, now = on.new_id(), on.clock()
-    row = on.connections.get(seen.id)
+    key, now = broker.new_id(), broker.clock()
+    row = broker.connections.get(seen.id)
     for number, pause in enumerate(PAUSES):
         if row.generation > seen.generation or row.status is not seen.status:
             return row
@@ -29,8 +29,8 @@ def await_successor(on: Sending, seen: Connection) -> Connection | None:
             raise UpstreamUnavailable(detail="the other attempt brought none", retry_after=resting)
         if not _is_young(row, now):
             return None
-        on.pause(pause * (0.9 + jitter(f"{key}/{number}", 180) / 1_000))
-        row, now = on.connections.get(seen.id), on.clock()
+        broker.pause(pause * (0.9 + jitter(f"{key}/{number}", 180) / 1_000))
+        row, now = broker.connections.get(seen.id), broker.clock()
     return row if row.generation > seen.generation or row.status is not seen.status else None
 
 

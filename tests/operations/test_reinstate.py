@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from operations import bring_back
+from operations import reinstate
 from operations.many import Entry
 from tests.operations.command_line import run, trail_in
 from tests.world import World
@@ -36,41 +36,41 @@ def ended(world: World) -> list[str]:
     return made[:3]
 
 
-def brought_back(world: World, ids: list[str]) -> tuple[Counter[str], list[Entry]]:
+def reinstated(world: World, ids: list[str]) -> tuple[Counter[str], list[Entry]]:
     entries: list[Entry] = []
-    return bring_back.bring_back(world.on, ids, report=entries.append), entries
+    return reinstate.reinstate_all(world.broker, ids, report=entries.append), entries
 
 
-def test_all_named_are_brought_back_and_reported_and_a_second_run_is_as_good(
+def test_all_named_are_reinstated_and_reported_and_a_second_run_is_as_good(
     world: World, ended: list[str]
 ) -> None:
-    counts, entries = brought_back(world, ended)
+    counts, entries = reinstated(world, ended)
 
-    assert counts == {"brought_back": 3}
+    assert counts == {"reinstated": 3}
     assert {one["connection_id"] for one in entries} == set(ended)
     assert {world.row(one).status for one in ended} == {Status.ACTIVE}
-    assert brought_back(world, ended)[0] == {"active": 3}
+    assert reinstated(world, ended)[0] == {"active": 3}
     world.run_schedule()
     assert {world.row(one).generation for one in ended} == {2}
 
 
-def test_what_cannot_be_brought_back_says_why_and_keeps_no_other_from_it(
+def test_what_cannot_be_reinstated_says_why_and_keeps_no_other_from_it(
     world: World, ended: list[str]
 ) -> None:
     erased, away, good = ended
     world.memory[erased] = replace(world.row(erased), sealed=None)
-    undo = world.on.connections.bring_back
+    undo = world.broker.connections.reinstate
 
     def refuse(seen: object, **how: object) -> object:
         if getattr(seen, "id", "") == away:
             raise UpstreamUnavailable(detail="DynamoDB: away")
         return undo(seen, **how)  # type: ignore[arg-type]
 
-    world.on.connections.bring_back = refuse  # type: ignore[assignment, method-assign]
+    world.broker.connections.reinstate = refuse  # type: ignore[assignment, method-assign]
 
-    counts, entries = brought_back(world, [*ended, "0" * 32])
+    counts, entries = reinstated(world, [*ended, "0" * 32])
 
-    assert counts == {"brought_back": 1, "failed": 1, "refused": 2}
+    assert counts == {"reinstated": 1, "failed": 1, "refused": 2}
     reasons = {one["connection_id"]: one.get("reason", "") for one in entries}
     assert "erased" in reasons[erased]
     assert "run the command again" in reasons[away]
@@ -91,7 +91,7 @@ def test_what_cannot_be_brought_back_says_why_and_keeps_no_other_from_it(
 def test_subject_and_reason_choose_among_what_has_ended(
     world: World, ended: list[str], subjects: list[str], reasons: list[str], places: list[int]
 ) -> None:
-    found = bring_back.chosen(world.on, subjects=subjects, reasons=reasons)
+    found = reinstate.chosen(world.broker, subjects=subjects, reasons=reasons)
 
     assert sorted(found) == sorted(ended[place] for place in places)
 
@@ -107,10 +107,10 @@ def test_the_command_takes_ids_and_a_file_and_fails_unless_all_are_back(
     file = tmp_path / "ids"
     file.write_text(f"# those of the outage\n{ended[1]}\n\n{ended[2]}  # bob's\n")
 
-    done = run(world, trail, ["bring-back", ended[0], "--file", str(file)])
+    done = run(world, trail, ["reinstate", ended[0], "--file", str(file)])
 
     assert done == 0
     report = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
     assert {one["connection_id"] for one in report} == set(ended)
-    assert run(world, trail_in(logs), ["bring-back", "0" * 32]) == 1
-    assert run(world, trail_in(logs), ["bring-back", "--subject", "nobody"]) == 1
+    assert run(world, trail_in(logs), ["reinstate", "0" * 32]) == 1
+    assert run(world, trail_in(logs), ["reinstate", "--subject", "nobody"]) == 1

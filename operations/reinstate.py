@@ -13,7 +13,7 @@ from token_broker.domain.errors import (
     TokenBrokerError,
     UpstreamUnavailable,
 )
-from token_broker.use_cases.sending import Sending
+from token_broker.use_cases.broker import Broker
 
 
 def ids_of(text: Iterable[str]) -> list[str]:
@@ -22,50 +22,52 @@ def ids_of(text: Iterable[str]) -> list[str]:
     return [one for one in found if one]
 
 
-def chosen(on: Sending, *, subjects: Collection[str], reasons: Collection[str]) -> list[str]:
+def chosen(broker: Broker, *, subjects: Collection[str], reasons: Collection[str]) -> list[str]:
     """Return the ended connections of these subjects, ended for these reasons; none named: all."""
     return [
         one.id
-        for one in on.connections.every()
+        for one in broker.connections.every()
         if one.status is Status.REAUTH_REQUIRED
         and (not subjects or one.subject in subjects)
         and (not reasons or one.reason in reasons)
     ]
 
 
-def bring_back(
-    on: Sending, connection_ids: Iterable[str], *, report: Callable[[Entry], None]
+def reinstate_all(
+    broker: Broker, connection_ids: Iterable[str], *, report: Callable[[Entry], None]
 ) -> Counter[str]:
-    """Bring each back and report it; what is ACTIVE already, as after a first run, stays so."""
+    """Reinstate each and report it; what is ACTIVE already, as after a first run, stays so."""
 
     def act(connection_id: str) -> Entry:
         entry: Entry = {"connection_id": connection_id}
         try:
-            if on.connections.look(connection_id).status is Status.ACTIVE:
+            if broker.connections.look(connection_id).status is Status.ACTIVE:
                 return entry | {"outcome": "active"}
-            reinstate(on, connection_id)
+            reinstate(broker, connection_id)
         except (StaleGeneration, UpstreamUnavailable) as exc:
             reason = f"{exc.detail or exc.error}: run the command again"
             return entry | {"outcome": "failed", "reason": reason}
         except TokenBrokerError as exc:
             return entry | {"outcome": "refused", "reason": exc.description}
-        return entry | {"outcome": "brought_back"}
+        return entry | {"outcome": "reinstated"}
 
     wanted = list(dict.fromkeys(connection_ids))
     return for_each(wanted, act, report=report, total=len(wanted))
 
 
-def reinstate(on: Sending, connection_id: str) -> Connection:
+def reinstate(broker: Broker, connection_id: str) -> Connection:
     """Undo an end while the sealed set is still kept; the next run shows whether it lives.
 
     For what was refused by mistake, or taken out and not used elsewhere. Raises
     ConnectionNotFound, RequestRejected, StaleGeneration (try again).
     """
-    seen = on.connections.get(connection_id)
+    seen = broker.connections.get(connection_id)
     if seen.status is not Status.REAUTH_REQUIRED:
         raise RequestRejected(f"It is {seen.status}; only what is REAUTH_REQUIRED can be undone.")
     if seen.sealed is None:
-        raise RequestRejected("Its token set is erased; only a new consent can bring it back.")
-    back = on.connections.bring_back(seen, now=on.clock())
-    on.record("connection_brought_back", connection_id=connection_id, reason=seen.reason)
+        raise RequestRejected(
+            "Its token set is erased; only a new consent can restore the connection."
+        )
+    back = broker.connections.reinstate(seen, now=broker.clock())
+    broker.record("connection_reinstated", connection_id=connection_id, reason=seen.reason)
     return back

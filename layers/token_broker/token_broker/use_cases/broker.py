@@ -1,4 +1,4 @@
-"""What the use cases that talk to Akoya stand on."""
+"""The ports of the use cases that talk to Akoya."""
 
 from __future__ import annotations
 
@@ -21,8 +21,8 @@ from token_broker.store.control import Control
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Sending:
-    """What every function that talks to Akoya stands on."""
+class Broker:
+    """The ports a use case that talks to Akoya needs."""
 
     environment: str
     client_id: str
