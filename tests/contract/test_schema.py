@@ -13,8 +13,10 @@ from typing import Any
 import pytest
 from boto3.dynamodb.types import TypeSerializer
 
+from tests.clock import START
 from tests.contract.rows import HOME
-from tests.world import CLIENT_ID, IDP, START, World
+from tests.wiring import CLIENT_ID, IDP
+from tests.world import World
 from token_broker.domain.connection import Reason, Status
 from token_broker.domain.errors import NotConfirmed, ReauthorizationRequired, RowNewer
 from token_broker.domain.identity import Identity

@@ -19,8 +19,9 @@ import requests
 from local.akoya_sandbox.id_tokens import shared_signing_key
 from local.akoya_sandbox.provider import AkoyaProvider
 from local.akoya_sandbox.registration import Registration
+from tests.loopback import Loopback
 from tests.tables import Aws, create_storage
-from tests.world import CLIENT_ID, CLIENT_SECRET, IDP, Loopback
+from tests.wiring import CLIENT_ID, CLIENT_SECRET, IDP
 
 ROOT = Path(__file__).parents[2]
 EVENTS = ROOT / "events"

@@ -14,7 +14,7 @@ import pytest
 
 from local.akoya_sandbox.answer import Answer
 from tests.handlers.deployed import EVENTS, Deployed
-from tests.world import CLIENT_SECRET
+from tests.wiring import CLIENT_SECRET
 from token_broker.runtime import observability
 
 # Where a value is meant to be: in these parts of these answers, and nowhere else.

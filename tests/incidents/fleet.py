@@ -13,10 +13,13 @@ from functools import cache
 
 from local.akoya_sandbox.grants import Grant
 from local.akoya_sandbox.people import Login
+from tests.acts import END_AFTER, TOMBSTONE, Inline
+from tests.clock import START
 from tests.fakes.connections import MemoryConnections
 from tests.incidents.alarms import Alarms
 from tests.interleavings.flows import REFRESH_TIMEOUT
-from tests.world import CLIENT_ID, END_AFTER, START, TOMBSTONE, Inline, World
+from tests.wiring import CLIENT_ID
+from tests.world import World
 from token_broker.domain.connection import Connection, Status, login_of
 from token_broker.domain.errors import Reported, TokenBrokerError
 from token_broker.domain.refresh_policy import SENDING_WINDOW

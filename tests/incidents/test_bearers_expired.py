@@ -8,8 +8,9 @@ from urllib.parse import parse_qs
 
 import requests
 
+from tests.clock import START
 from tests.incidents.fleet import DAY, MINUTE, Fleet, fleet_of
-from tests.world import START, http_response
+from tests.loopback import http_response
 from token_broker.domain.connection import Reason, Suspect
 from token_broker.domain.refresh_policy import ASKED_LATELY
 

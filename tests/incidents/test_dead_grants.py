@@ -10,8 +10,10 @@ from typing import Self
 import pytest
 import requests
 
+from tests.clock import START
 from tests.incidents.fleet import DAY, HOUR, MINUTE, Fleet, fleet_due_at, fleet_of
-from tests.world import START, World, http_response
+from tests.loopback import http_response
+from tests.world import World
 from token_broker.domain.connection import Degraded, Reason, Status
 from token_broker.domain.errors import ConsentSuspect
 

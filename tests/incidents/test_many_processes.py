@@ -7,7 +7,8 @@ from dataclasses import replace
 
 import requests
 
-from tests.world import START, World
+from tests.clock import START
+from tests.world import World
 from token_broker.adapters.dynamodb import DynamoRows
 from token_broker.domain.errors import TokenBrokerError
 from token_broker.store.control import Control

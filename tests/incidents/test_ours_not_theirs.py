@@ -14,7 +14,9 @@ import requests
 
 from tests.fakes.vault import MemoryClientSecret
 from tests.incidents.fleet import A_RUN, DAY, MINUTE, SIZES, Fleet, fleet_of
-from tests.world import CLIENT_ID, CLIENT_SECRET, World, http_response
+from tests.loopback import http_response
+from tests.wiring import CLIENT_ID, CLIENT_SECRET
+from tests.world import World
 from token_broker.domain.connection import Status
 from token_broker.domain.ports import ClientCredentials
 from token_broker.domain.refresh_policy import BACK_OFF_LONGEST, PROMPT_REPEATS

@@ -26,7 +26,9 @@ from tests.interleavings.cuts import (
     KilledError,
 )
 from tests.interleavings.endings import BY_A_PERSON
-from tests.world import CLIENT_ID, CLIENT_SECRET, IDP, World, as_json
+from tests.loopback import as_json
+from tests.wiring import CLIENT_ID, CLIENT_SECRET, IDP
+from tests.world import World
 
 TOKEN_URL = f"{IDP}/token".replace("http:", "https:")  # the library insists
 TIMEOUT = 90.0

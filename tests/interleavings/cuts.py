@@ -13,7 +13,8 @@ from dataclasses import dataclass, field, fields, replace
 from enum import StrEnum
 from typing import Any
 
-from tests.world import FixedClock, World
+from tests.clock import FixedClock
+from tests.world import World
 from token_broker.domain.errors import (
     BrokerMisconfigured,
     TokenBrokerError,

@@ -9,9 +9,11 @@ from enum import StrEnum
 from urllib.parse import parse_qs, urlsplit
 
 from operations import transfer
-from tests.between import table_away
+from tests.acts import END_AFTER
 from tests.interleavings.cuts import Flow
-from tests.world import BROKER, END_AFTER, World
+from tests.interruptions import table_away
+from tests.wiring import BROKER
+from tests.world import World
 from token_broker.domain.authorization import Redirect
 from token_broker.domain.connection import Status
 from token_broker.domain.errors import TokenBrokerError

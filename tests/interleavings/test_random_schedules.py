@@ -30,7 +30,8 @@ from tests.interleavings.flows import (
     sent_out,
 )
 from tests.interleavings.workers import Traffic, Worker
-from tests.world import CLIENT_ID, CLIENT_SECRET, World
+from tests.wiring import CLIENT_ID, CLIENT_SECRET
+from tests.world import World
 from token_broker.domain.connection import Connection, Status, login_of
 from token_broker.domain.errors import TokenBrokerError
 from token_broker.domain.ports import ClientCredentials

@@ -14,6 +14,7 @@ from typing import Any
 from greenlet import getcurrent, greenlet
 
 from local.akoya_sandbox.ledger import fingerprint
+from tests.clock import FixedClock
 from tests.interleavings.cuts import (
     Cutter,
     Fault,
@@ -22,7 +23,7 @@ from tests.interleavings.cuts import (
     is_send,
     process_in,
 )
-from tests.world import FixedClock, World
+from tests.world import World
 from token_broker.domain.errors import TokenBrokerError
 from token_broker.domain.outcome import Answer, Outcome
 from token_broker.domain.refresh_policy import CONNECT_TIMEOUT

@@ -11,9 +11,11 @@ from urllib.parse import parse_qs, urlsplit
 import pytest
 import requests
 
-from tests.between import attempted, before, before_akoya_acts, cut_at, table_away
 from tests.interleavings.flows import sent_out
-from tests.world import CLIENT_SECRET, RETURN_TO, World, http_response
+from tests.interruptions import attempted, before, before_akoya_acts, cut_at, table_away
+from tests.loopback import http_response
+from tests.wiring import CLIENT_SECRET, RETURN_TO
+from tests.world import World
 from token_broker.domain.authorization import CodeBinding
 from token_broker.domain.connection import Status
 from token_broker.domain.errors import (

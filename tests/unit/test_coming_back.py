@@ -7,7 +7,8 @@ from urllib.parse import parse_qs, urlsplit
 import pytest
 
 from tests.interleavings.flows import sent_out
-from tests.world import IDP, RETURN_TO, World
+from tests.wiring import IDP, RETURN_TO
+from tests.world import World
 from token_broker.adapters.id_token import OpenIdTokens
 from token_broker.domain.errors import (
     BrokerMisconfigured,

@@ -13,7 +13,7 @@ from contextlib import contextmanager, suppress
 import pytest
 import requests
 
-from tests.world import NoTimer
+from tests.clock import NoTimer
 from token_broker.adapters.akoya import AkoyaTokenEndpoint
 from token_broker.adapters.deadline import DeadlineAdapter, StartTimer
 from token_broker.domain.outcome import Answer, Outcome

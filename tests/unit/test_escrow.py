@@ -8,10 +8,11 @@ from typing import Any
 
 import pytest
 
-from tests.between import before, before_akoya_is_heard, cut_at, table_away
+from tests.acts import FUNCTION_TIMEOUT
 from tests.interleavings.cuts import KilledError
 from tests.interleavings.flows import Person, sent_out
-from tests.world import FUNCTION_TIMEOUT, World
+from tests.interruptions import before, before_akoya_is_heard, cut_at, table_away
+from tests.world import World
 from token_broker.domain.authorization import Redirect
 from token_broker.domain.connection import Connection, Reason, Status
 from token_broker.domain.errors import (

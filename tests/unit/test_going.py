@@ -6,7 +6,8 @@ from contextlib import suppress
 
 import pytest
 
-from tests.world import TOMBSTONE, World
+from tests.acts import TOMBSTONE
+from tests.world import World
 from token_broker.domain.connection import Reason, Status
 from token_broker.domain.errors import ConnectionNotFound, TokenBrokerError
 from token_broker.domain.refresh_policy import ENDED_ROW_KEPT

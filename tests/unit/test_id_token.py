@@ -9,7 +9,10 @@ import pytest
 import requests
 
 from local.akoya_sandbox.answer import Answer
-from tests.world import CLIENT_ID, IDP, START, World, as_json, http_response
+from tests.clock import START
+from tests.loopback import as_json, http_response
+from tests.wiring import CLIENT_ID, IDP
+from tests.world import World
 from token_broker.adapters.id_token import OpenIdTokens, SigningKeys
 from token_broker.domain.secret_text import SecretText
 from token_broker.domain.token_set import Verdict

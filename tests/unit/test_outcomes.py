@@ -18,7 +18,8 @@ import pytest
 import requests
 import urllib3
 
-from tests.world import Silenced, World, http_response
+from tests.loopback import Silenced, http_response
+from tests.world import World
 from token_broker.adapters.akoya import LARGEST_BODY, REFUSALS, AkoyaTokenEndpoint, Wire, classify
 from token_broker.domain.connection import Status
 from token_broker.domain.errors import TokenBrokerError

@@ -9,7 +9,8 @@ from contextlib import suppress
 
 import pytest
 
-from tests.between import (
+from tests.interleavings.flows import sent_out
+from tests.interruptions import (
     attempted,
     before,
     before_akoya_acts,
@@ -17,7 +18,6 @@ from tests.between import (
     cut_at,
     table_away,
 )
-from tests.interleavings.flows import sent_out
 from tests.world import World
 from token_broker.domain.authorization import Redirect
 from token_broker.domain.connection import Connection, Status

@@ -13,7 +13,8 @@ from typing import Any
 import pytest
 import requests
 
-from tests.world import END_AFTER, World
+from tests.acts import END_AFTER
+from tests.world import World
 from token_broker.use_cases import schedule
 from token_broker.use_cases.pace import Pace
 

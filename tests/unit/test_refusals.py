@@ -9,7 +9,10 @@ from urllib.parse import parse_qs
 import pytest
 import requests
 
-from tests.world import END_AFTER, START, World, http_response
+from tests.acts import END_AFTER
+from tests.clock import START
+from tests.loopback import http_response
+from tests.world import World
 from token_broker.domain.connection import Connection, Degraded, Reason, Status
 from token_broker.domain.errors import ConsentSuspect, ReauthorizationRequired, UpstreamUnavailable
 from token_broker.runtime.http_api import view
@@ -462,7 +465,7 @@ def test_a_daily_try_that_goes_unanswered_is_repeated_in_a_day(memory: World, st
 
 
 def test_a_daily_try_looks_into_escrow_first(memory: World) -> None:
-    from tests.between import table_away  # noqa: PLC0415
+    from tests.interruptions import table_away  # noqa: PLC0415
 
     one = ended(memory)
     memory.provider.disarm()

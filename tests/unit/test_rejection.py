@@ -10,7 +10,8 @@ from dataclasses import replace
 import pytest
 import requests
 
-from tests.world import World, http_response
+from tests.loopback import http_response
+from tests.world import World
 from token_broker.domain.connection import Connection, Degraded, Landing, Reason, Status
 from token_broker.domain.errors import (
     ConsentSuspect,

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from operations.reinstate import reinstate
-from tests.between import attempted, before, before_akoya_acts, cut_at
+from tests.interruptions import attempted, before, before_akoya_acts, cut_at
 from tests.world import World
 from token_broker.domain.connection import Lease, Status
 from token_broker.domain.errors import (

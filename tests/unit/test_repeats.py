@@ -13,8 +13,11 @@ from urllib.parse import parse_qs
 import pytest
 import requests
 
-from tests.between import before, before_akoya_acts
-from tests.world import END_AFTER, FUNCTION_TIMEOUT, START, Inline, World, http_response
+from tests.acts import END_AFTER, FUNCTION_TIMEOUT, Inline
+from tests.clock import START
+from tests.interruptions import before, before_akoya_acts
+from tests.loopback import http_response
+from tests.world import World
 from token_broker.domain.connection import Connection, Lease, Reason, Status
 from token_broker.domain.errors import OutcomeUnknown, TokenBrokerError, UpstreamUnavailable
 from token_broker.domain.refresh_policy import (

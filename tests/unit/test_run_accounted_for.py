@@ -6,7 +6,8 @@ from dataclasses import replace
 
 import pytest
 
-from tests.world import World, http_response
+from tests.loopback import http_response
+from tests.world import World
 from token_broker.domain.errors import Reported
 from token_broker.domain.refresh_policy import BACK_OFF_LONGEST
 from token_broker.use_cases.measure import (

@@ -8,8 +8,8 @@ import pytest
 
 from operations import transfer
 from operations.reinstate import reinstate
-from tests.between import before_akoya_acts, cut_at
 from tests.interleavings.flows import sent_out
+from tests.interruptions import before_akoya_acts, cut_at
 from tests.world import World
 from token_broker.domain.authorization import Redirect
 from token_broker.domain.connection import Connection, Status

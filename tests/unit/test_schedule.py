@@ -9,8 +9,10 @@ from urllib.parse import parse_qs, urlsplit
 import pytest
 import requests
 
-from tests.between import before, cut_at
-from tests.world import BROKER, World, http_response
+from tests.interruptions import before, cut_at
+from tests.loopback import http_response
+from tests.wiring import BROKER
+from tests.world import World
 from token_broker.domain.connection import Connection, Degraded, Reason, Status
 from token_broker.domain.errors import TokenBrokerError
 

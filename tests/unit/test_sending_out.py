@@ -5,7 +5,8 @@ from __future__ import annotations
 import pytest
 from botocore.exceptions import EndpointConnectionError
 
-from tests.world import BROKER, RETURN_TO, World
+from tests.wiring import BROKER, RETURN_TO
+from tests.world import World
 from token_broker.domain.errors import (
     BrokerMisconfigured,
     RequestRejected,

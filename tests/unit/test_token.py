@@ -11,7 +11,8 @@ import requests
 from botocore.model import OperationModel
 
 from operations.adopt import adopt
-from tests.world import World, http_response
+from tests.loopback import http_response
+from tests.world import World
 from token_broker.domain.connection import Connection, Lease, Reason, Status
 from token_broker.domain.errors import (
     BrokerMisconfigured,

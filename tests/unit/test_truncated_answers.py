@@ -7,8 +7,10 @@ from typing import Any
 
 import pytest
 
+from tests.clock import START
 from tests.contract.rows import unrecorded
-from tests.world import CLIENT_ID, START, World
+from tests.wiring import CLIENT_ID
+from tests.world import World
 from token_broker.adapters.client_credentials import SecretsManagerClientSecret
 from token_broker.adapters.dynamodb import DynamoRows
 from token_broker.adapters.escrow import S3Escrow

@@ -6,8 +6,9 @@ from dataclasses import replace
 
 import pytest
 
-from tests.between import before
-from tests.world import World, http_response
+from tests.interruptions import before
+from tests.loopback import http_response
+from tests.world import World
 from token_broker.domain.connection import Connection, Degraded, Status
 from token_broker.domain.errors import RecordUnreadable, StaleGeneration
 from token_broker.runtime.http_api import status_code, view

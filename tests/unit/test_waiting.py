@@ -10,7 +10,7 @@ from dataclasses import replace
 import pytest
 import requests
 
-from tests.between import before
+from tests.interruptions import before
 from tests.world import World
 from token_broker.domain.connection import Connection, Lease, Status
 from token_broker.domain.errors import (

@@ -12,8 +12,9 @@ from typing import Any
 import pytest
 import requests
 
+from tests.acts import FUNCTION_TIMEOUT
 from tests.interleavings.cuts import KilledError
-from tests.world import FUNCTION_TIMEOUT, World
+from tests.world import World
 from token_broker.domain.errors import TokenBrokerError, UpstreamUnavailable
 
 
