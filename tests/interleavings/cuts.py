@@ -240,11 +240,11 @@ def process_in(world: World, cutter: Cutter) -> Process:
     stepped: dict[str, Any] = {
         name: Stepped(getattr(world.broker, name), name, cutter) for name in PORTS
     }
-    on = replace(world.broker, **stepped)
+    broker = replace(world.broker, **stepped)
     authorizations: Any = Stepped(world.finishing.authorizations, "authorizations", cutter)
     finishing = replace(world.finishing, authorizations=authorizations)
     shared = {field.name: getattr(world, field.name) for field in fields(World)}
-    return Process(**shared | {"on": on, "finishing": finishing}, cutter=cutter)
+    return Process(**shared | {"broker": broker, "finishing": finishing}, cutter=cutter)
 
 
 def cut(
