@@ -23,11 +23,13 @@ from tests.fakes.rows import MemoryRows
 from tests.fakes.vault import MemoryClientSecret, MemoryEscrow, MemorySeal, MemorySecretPresence
 from tests.tables import Aws, create_storage
 from tests.wiring import CLIENT_ID, CLIENT_SECRET
-from token_broker.adapters.client_credentials import SecretsManagerClientSecret
+from token_broker.adapters.client_credentials import (
+    SecretsManagerClientSecret,
+    SecretsManagerPresence,
+)
 from token_broker.adapters.dynamodb import DynamoRows
 from token_broker.adapters.escrow import S3Escrow
 from token_broker.adapters.seal import KmsSeal
-from token_broker.adapters.secret_presence import SecretsManagerPresence
 from token_broker.domain.connection import Connection, Status
 from token_broker.domain.ports import ClientCredentials
 from token_broker.domain.secret_text import SecretText

@@ -7,7 +7,7 @@ import dataclasses
 import pytest
 
 from tests.world import World
-from token_broker.adapters.secret_presence import SecretsManagerPresence
+from token_broker.adapters.client_credentials import SecretsManagerPresence
 from token_broker.domain.connection import Connection, Landing, Reason, Status, Suspect
 from token_broker.domain.errors import RowUnreadable
 from token_broker.domain.secret_text import SecretText

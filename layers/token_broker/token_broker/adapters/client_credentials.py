@@ -1,4 +1,4 @@
-"""The client secret in Secrets Manager, cached for minutes, read anew when Akoya refuses it.
+"""The client secret in Secrets Manager: its value, and whether there is one.
 
 Shape of the secret's value: {"client_id": "...", "client_secret": "..."}. The client id is there so
 that another app's or environment's secret is noticed before it is ever sent.
@@ -10,7 +10,7 @@ import json
 from typing import TYPE_CHECKING, Any
 
 from token_broker.adapters.aws import member, translated
-from token_broker.domain.errors import BrokerMisconfigured
+from token_broker.domain.errors import BrokerMisconfigured, UpstreamUnavailable
 from token_broker.domain.ports import ClientCredentials, Clock
 from token_broker.domain.secret_text import SecretText
 
@@ -19,7 +19,8 @@ if TYPE_CHECKING:
 
 CACHED_FOR = 300
 SERVICE = "Secrets Manager"
-LASTING = frozenset({"AccessDeniedException", "ResourceNotFoundException", "DecryptionFailure"})
+MISSING = "ResourceNotFoundException"
+LASTING = frozenset({"AccessDeniedException", MISSING, "DecryptionFailure"})
 REMEDY = 'put {"client_id": "…", "client_secret": "…"} into the stack\'s secret (README: deploy)'
 
 
@@ -62,6 +63,43 @@ class SecretsManagerClientSecret:
                 detail=f"the secret is of another client id than the stack's ClientId: {REMEDY}"
             )
         return ClientCredentials(client_id=client_id, client_secret=client_secret)
+
+
+class SecretsManagerPresence:
+    """Whether the client secret is set, without reading it: `authorize` may not.
+
+    A code that is brought back while there is none cannot be exchanged, so nobody is sent out.
+    """
+
+    def __init__(self, client: SecretsManagerClient, secret_id: str, *, clock: Clock) -> None:
+        self._client = client
+        self._secret_id = secret_id
+        self._clock = clock
+        self._seen_at: int | None = None
+
+    def is_set(self) -> bool:
+        """Return whether it has a current version; True for five minutes, and where unknown."""
+        now = self._clock()
+        if self._seen_at is not None and now - self._seen_at < CACHED_FOR:
+            return True
+        try:
+            with translated(
+                SERVICE, lambda code, _: BrokerMisconfigured() if code == MISSING else None
+            ):
+                answer: Any = self._client.describe_secret(SecretId=self._secret_id)
+        except BrokerMisconfigured:
+            return False
+        except UpstreamUnavailable:
+            return True  # the callback will see
+        stages = answer.get("VersionIdsToStages", {}).values()
+        if "DeletedDate" in answer or not any("AWSCURRENT" in those for those in stages):
+            return False
+        self._seen_at = now
+        return True
+
+
+def _missing(code: str, _: object) -> BrokerMisconfigured | None:
+    return BrokerMisconfigured() if code == MISSING else None
 
 
 def _known(code: str, _: object) -> BrokerMisconfigured | None:

@@ -83,7 +83,7 @@ def policy(environ: Mapping[str, str]) -> RefreshPolicy:
 
 def linking(environ: Mapping[str, str] = os.environ) -> tuple[AuthorizeBroker, str]:
     """Build what `authorize` stands on, and the public base URL."""
-    from token_broker.adapters.secret_presence import SecretsManagerPresence  # noqa: PLC0415
+    from token_broker.adapters.client_credentials import SecretsManagerPresence  # noqa: PLC0415
     from token_broker.use_cases.authorize import AuthorizeBroker  # noqa: PLC0415
 
     provider = settings.IdentityProvider.from_env(environ)
