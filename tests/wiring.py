@@ -14,7 +14,7 @@ from local.akoya_sandbox.registration import Registration
 from tests.clock import FixedClock, NoTimer
 from tests.loopback import Loopback
 from token_broker.adapters.akoya import AkoyaTokenEndpoint
-from token_broker.adapters.id_token import OpenIdTokens, SigningKeys
+from token_broker.adapters.id_token import OpenIdTokens
 from token_broker.domain.authorization import CodeBinding
 from token_broker.domain.ports import ClientSecret, EscrowedSets, Record, Seal, SecretPresence
 from token_broker.domain.refresh_policy import RefreshPolicy
@@ -93,19 +93,11 @@ class Wired:
             client_secret=client_secret,
             token_endpoint=AkoyaTokenEndpoint(
                 session,
-                token_endpoint=f"{IDP}/token",
-                revocation_endpoint=f"{IDP}/revoke",
+                IDP,
                 timer=NoTimer,
             ),
             id_tokens=OpenIdTokens(
-                SigningKeys(
-                    session,
-                    f"{IDP}/.well-known/openid-configuration",
-                    issuer=IDP,
-                    strict=True,
-                    clock=clock,
-                    record=record,
-                ),
+                session,
                 issuer=IDP,
                 client_id=CLIENT_ID,
                 strict=True,

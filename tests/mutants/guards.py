@@ -515,13 +515,13 @@ GUARDS = (
     ),
     Guard(
         "issuer: keys of another provider's check nothing",
-        f"{CORE}/adapters/id_token.py",
+        f"{CORE}/adapters/signing_keys.py",
         "                if self._strict:\n                    return  # OpenID Connect",
         "                if self is None:\n                    return  # OpenID Connect",
     ),
     Guard(
         "keys come over the same scheme as what announced them",
-        f"{CORE}/adapters/id_token.py",
+        f"{CORE}/adapters/signing_keys.py",
         "if urlsplit(jwks_uri)[:2] != urlsplit(self._discovery_url)[:2]:",
         "if urlsplit(jwks_uri)[1] != urlsplit(self._discovery_url)[1]:",
     ),

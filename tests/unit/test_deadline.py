@@ -95,12 +95,7 @@ def refreshed(address: str, timer: StartTimer) -> Answer:
     session = requests.Session()
     session.mount("http://", DeadlineAdapter())
     session.mount("https://", DeadlineAdapter())
-    return AkoyaTokenEndpoint(
-        session,
-        token_endpoint=f"{address}/token",
-        revocation_endpoint=f"{address}/revoke",
-        timer=timer,
-    ).refresh(
+    return AkoyaTokenEndpoint(session, address, timer=timer).refresh(
         SecretText("rt-1"),
         credentials=ClientCredentials(client_id="c", client_secret=SecretText("s")),
         read_timeout=PATIENCE,

@@ -13,7 +13,7 @@ from tests.clock import START
 from tests.loopback import as_json, http_response
 from tests.wiring import CLIENT_ID, IDP
 from tests.world import World
-from token_broker.adapters.id_token import OpenIdTokens, SigningKeys
+from token_broker.adapters.id_token import OpenIdTokens
 from token_broker.domain.secret_text import SecretText
 from token_broker.domain.token_set import Verdict
 
@@ -35,16 +35,8 @@ def id_tokens(world: World, *, strict: bool = True) -> OpenIdTokens:
     def record(event: str, *, value: int = 1, **fields: Any) -> None:
         world.events.append((event, fields | {"value": value}))
 
-    keys = SigningKeys(
-        session,
-        f"{IDP}/.well-known/openid-configuration",
-        issuer=IDP,
-        strict=strict,
-        clock=world.clock,
-        record=record,
-    )
     return OpenIdTokens(
-        keys, issuer=IDP, client_id=CLIENT_ID, strict=strict, clock=world.clock, record=record
+        session, issuer=IDP, client_id=CLIENT_ID, strict=strict, clock=world.clock, record=record
     )
 
 

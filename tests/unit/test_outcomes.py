@@ -204,9 +204,7 @@ def test_an_answer_is_taken_for_what_it_means_and_nothing_is_sent_twice(
 ) -> None:
     network, session = Wired(back), requests.Session()
     session.mount("http://", network)
-    endpoint = AkoyaTokenEndpoint(
-        session, token_endpoint="http://idp/token", revocation_endpoint="http://idp/revoke"
-    )
+    endpoint = AkoyaTokenEndpoint(session, "http://idp")
     credentials = ClientCredentials(client_id="c", client_secret=SecretText("s"))
     secret = SecretText("sent")
     ask: dict[Grant, Callable[[], Answer]] = {

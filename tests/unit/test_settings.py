@@ -84,9 +84,9 @@ def test_each_environment_has_hosts_of_its_own_and_never_the_others() -> None:
         environment: settings.IdentityProvider.from_env(GOOD | {"ENVIRONMENT": environment})
         for environment in ("sandbox", "production")
     }
-    assert endpoints["production"].token_endpoint == "https://idp.ddp.akoya.com/token"
+    assert endpoints["production"].base_url == "https://idp.ddp.akoya.com"
     assert endpoints["production"].authorization_endpoint == "https://idp.ddp.akoya.com/auth"
-    assert endpoints["sandbox"].revocation_endpoint == "https://sandbox-idp.ddp.akoya.com/revoke"
+    assert endpoints["sandbox"].base_url == "https://sandbox-idp.ddp.akoya.com"
 
 
 def test_a_white_label_host_needs_to_be_named_twice() -> None:
@@ -95,14 +95,14 @@ def test_a_white_label_host_needs_to_be_named_twice() -> None:
         "IDENTITY_PROVIDER_ALLOWED_HOSTS": "other.example, idp.bank.example",
     }
     provider = settings.IdentityProvider.from_env(listed)
-    assert provider.token_endpoint == "https://idp.bank.example/token"
+    assert provider.base_url == "https://idp.bank.example"
 
 
 def test_plain_http_is_for_loopback_alone() -> None:
     provider = settings.IdentityProvider.from_env(
         GOOD | {"IDENTITY_PROVIDER_URL": "http://localhost:8702"}
     )
-    assert provider.token_endpoint == "http://localhost:8702/token"
+    assert provider.base_url == "http://localhost:8702"
 
 
 def test_what_is_not_sent_binds_no_code() -> None:

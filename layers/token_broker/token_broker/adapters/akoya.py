@@ -7,23 +7,19 @@ refresh token. Akoya: token-akoya, revoke-akoya, token-errors.
 
 from __future__ import annotations
 
+import base64
 import json
 import ssl
 import threading
+from collections.abc import Callable
 from dataclasses import dataclass
 from http import HTTPStatus
 from typing import Any
+from urllib.parse import quote
 
 import requests
 import urllib3
 
-from token_broker.adapters.client_authentication import (
-    ClientAuthentication,
-    Form,
-    Headers,
-    client_secret_basic,
-    client_secret_post,
-)
 from token_broker.adapters.cut_answer import whole_members
 from token_broker.adapters.deadline import Deadline, StartTimer
 from token_broker.domain.outcome import Answer, Dialect, Grant, Outcome
@@ -34,8 +30,26 @@ from token_broker.domain.secret_text import SecretText
 LARGEST_BODY = 1_048_576
 LONGEST_SECONDS = 999_999_999
 
-# Which way of authenticating Akoya wants for which request (Akoya: token-akoya, revoke-akoya).
-AUTHENTICATION: dict[Grant, ClientAuthentication] = {
+Form = dict[str, str]
+Headers = dict[str, str]
+
+
+def client_secret_basic(credentials: ClientCredentials, headers: Headers, _form: Form) -> None:
+    """Put the credentials into the Authorization header, form-encoded (RFC 6749 2.3.1)."""
+    parts = (credentials.client_id, credentials.client_secret.reveal())
+    pair = ":".join(quote(part, safe="") for part in parts)
+    headers["Authorization"] = f"Basic {base64.b64encode(pair.encode()).decode()}"
+
+
+def client_secret_post(credentials: ClientCredentials, _headers: Headers, form: Form) -> None:
+    """Put the credentials into the form (RFC 6749 2.3.1)."""
+    form["client_id"] = credentials.client_id
+    form["client_secret"] = credentials.client_secret.reveal()
+
+
+# Exactly one way of authenticating a request (RFC 6749 2.3): the one that Akoya wants for it
+# (Akoya: token-akoya, revoke-akoya).
+AUTHENTICATION: dict[Grant, Callable[[ClientCredentials, Headers, Form], None]] = {
     Grant.AUTHORIZATION_CODE: client_secret_basic,
     Grant.REFRESH_TOKEN: client_secret_post,
     Grant.REVOKE: client_secret_post,
@@ -106,14 +120,13 @@ class AkoyaTokenEndpoint:
     def __init__(
         self,
         session: requests.Session,
+        base_url: str,
         *,
-        token_endpoint: str,
-        revocation_endpoint: str,
         timer: StartTimer = threading.Timer,
     ) -> None:
         self._session = session
-        self._token_endpoint = token_endpoint
-        self._revocation_endpoint = revocation_endpoint
+        self._token_endpoint = f"{base_url}/token"  # RFC 6749 section 3.2
+        self._revocation_endpoint = f"{base_url}/revoke"  # RFC 7009
         self._timer = timer
 
     def exchange(
@@ -230,13 +243,11 @@ def classify(grant: Grant, wire: Wire) -> Answer:
         return _success(grant, content, wire, detail)
     asks_to_wait = wire.status == HTTPStatus.SERVICE_UNAVAILABLE and wire.retry_after is not None
     if wire.status == HTTPStatus.TOO_MANY_REQUESTS or asks_to_wait:
-        return Answer(
-            outcome=Outcome.THROTTLED, detail=detail, retry_after=_seconds(wire.retry_after)
-        )
+        wait = _seconds(wire.retry_after)
+        return Answer(outcome=Outcome.THROTTLED, detail=detail, retry_after=wait)
     if wire.status >= HTTPStatus.INTERNAL_SERVER_ERROR:
-        return Answer(
-            outcome=Outcome.UPSTREAM, detail=detail, retry_after=_seconds(wire.retry_after)
-        )
+        wait = _seconds(wire.retry_after)
+        return Answer(outcome=Outcome.UPSTREAM, detail=detail, retry_after=wait)
     if content is None and wire.cut in (Outcome.TIMEOUT, Outcome.UPSTREAM):
         return Answer(outcome=wire.cut, detail=f"{detail} cut")
     if error is not None:

@@ -119,7 +119,7 @@ def sending(environ: Mapping[str, str] = os.environ) -> Broker:
     )
     from token_broker.adapters.deadline import DeadlineAdapter  # noqa: PLC0415
     from token_broker.adapters.escrow import S3Escrow  # noqa: PLC0415
-    from token_broker.adapters.id_token import OpenIdTokens, SigningKeys  # noqa: PLC0415
+    from token_broker.adapters.id_token import OpenIdTokens  # noqa: PLC0415
     from token_broker.adapters.seal import KmsSeal  # noqa: PLC0415
     from token_broker.store.control import Control  # noqa: PLC0415
 
@@ -130,15 +130,6 @@ def sending(environ: Mapping[str, str] = os.environ) -> Broker:
     session.mount("http://", DeadlineAdapter())
     dynamodb = boto3.client("dynamodb", config=PATIENT)
     impatient = boto3.client("dynamodb", config=ONE_TRY_ON_TABLE)
-    strict = provider.verification is IdTokenVerification.STRICT
-    keys = SigningKeys(
-        session,
-        provider.discovery_url,
-        issuer=provider.base_url,
-        strict=strict,
-        clock=clock,
-        record=record,
-    )
     return Broker(
         environment=provider.environment,
         client_id=provider.client_id,
@@ -157,16 +148,12 @@ def sending(environ: Mapping[str, str] = os.environ) -> Broker:
             client_id=provider.client_id,
             clock=clock,
         ),
-        token_endpoint=AkoyaTokenEndpoint(
-            session,
-            token_endpoint=provider.token_endpoint,
-            revocation_endpoint=provider.revocation_endpoint,
-        ),
+        token_endpoint=AkoyaTokenEndpoint(session, provider.base_url),
         id_tokens=OpenIdTokens(
-            keys,
+            session,
             issuer=provider.base_url,
             client_id=provider.client_id,
-            strict=strict,
+            strict=provider.verification is IdTokenVerification.STRICT,
             clock=clock,
             record=record,
         ),

@@ -205,18 +205,3 @@ class IdentityProvider:
     def authorization_endpoint(self) -> str:
         """Where the browser is sent (RFC 6749 section 3.1)."""
         return f"{self.base_url}/auth"
-
-    @property
-    def token_endpoint(self) -> str:
-        """Where codes and refresh tokens are posted (RFC 6749 section 3.2)."""
-        return f"{self.base_url}/token"
-
-    @property
-    def revocation_endpoint(self) -> str:
-        """Where refresh tokens are revoked (RFC 7009)."""
-        return f"{self.base_url}/revoke"
-
-    @property
-    def discovery_url(self) -> str:
-        """Where signing keys are announced (OpenID Connect Discovery section 4)."""
-        return f"{self.base_url}/.well-known/openid-configuration"
