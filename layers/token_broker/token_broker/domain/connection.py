@@ -111,6 +111,11 @@ class Connection:
     last_event: str | None = None
 
     @property
+    def set_id(self) -> str:
+        """Return what names the token set it holds among all others."""
+        return f"{self.id}/{self.generation}"
+
+    @property
     def suspected(self) -> Suspect | None:
         """The suspicion against the set held now, if any; one against an older set is void."""
         if self.suspect and self.suspect.generation == self.generation:
@@ -157,6 +162,11 @@ class Landing:
     consent: str | None = None  # the exchange it came of; None: a rotation
     suspect: Suspect | None = None
     predecessor_resent: bool = False
+
+    @property
+    def set_id(self) -> str:
+        """Return what names this token set among all others."""
+        return f"{self.connection_id}/{self.generation}"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

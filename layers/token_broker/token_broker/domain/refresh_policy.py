@@ -6,6 +6,8 @@ import hashlib
 import math
 from dataclasses import dataclass
 
+from token_broker.domain.connection import Connection, Landing
+
 # One attempt's times, in seconds. A lease ends CLOCK_SKEW after its holder's function, so a process
 # that still holds an answer cannot meet another holder's send.
 CLOCK_SKEW = 10  # for so much another machine's clock may be ahead
@@ -71,21 +73,12 @@ class RefreshPolicy:
         """Return what a caller may ask for at most, lest asking forces endless refreshes."""
         return life // 2
 
-    def due_at(
-        self,
-        *,
-        connection_id: str,
-        generation: int,
-        now: int,
-        issued: int,
-        expires_at: int,
-        asked_at: int | None,
-    ) -> int:
-        """Return when the connection is due: before its expiry if it is in use, else to keep alive.
+    def due_at(self, held: Connection | Landing, *, now: int, asked_at: int | None) -> int:
+        """Return when a set is due: before its bearer's expiry if it is in use, else to keep alive.
 
-        `issued` is the moment on our clock from which the bearer's life counts.
+        The bearer's life counts from `issued_at`, a moment on our clock.
         """
-        key = f"{connection_id}/{generation}"
+        key, issued, expires_at = held.set_id, held.issued_at or 0, held.expires_at or 0
         if expires_at <= issued:  # a rotation without a bearer: fetch one soon
             return now + UNSETTLED_DELAY
         if asked_at is None or now - asked_at > ASKED_LATELY:

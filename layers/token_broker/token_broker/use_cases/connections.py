@@ -69,14 +69,7 @@ def confirm(
         subject=subject,
         confirmation_hash=authorization.fingerprint(confirmation),
         owner=owner,
-        due_at=policy.due_at(
-            connection_id=seen.id,
-            generation=seen.generation,
-            now=now,
-            issued=seen.issued_at,
-            expires_at=seen.expires_at,
-            asked_at=now,
-        ),
+        due_at=policy.due_at(seen, now=now, asked_at=now),
         now=now,
     )
     record("connection_confirmed", connection_id=connection_id)

@@ -165,14 +165,8 @@ def due_after(broker: Broker, target: Connection, landing: Landing, *, status: S
     now = broker.clock()
     if status is not Status.ACTIVE or landing.suspect:
         return now
-    return broker.policy.due_at(
-        connection_id=landing.connection_id,
-        generation=landing.generation,
-        now=now,
-        issued=landing.issued_at,
-        expires_at=landing.expires_at,
-        asked_at=now if landing.consent else target.asked_at or target.linked_at,
-    )
+    asked_at = now if landing.consent else target.asked_at or target.linked_at
+    return broker.policy.due_at(landing, now=now, asked_at=asked_at)
 
 
 # ── checking ─────────────────────────────────────────────────────────────────────────────────────

@@ -175,14 +175,7 @@ def _note_asked(broker: Broker, seen: Connection) -> Connection:
         return seen
     if seen.issued_at is None or seen.expires_at is None:
         return seen
-    due_at = broker.policy.due_at(
-        connection_id=seen.id,
-        generation=seen.generation,
-        now=now,
-        issued=seen.issued_at,
-        expires_at=seen.expires_at,
-        asked_at=now,
-    )
+    due_at = broker.policy.due_at(seen, now=now, asked_at=now)
     try:
         broker.connections.note_asked(seen, now=now, due_at=due_at)
     except UpstreamUnavailable:
