@@ -29,6 +29,7 @@ from token_broker.use_cases.broker import Broker
 
 CLIENT_ID = "f0a7c1de-client"
 CLIENT_SECRET = "s3cret~with+signs%and.dots"
+LOGIN_KEY = SecretText("k" * 43)
 IDP = "http://localhost:8702"
 BROKER = "https://broker.example"
 RETURN_TO = "https://app.example/return"
@@ -86,7 +87,9 @@ class Wired:
             environment="sandbox",
             client_id=CLIENT_ID,
             provider=IDP,
-            connections=Connections(connections, clock=clock, record=record),
+            connections=Connections(
+                connections, clock=clock, new_secret=lambda: LOGIN_KEY, record=record
+            ),
             escrow=escrow,
             control=Control(control, clock=clock),
             seal=seal,

@@ -36,6 +36,7 @@ from token_broker.domain.errors import (
     TokenBrokerError,
     UpstreamUnavailable,
 )
+from token_broker.runtime import bootstrap
 from token_broker.store.authorizations import Authorizations
 from token_broker.store.connections import Connections
 
@@ -61,7 +62,7 @@ def prefix(engine: Any) -> str:
 @pytest.fixture
 def table(engine: Any, prefix: str) -> Connections:
     rows = DynamoRows(engine, f"{prefix}-connections")
-    return Connections(rows, clock=lambda: NOW, record=unrecorded)
+    return Connections(rows, clock=lambda: NOW, new_secret=bootstrap.new_secret, record=unrecorded)
 
 
 def at_once(act: Callable[[int], T]) -> list[T | TokenBrokerError]:

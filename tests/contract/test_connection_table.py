@@ -20,6 +20,7 @@ from tests.contract.rows import (
     owner_id,
     unrecorded,
 )
+from tests.wiring import LOGIN_KEY
 from tests.world import World
 from token_broker.adapters.dynamodb import DynamoRows
 from token_broker.domain.connection import (
@@ -42,6 +43,7 @@ from token_broker.domain.errors import (
 )
 from token_broker.domain.identity import Identity
 from token_broker.domain.refresh_policy import CLOCK_SKEW, CONFIRM_WITHIN
+from token_broker.domain.secret_text import SecretText
 from token_broker.domain.token_set import Verdict
 from token_broker.store.connections import Connections
 
@@ -961,6 +963,40 @@ def test_an_operator_may_adopt_a_table_whosever_it_was(table: Connections) -> No
     assert table.table_id() == table.table_id()
 
 
+# ── the key of the logins ────────────────────────────────────────────────────────────────────────
+
+
+def keyed(world: World, make: Callable[[], SecretText]) -> Connections:
+    """Return the table as another process sees it, which would make this key."""
+    rows = world.broker.connections._rows
+    return Connections(rows, clock=world.clock, new_secret=make, record=unrecorded)
+
+
+def test_two_first_writers_agree_on_one_key(any_world: World) -> None:
+    first = keyed(any_world, lambda: SecretText("first"))
+
+    def the_first_writes_in_between() -> SecretText:
+        first.recorded_identity(HOME)
+        return SecretText("second")
+
+    second = keyed(any_world, the_first_writes_in_between)
+    second.recorded_identity(HOME)
+
+    assert second.login_key() == first.login_key() == SecretText("first")
+
+
+def test_the_key_stays_through_correction_binding_and_adoption(any_world: World) -> None:
+    keys = iter("abcdef")
+    table = keyed(any_world, lambda: SecretText(next(keys)))
+    table.recorded_identity(OTHERS)
+    table.recorded_identity(HOME)
+    active(table)
+    table.adopt(OTHERS)
+
+    assert table.recorded_identity(HOME) == OTHERS
+    assert keyed(any_world, lambda: SecretText(next(keys))).login_key() == SecretText("a")
+
+
 # ── between the two writes of a late landing ─────────────────────────────────────────────────────
 
 
@@ -992,7 +1028,9 @@ def test_a_set_that_lands_late_does_not_land_over_one_that_came_in_between(world
 
     client: Any = Interrupted(world.aws.dynamodb, before_update=2, act=another_lands)
     rows = DynamoRows(client, f"{world.prefix}-connections")
-    interrupted = Connections(rows, clock=world.clock, record=unrecorded)
+    interrupted = Connections(
+        rows, clock=world.clock, new_secret=lambda: LOGIN_KEY, record=unrecorded
+    )
     with pytest.raises(UpstreamUnavailable):
         interrupted.land(landing(2), lease_id="slow", status=Status.ACTIVE, due_at=NOW)
 

@@ -18,7 +18,7 @@ from tests.clock import START
 from tests.fakes.connections import MemoryConnections
 from tests.incidents.alarms import Alarms
 from tests.interleavings.flows import REFRESH_TIMEOUT
-from tests.wiring import CLIENT_ID
+from tests.wiring import CLIENT_ID, LOGIN_KEY
 from tests.world import World
 from token_broker.domain.connection import Connection, Status, login_of
 from token_broker.domain.errors import Reported, TokenBrokerError
@@ -253,5 +253,9 @@ def _login(number: int) -> Login:
 def _name(number: int, connector: str) -> str:
     """Return how the broker calls the bank login of that number."""
     return login_of(
-        environment="sandbox", client_id=CLIENT_ID, connector=connector, sub=_login(number).sub
+        LOGIN_KEY,
+        environment="sandbox",
+        client_id=CLIENT_ID,
+        connector=connector,
+        sub=_login(number).sub,
     )

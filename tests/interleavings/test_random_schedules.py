@@ -30,7 +30,7 @@ from tests.interleavings.flows import (
     sent_out,
 )
 from tests.interleavings.workers import Traffic, Worker
-from tests.wiring import CLIENT_ID, CLIENT_SECRET
+from tests.wiring import CLIENT_ID, CLIENT_SECRET, LOGIN_KEY
 from tests.world import World
 from token_broker.domain.connection import Connection, Status, login_of
 from token_broker.domain.errors import TokenBrokerError
@@ -350,6 +350,7 @@ class RandomSchedule(RuleBasedStateMachine):
 def _hash_of(world: World, login: str) -> str:
     connector, _, user_name = login.partition("/")
     return login_of(
+        LOGIN_KEY,
         environment=world.broker.environment,
         client_id=CLIENT_ID,
         connector=connector,

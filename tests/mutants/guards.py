@@ -610,6 +610,36 @@ GUARDS = (
         "unbound = home",
     ),
     Guard(
+        "login key: of two first writers one makes it",
+        IDENTITY_ROW,
+        "row = self._rows.update(Write(ID, keyed, is_unkeyed()))",
+        "row = self._rows.update(Write(ID, keyed))",
+    ),
+    Guard(
+        "login key: an adopted table keeps its own",
+        IDENTITY_ROW,
+        "        self._rows.transact(_belongs_to(home))",
+        '        self._rows.put(versioned({"id": ID, **asdict(home)}))',
+    ),
+    Guard(
+        "login key: what is hashed under another one is not compared",
+        LANDING,
+        "    if not are_comparable(known, found):\n        known = None",
+        "    if not are_comparable(known, found):\n        pass",
+    ),
+    Guard(
+        "login key: nor is a renewal called another login's",
+        EXCHANGE,
+        "if rows.renewed and is_new and are_comparable(rows.renewed.login, landed.login):",
+        "if rows.renewed and is_new:",
+    ),
+    Guard(
+        "login key: the pointer follows a login that was hashed anew",
+        REFRESH,
+        "            settle_login(broker, landed)",
+        "            pass",
+    ),
+    Guard(
         "export: what was taken out is not sent again",
         SCHEDULE,
         "NOT_OURS_TO_END = frozenset({Reason.EXPORTED, Reason.SUPERSEDED})",

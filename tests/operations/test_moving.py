@@ -165,6 +165,8 @@ def test_what_goes_out_can_come_in_elsewhere(
     assert {one.status for one in world.broker.connections.every()} == {Status.REAUTH_REQUIRED}
     assert stat.S_IMODE(file.stat().st_mode) == 0o600
     out = file.read_text().splitlines()
+    members = {"subject", "connector", "refresh_token", "id_token", "connection_id"}
+    assert all(json.loads(line).keys() == members for line in out)  # a login says nothing elsewhere
     assert {json.loads(line)["refresh_token"] for line in out} == {
         json.loads(line)["refresh_token"] for line in lines
     }

@@ -27,7 +27,8 @@ from token_broker.domain.connection import (
     Status,
 )
 from token_broker.domain.errors import StaleGeneration, TokenBrokerError
-from token_broker.domain.ports import Clock
+from token_broker.domain.ports import Clock, NewSecret
+from token_broker.domain.secret_text import SecretText
 from token_broker.domain.token_set import Verdict
 from token_broker.store import (
     authorizations,
@@ -120,6 +121,7 @@ VALUES: Mapping[Any, Any] = {
         verdict=Verdict.OK,
     ),
     Clock: lambda: NOW,
+    NewSecret: lambda: SecretText("key"),
 }
 
 
@@ -148,7 +150,7 @@ class Recorder:
 
     @property
     def stored(self) -> Row:
-        return versioned(row_of(self.connection)) | {"owner": RIVAL.id}
+        return versioned(row_of(self.connection)) | {"owner": RIVAL.id, "login_key": "key"}
 
     def get(self, row_id: str, *, only: Collection[str] = ()) -> Row | None:
         del only

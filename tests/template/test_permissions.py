@@ -41,7 +41,6 @@ RIGHTS: dict[str, dict[str, set[str]]] = {
         "ConnectionsTable.Arn": {
             "dynamodb:DescribeTable",
             "dynamodb:GetItem",
-            "dynamodb:PutItem",
             "dynamodb:UpdateItem",
         },
         "ControlTable.Arn": {"dynamodb:GetItem", "dynamodb:PutItem", "dynamodb:UpdateItem"},
@@ -55,7 +54,6 @@ RIGHTS: dict[str, dict[str, set[str]]] = {
             "dynamodb:DeleteItem",
             "dynamodb:DescribeTable",
             "dynamodb:GetItem",
-            "dynamodb:PutItem",
             "dynamodb:UpdateItem",
         },
         "ConnectionsTable.Arn/index/due": {"dynamodb:Query"},
@@ -78,7 +76,6 @@ RIGHTS: dict[str, dict[str, set[str]]] = {
         "ConnectionsTable.Arn": {
             "dynamodb:DescribeTable",
             "dynamodb:GetItem",
-            "dynamodb:PutItem",
             "dynamodb:Scan",
             "dynamodb:UpdateItem",
         },

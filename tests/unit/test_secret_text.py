@@ -16,6 +16,7 @@ from token_broker.domain.outcome import Answer, Outcome
 from token_broker.domain.ports import ClientCredentials
 from token_broker.domain.secret_text import SecretText
 from token_broker.domain.token_set import TokenSet
+from token_broker.store.rows import Write
 from token_broker.use_cases.callback import AuthorizationResponse
 from token_broker.use_cases.token import Bearer
 
@@ -49,7 +50,11 @@ WAYS: dict[str, Callable[[Any], str]] = {
 
 
 @pytest.mark.parametrize("way", WAYS)
-@pytest.mark.parametrize("holder", HOLDERS, ids=lambda holder: type(holder).__name__)
+@pytest.mark.parametrize(
+    "holder",
+    [*HOLDERS, Write("identity", {"login_key": TEXT})],
+    ids=lambda holder: type(holder).__name__,
+)
 def test_a_secret_is_masked_however_it_is_written(holder: Any, way: str) -> None:
     assert TEXT not in WAYS[way](holder)
 

@@ -9,7 +9,7 @@ import pytest
 
 from tests.clock import START
 from tests.contract.rows import unrecorded
-from tests.wiring import CLIENT_ID
+from tests.wiring import CLIENT_ID, LOGIN_KEY
 from tests.world import World
 from token_broker.adapters.client_credentials import SecretsManagerClientSecret
 from token_broker.adapters.dynamodb import DynamoRows
@@ -58,7 +58,12 @@ def test_a_secret_without_its_text_is_not_a_secret_that_is_not_set() -> None:
 
 def test_a_write_whose_answer_was_cut_has_an_unknown_effect(world: World) -> None:
     client: Any = Cut()
-    table = Connections(DynamoRows(client, "connections"), clock=clock, record=unrecorded)
+    table = Connections(
+        DynamoRows(client, "connections"),
+        clock=clock,
+        new_secret=lambda: LOGIN_KEY,
+        record=unrecorded,
+    )
     row = world.row(world.connect().id)
     with pytest.raises(UpstreamUnavailable):
         table.due(now=START, limit=1)
@@ -87,7 +92,12 @@ def test_a_set_in_escrow_whose_answer_was_cut_is_not_taken_for_none(page: dict[s
 @pytest.mark.parametrize("read", ["expiries", "of_subject", "every"])
 def test_a_list_of_rows_that_was_cut_is_not_an_empty_one(read: str) -> None:
     client: Any = CutPages()
-    table = Connections(DynamoRows(client, "connections"), clock=clock, record=unrecorded)
+    table = Connections(
+        DynamoRows(client, "connections"),
+        clock=clock,
+        new_secret=lambda: LOGIN_KEY,
+        record=unrecorded,
+    )
     reads: dict[str, Callable[[], object]] = {
         "expiries": lambda: table.expiries(due_until=START, asked_since=0),
         "of_subject": lambda: table.of_subject("ada"),

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import hashlib
+import hmac
 from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import StrEnum
 
+from token_broker.domain.secret_text import SecretText
 from token_broker.domain.token_set import Verdict
 
 
@@ -179,12 +181,21 @@ class Owner:
     is_unreadable: bool = False  # its row is there, and may hold a set that a consent still feeds
 
 
-def login_of(*, environment: str, client_id: str, connector: str, sub: str) -> str:
-    """Return the hash that names one bank login; `sub` alone is unique per provider only.
+def login_of(key: SecretText, *, environment: str, client_id: str, connector: str, sub: str) -> str:
+    """Return the keyed hash that names one bank login; `sub` alone is unique per provider only.
 
-    Source: Akoya, unique-keys-and-values.
+    It begins with a short hash of the key. Source: Akoya, unique-keys-and-values.
     """
-    return hashlib.sha256(framed(environment, client_id, connector, sub).encode()).hexdigest()
+    secret = key.reveal().encode()
+    named = hmac.new(secret, framed(environment, client_id, connector, sub).encode(), "sha256")
+    return f"{hashlib.sha256(secret).hexdigest()[:8]}-{named.hexdigest()}"
+
+
+def are_comparable(one: str | None, other: str | None) -> bool:
+    """Return whether two logins are hashed under the same key: only then they can be told apart."""
+    if one is None or other is None:
+        return False
+    return one.partition("-")[0] == other.partition("-")[0]
 
 
 def framed(*parts: str) -> str:

@@ -64,7 +64,7 @@ def connections(
     name = settings.connections_table_name(environ)
     rows = DynamoRows(client, name)
     once = DynamoRows(impatient, name) if impatient else None
-    return Connections(rows, clock=clock, record=record, impatient=once)
+    return Connections(rows, clock=clock, new_secret=new_secret, record=record, impatient=once)
 
 
 def authorizations(environ: Mapping[str, str], client: DynamoDBClient) -> Authorizations:

@@ -28,8 +28,9 @@ from token_broker.domain.errors import (
     UpstreamUnavailable,
 )
 from token_broker.domain.identity import Identity
-from token_broker.domain.ports import Clock, Record
+from token_broker.domain.ports import Clock, NewSecret, Record
 from token_broker.domain.refresh_policy import CONFIRM_WITHIN
+from token_broker.domain.secret_text import SecretText
 from token_broker.domain.token_set import Verdict
 from token_broker.store.conditions import (
     exists,
@@ -63,12 +64,20 @@ class Connections(Linking, Endings):
     """
 
     def __init__(
-        self, rows: Rows, *, clock: Clock, record: Record, impatient: Rows | None = None
+        self,
+        rows: Rows,
+        *,
+        clock: Clock,
+        new_secret: NewSecret,
+        record: Record,
+        impatient: Rows | None = None,
     ) -> None:
         """Use `impatient`, the same rows without retries, where the caller retries by itself."""
         super().__init__(rows, record=record)
         self._impatient = impatient or rows
-        self._identity = IdentityRow(rows, clock=clock, impatient=self._impatient)
+        self._identity = IdentityRow(
+            rows, clock=clock, new_secret=new_secret, impatient=self._impatient
+        )
 
     # ── one attempt ──────────────────────────────────────────────────────────────────────────────
 
@@ -258,8 +267,12 @@ class Connections(Linking, Endings):
         return self._identity.recorded(home)
 
     def adopt(self, home: Identity) -> None:
-        """Record another identity, by the operator's word."""
+        """Record another identity, by the operator's word; the key of the logins stays."""
         self._identity.adopt(home)
+
+    def login_key(self) -> SecretText:
+        """Return what keys the table's logins, as it was read with the identity."""
+        return self._identity.login_key()
 
     # ── how a write is made ──────────────────────────────────────────────────────────────────────
 

@@ -12,8 +12,18 @@ from token_broker.domain.errors import (
     UpstreamUnavailable,
 )
 from token_broker.domain.identity import Identity
-from token_broker.domain.ports import Clock
-from token_broker.store.rows import Absent, Condition, Row, Rows, ensure_readable, named, versioned
+from token_broker.domain.ports import Clock, NewSecret
+from token_broker.domain.secret_text import SecretText
+from token_broker.store.rows import (
+    Absent,
+    Condition,
+    Row,
+    Rows,
+    Write,
+    ensure_readable,
+    named,
+    versioned,
+)
 
 ID = "identity"
 CACHED_FOR = 60
@@ -25,13 +35,24 @@ def is_unbound() -> Condition:
     return Absent("provider")
 
 
-class IdentityRow:
-    """Reads it before every send, and binds it to the provider once the first set has landed."""
+@named
+def is_unkeyed() -> Condition:
+    """The table has no key for its logins yet."""
+    return Absent("login_key")
 
-    def __init__(self, rows: Rows, *, clock: Clock, impatient: Rows) -> None:
+
+class IdentityRow:
+    """Reads it before every send, and binds it to the provider once the first set has landed.
+
+    It holds what keys the table's logins, too: of all processes the first one's key counts.
+    """
+
+    def __init__(self, rows: Rows, *, clock: Clock, new_secret: NewSecret, impatient: Rows) -> None:
         self._rows = rows
         self._impatient = impatient
         self._clock = clock
+        self._new_secret = new_secret
+        self._login_key: SecretText | None = None  # as last read
         self._table_id: tuple[int, str] | None = None  # (read at, TableId)
         self._unbound: Identity | None = None  # what the next landing binds the table to
 
@@ -44,14 +65,15 @@ class IdentityRow:
 
     def recorded(self, home: Identity) -> Identity:
         """Return the recorded identity; until one is bound, record `home` without its provider."""
-        row = self._rows.get(ID)
-        if row and "provider" in row:
+        row = self._read()
+        self._login_key = _login_key(row)
+        if "provider" in row:
             self._unbound = None
             return _identity(row)
         unbound = replace(home, provider=None)
-        if row is None or _identity(row) != unbound:
+        if any(row.get(part) != value for part, value in asdict(unbound).items()):
             try:
-                self._rows.put(_row(unbound), condition=is_unbound())
+                self._rows.transact(_belongs_to(unbound, is_unbound()))
             except StaleGeneration:
                 raise UpstreamUnavailable(detail="the table is being bound") from None
         self._unbound = home
@@ -61,20 +83,39 @@ class IdentityRow:
         """Record the provider, for a set has landed; what fails is made up for by the next one."""
         if home := self._unbound:
             with suppress(TokenBrokerError):
-                self._impatient.put(_row(home), condition=is_unbound())
+                self._impatient.transact(_belongs_to(home, is_unbound()))
 
     def adopt(self, home: Identity) -> None:
-        """Record another identity, whatever is recorded."""
-        self._rows.put(_row(home))
+        """Record another identity, whatever is recorded; the key of the logins stays."""
+        self._rows.transact(_belongs_to(home))
+
+    def login_key(self) -> SecretText:
+        """Return what keys the table's logins; read with the identity, so before every send."""
+        if self._login_key is None:
+            self._login_key = _login_key(self._read())
+        return self._login_key
+
+    def _read(self) -> Row:
+        """Read the row, with a key that is made where there is none."""
+        row = ensure_readable(self._rows.get(ID) or {})
+        if "login_key" not in row:
+            keyed = versioned({"login_key": self._new_secret().reveal()})
+            try:
+                row = self._rows.update(Write(ID, keyed, is_unkeyed()))
+            except StaleGeneration as another:
+                row = dict(another.row)
+        return row
 
 
-def _row(identity: Identity) -> Row:
-    known = {part: value for part, value in asdict(identity).items() if value is not None}
-    return versioned({"id": ID, **known})
+def _belongs_to(identity: Identity, condition: Condition | None = None) -> Write:
+    return Write(ID, versioned(asdict(identity)), condition)
+
+
+def _login_key(row: Row) -> SecretText:
+    return SecretText(str(row["login_key"]))
 
 
 def _identity(row: Row) -> Identity:
-    ensure_readable(row)
     try:
         return Identity(
             table_id=row["table_id"],

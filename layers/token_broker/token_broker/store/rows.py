@@ -145,7 +145,7 @@ class Write:
     """
 
     id: str
-    changes: Mapping[Any, Any]  # by path
+    changes: Mapping[Any, Any] = field(repr=False)  # by path; one may be a key
     condition: Condition | None = None
     adds: Mapping[str, int] = field(default_factory=dict)
 

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 from token_broker.domain import authorization
 from token_broker.domain.authorization import Authorization, Result, StoredOpening
-from token_broker.domain.connection import Connection, Lease, Status
+from token_broker.domain.connection import Connection, Lease, Status, are_comparable
 from token_broker.domain.errors import (
     ConnectionNotFound,
     ExchangeInProgress,
@@ -231,12 +231,15 @@ class Exchange:
         if landed.status not in FINISHED or not _settle_login(broker, landed):
             return self._failed("server_error")
         broker.record("connection_established", connection_id=landed.id, connector=landed.connector)
-        if rows.renewed and is_new:
+        if rows.renewed and is_new and are_comparable(rows.renewed.login, landed.login):
             broker.record("login_changed", connection_id=rows.renewed.id)
         return _success(self.row, landed)
 
     def _target(self, rows: _Rows, tokens: TokenSet) -> Connection:
-        """Return the connection that is renewed if its own login came back, else the new row."""
+        """Return the connection that is renewed if its own login came back, else the new row.
+
+        Where the two cannot be compared the person has to be confirmed, as another login's is.
+        """
         claims = self.broker.id_tokens.claims(tokens.id_token)
         login = login_named_by(self.broker, claims, self.row.connector) if claims else None
         return rows.renewed if rows.renewed and rows.renewed.login == login else rows.linking

@@ -14,6 +14,7 @@ from token_broker.domain.connection import (
     Reason,
     Status,
     Suspect,
+    are_comparable,
     login_of,
 )
 from token_broker.domain.errors import (
@@ -111,6 +112,8 @@ def _sealed(
     claims = broker.id_tokens.claims(new.tokens.id_token)
     known, iat = (None, None) if new.consent else (target.login, target.iat)
     found = login_named_by(broker, claims, target.connector) if claims else known
+    if not are_comparable(known, found):
+        known = None  # hashed anew, under the table's own key
     changed = known is not None and found != known
     generation = target.generation + 1
     is_bearer_kept = new.is_bearer_kept and target.issued_at is not None
@@ -142,6 +145,7 @@ def _sealed(
 def login_named_by(broker: Broker, claims: Claims, connector: str) -> str:
     """Return the login an id_token is about."""
     return login_of(
+        broker.connections.login_key(),
         environment=broker.environment,
         client_id=broker.client_id,
         connector=connector,

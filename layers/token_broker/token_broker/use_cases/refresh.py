@@ -5,6 +5,8 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
+
 from token_broker.domain.connection import Connection, Status
 from token_broker.domain.errors import (
     AkoyaUnreached,
@@ -34,6 +36,7 @@ from token_broker.use_cases.attempt import (
 )
 from token_broker.use_cases.broker import Broker
 from token_broker.use_cases.landing import NewSet, land, recover
+from token_broker.use_cases.login import settle_login
 from token_broker.use_cases.pace import AT_ONCE, Turns
 from token_broker.use_cases.refusal import note_rotation, record_suspicion, refused
 
@@ -142,6 +145,9 @@ def _landed(
     if leased.degraded and leased.suspected:
         broker.record("connection_healed", connection_id=leased.id, reason=leased.suspected.reason)
     broker.record("token_refreshed", connection_id=landed.id, generation=landed.generation)
+    if landed.login != leased.login:  # hashed under another key: who owns it is yet to be settled
+        with suppress(TokenBrokerError):  # else the schedule does with the next set
+            settle_login(broker, landed)
     return landed
 
 
