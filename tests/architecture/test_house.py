@@ -50,33 +50,84 @@ def test_importing_the_package_does_nothing() -> None:
     assert run(watch + imports + "\n" + made) == ""
 
 
-@pytest.mark.parametrize(
-    ("builder", "absent"),
-    [
-        ("linking", {"requests", "cryptography", "jwt", "token_broker.adapters.akoya"}),
-        ("connections_admin", {"requests", "cryptography", "jwt", "token_broker.adapters.seal"}),
-        ("sending", {"token_broker.use_cases.authorize", "pydantic", "aws_xray_sdk"}),
-    ],
-)
-def test_a_function_loads_only_what_it_needs(builder: str, absent: set[str]) -> None:
+WATCHED = """
+import sys
+import botocore.session
+made, create = [], botocore.session.Session.create_client
+def creating(self, service, *a, **k):
+    made.append(service)
+    return create(self, service, *a, **k)
+botocore.session.Session.create_client = creating
+from token_broker.runtime import bootstrap
+"""
+SENDS = {"requests", "jwt", "token_broker.adapters.akoya", "token_broker.adapters.deadline"}
+
+
+def at_start() -> dict[str, str]:
+    """Return the environment of a function that reaches nobody."""
     from tests.handlers.deployed import environment  # noqa: PLC0415
     from tests.tables import Aws  # noqa: PLC0415
 
     aws = Aws(dynamodb=None, s3=None, kms=None, secretsmanager=None, key_arn="arn:key")
-    env = environment(aws, "p") | {
+    return environment(aws, "p") | {
         "AWS_DEFAULT_REGION": "us-east-1",
         "AWS_ACCESS_KEY_ID": "k",
         "AWS_SECRET_ACCESS_KEY": "s",
         "POWERTOOLS_SERVICE_NAME": "s",
         "POWERTOOLS_METRICS_NAMESPACE": "n",
     }
-    code = (
-        "import sys\nfrom token_broker.runtime import bootstrap\n"
-        f"bootstrap.{builder}()\nprint(*sys.modules)"
-    )
-    loaded = set(run(code, env=env).split())
-    assert "token_broker.store.connections" in loaded
-    assert not absent & loaded
+
+
+@pytest.mark.parametrize(
+    ("builder", "clients", "absent"),
+    [
+        ("linking", ["dynamodb"], {"cryptography", "token_broker.use_cases.broker", *SENDS}),
+        ("connections_admin", ["dynamodb"], {"cryptography", "token_broker.adapters.seal", *SENDS}),
+        ("handing_out", ["dynamodb", "dynamodb", "kms"], SENDS),
+        ("tending", ["dynamodb", "dynamodb", "kms"], {"token_broker.use_cases.authorize", *SENDS}),
+        ("finishing", ["dynamodb", "dynamodb", "kms"], {"jwt", "pydantic", "aws_xray_sdk"}),
+    ],
+)
+def test_a_function_loads_and_makes_at_its_start_only_what_all_its_requests_need(
+    builder: str, clients: list[str], absent: set[str]
+) -> None:
+    code = f"bootstrap.{builder}()\nprint(*sorted(made))\nprint(*sys.modules)"
+    made, loaded = run(WATCHED + code, env=at_start()).splitlines()
+    assert made.split() == clients
+    assert "token_broker.store.connections" in loaded.split()
+    assert not absent & set(loaded.split())
+
+
+def test_a_fresh_bearer_is_handed_out_without_what_only_a_refresh_needs() -> None:
+    code = """
+from dataclasses import replace
+from types import SimpleNamespace
+from token_broker.domain.connection import Connection, Status
+from token_broker.domain.secret_text import SecretText
+from token_broker.domain.token_set import TokenSet, Verdict
+from token_broker.use_cases import token
+broker, _ = bootstrap.handing_out()
+now = bootstrap.clock()
+row = Connection(
+    id="c", subject="s", connector="m", status=Status.ACTIVE, linked_at=now, updated_at=now,
+    generation=1, issued_at=now, expires_at=now + 900, asked_at=now, verdict=Verdict.OK,
+)
+tokens = TokenSet(refresh_token=SecretText("r"), id_token=SecretText("i"))
+broker = replace(
+    broker,
+    connections=SimpleNamespace(get=lambda _: row),
+    seal=SimpleNamespace(open=lambda _: tokens),
+    record=lambda *_, **__: None,
+)
+bearer = token.hand_out(
+    broker, connection_id="c", min_validity=None, rejected=None, remaining=lambda: 100.0
+)
+print(bearer.id_token.reveal(), *made)
+print(*sys.modules)
+"""
+    handed_out, loaded = run(WATCHED + code, env=at_start()).splitlines()
+    assert handed_out == "i dynamodb dynamodb kms"
+    assert not SENDS & set(loaded.split())
 
 
 def test_every_function_is_one_short_file() -> None:

@@ -18,7 +18,7 @@ from pathlib import Path
 from tests.mutants.guards import GUARDS, Guard
 
 ROOT = Path(__file__).parents[2]
-TREES = ("layers", "local", "functions", "operations", "events", "tests")
+TREES = ("benchmarks", "layers", "local", "functions", "operations", "events", "tests")
 FILES = ("pyproject.toml", "template.yaml", "README.md", "Makefile")
 TESTS = (
     "tests/contract",

@@ -712,6 +712,18 @@ GUARDS = (
         "self._handle.getpeername()",
     ),
     Guard(
+        "trust: a certificate is required",
+        DEADLINE,
+        'conn.cert_reqs = "CERT_REQUIRED"',
+        'conn.cert_reqs = "CERT_NONE"',
+    ),
+    Guard(
+        "trust: what all connections share is not switched off for one",
+        DEADLINE,
+        "        if verify is not True or cert is not None:\n",
+        "        if verify is None:\n",
+    ),
+    Guard(
         "deadline: nothing is sent after it",
         DEADLINE,
         "            if self.expired:\n                raise TimeoutError",

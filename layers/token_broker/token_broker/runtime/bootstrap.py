@@ -18,15 +18,18 @@ from token_broker.domain.refresh_policy import SENDING_WINDOW, RefreshPolicy
 from token_broker.domain.secret_text import SecretText
 from token_broker.runtime import settings
 from token_broker.runtime.observability import record
+from token_broker.runtime.on_demand import on_demand, ready
 from token_broker.runtime.settings import IdTokenVerification
 from token_broker.store.connections import Connections
-from token_broker.use_cases.broker import Broker
 
 if TYPE_CHECKING:
+    import requests
     from mypy_boto3_dynamodb import DynamoDBClient
 
+    from token_broker.domain.ports import TokenEndpoint
     from token_broker.store.authorizations import Authorizations
     from token_broker.use_cases.authorize import AuthorizeBroker
+    from token_broker.use_cases.broker import Broker
     from token_broker.use_cases.callback import Finishing
     from token_broker.use_cases.schedule import Tending
 
@@ -88,13 +91,12 @@ def linking(environ: Mapping[str, str] = os.environ) -> tuple[AuthorizeBroker, s
 
     provider = settings.IdentityProvider.from_env(environ)
     client = boto3.client("dynamodb", config=PATIENT)
+    presence = on_demand(lambda: boto3.client("secretsmanager", config=IMPATIENT))
     broker = AuthorizeBroker(
         authorizations=authorizations(environ, client),
         connections=connections(environ, client),
         secret_presence=SecretsManagerPresence(
-            boto3.client("secretsmanager", config=IMPATIENT),
-            settings.client_secret_id(environ),
-            clock=clock,
+            presence, settings.client_secret_id(environ), clock=clock
         ),
         authorization_endpoint=provider.authorization_endpoint,
         client_id=provider.client_id,
@@ -109,33 +111,54 @@ def linking(environ: Mapping[str, str] = os.environ) -> tuple[AuthorizeBroker, s
     return broker, settings.public_base_url(environ)
 
 
-def sending(environ: Mapping[str, str] = os.environ) -> Broker:
-    """Build what every function that talks to Akoya stands on."""
+def session() -> requests.Session:
+    """Return how Akoya is talked to."""
     import requests  # noqa: PLC0415
 
+    from token_broker.adapters.deadline import DeadlineAdapter  # noqa: PLC0415
+
+    made, adapter = requests.Session(), DeadlineAdapter()
+    made.trust_env = False  # no proxy, no .netrc credentials beside our own
+    made.mount("https://", adapter)
+    made.mount("http://", adapter)
+    return made
+
+
+def token_endpoint(session: requests.Session, base_url: str) -> TokenEndpoint:
+    """Build the token and revocation endpoints of an identity provider."""
     from token_broker.adapters.akoya import AkoyaTokenEndpoint  # noqa: PLC0415
+
+    return AkoyaTokenEndpoint(session, base_url)
+
+
+def sending(
+    environ: Mapping[str, str] = os.environ, *, dynamodb: DynamoDBClient | None = None
+) -> Broker:
+    """Build what every function that may talk to Akoya stands on.
+
+    What only a send needs, or a set that the table does not take, is made when it comes to that.
+    """
     from token_broker.adapters.client_credentials import (  # noqa: PLC0415
         SecretsManagerClientSecret,
     )
-    from token_broker.adapters.deadline import DeadlineAdapter  # noqa: PLC0415
     from token_broker.adapters.escrow import S3Escrow  # noqa: PLC0415
     from token_broker.adapters.id_token import OpenIdTokens  # noqa: PLC0415
     from token_broker.adapters.seal import KmsSeal  # noqa: PLC0415
     from token_broker.store.control import Control  # noqa: PLC0415
+    from token_broker.use_cases.broker import Broker  # noqa: PLC0415
 
     provider = settings.IdentityProvider.from_env(environ)
-    session = requests.Session()
-    session.trust_env = False  # no proxy, no .netrc credentials beside our own
-    session.mount("https://", DeadlineAdapter())
-    session.mount("http://", DeadlineAdapter())
-    dynamodb = boto3.client("dynamodb", config=PATIENT)
+    akoya = on_demand(session)
+    s3 = on_demand(lambda: boto3.client("s3", config=IMPATIENT))
+    secrets_manager = on_demand(lambda: boto3.client("secretsmanager", config=PATIENT))
+    dynamodb = dynamodb or boto3.client("dynamodb", config=PATIENT)
     impatient = boto3.client("dynamodb", config=ONE_TRY_ON_TABLE)
     return Broker(
         environment=provider.environment,
         client_id=provider.client_id,
         provider=provider.base_url,
         connections=connections(environ, dynamodb, impatient=impatient),
-        escrow=S3Escrow(boto3.client("s3", config=IMPATIENT), settings.escrow_bucket_name(environ)),
+        escrow=S3Escrow(s3, settings.escrow_bucket_name(environ)),
         control=Control(DynamoRows(dynamodb, settings.control_table_name(environ)), clock=clock),
         seal=KmsSeal(
             boto3.client("kms", config=PATIENT),
@@ -143,14 +166,14 @@ def sending(environ: Mapping[str, str] = os.environ) -> Broker:
             environment=provider.environment,
         ),
         client_secret=SecretsManagerClientSecret(
-            boto3.client("secretsmanager", config=PATIENT),
+            secrets_manager,
             settings.client_secret_id(environ),
             client_id=provider.client_id,
             clock=clock,
         ),
-        token_endpoint=AkoyaTokenEndpoint(session, provider.base_url),
+        token_endpoint=on_demand(lambda: token_endpoint(akoya, provider.base_url)),
         id_tokens=OpenIdTokens(
-            session,
+            akoya,
             issuer=provider.base_url,
             client_id=provider.client_id,
             strict=provider.verification is IdTokenVerification.STRICT,
@@ -172,7 +195,9 @@ def finishing(environ: Mapping[str, str] = os.environ) -> tuple[Broker, Finishin
 
     provider = settings.IdentityProvider.from_env(environ)
     dynamodb = boto3.client("dynamodb", config=PATIENT)
-    return sending(environ), Finishing(
+    broker = sending(environ, dynamodb=dynamodb)
+    ready(broker.token_endpoint)  # a person waits, and Lambda gives a start more CPU than a request
+    return broker, Finishing(
         authorizations=authorizations(environ, dynamodb),
         recent_subjects=RecentSubjects(DynamoRows(dynamodb, settings.control_table_name(environ))),
         code_binding=provider.code_binding,
