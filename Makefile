@@ -6,6 +6,7 @@ PYTHON_RUNTIME ?= $(shell command -v python3.13 >/dev/null 2>&1 && python3.13 -c
 	|| ls "$${PYENV_ROOT:-$$HOME/.pyenv}"/versions/3.13*/bin/python3.13 2>/dev/null | tail -n 1)
 SCHEDULES ?= 5000
 SEED ?= $(shell date +%s)
+TURNS ?= 15
 RUN = PYTHONPATH=layers/token_broker .venv/bin
 PYTEST = .venv/bin/python -m pytest
 # These share this machine's ports, so they run one by one; all others a process a core.
@@ -15,7 +16,7 @@ PIP = -m pip install --quiet --disable-pip-version-check --cache-dir .build/pip 
 SAM = mkdir -p .build/home && HOME=$(CURDIR)/.build/home SAM_CLI_TELEMETRY=0 AWS_DEFAULT_REGION=us-east-1 \
 	PATH="$(if $(PYTHON_RUNTIME),$(dir $(PYTHON_RUNTIME)):)$$PATH" .venv-sam/bin/sam
 
-.PHONY: help setup check test-fast test test-all faults soak mutants build deploy operate demo up down smoke invoke
+.PHONY: help setup check test-fast test test-all faults soak mutants bench build deploy operate demo up down smoke invoke
 help: ## Show this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
 
@@ -70,6 +71,9 @@ soak: .venv/.ready ## Random schedules, new ones each time: make soak [SCHEDULES
 
 mutants: .venv/.ready ## Switch each guard off and print the test that misses it
 	.venv/bin/python -m tests.mutants
+
+bench: .venv/.ready ## Measure starts and sends against what they stand on: make bench [TURNS=15]
+	PYTHONPATH=.:layers/token_broker .venv/bin/python -m benchmarks $(TURNS)
 
 # ── AWS ──────────────────────────────────────────────────────────────────────────────────────────
 
