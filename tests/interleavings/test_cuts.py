@@ -11,7 +11,7 @@ from tests.interleavings.endings import DIALECTS, cells_of
 from tests.interleavings.flows import CASES, Case
 from tests.interleavings.pairs import PAIRED, pairs_of
 
-EVERY = 24  # of the pairs; `make faults` tries them all
+EVERY = 11  # of the pairs; `make faults` tries them all
 
 
 @pytest.mark.parametrize("dialect", DIALECTS)
@@ -21,11 +21,9 @@ def test_nothing_is_lost_that_could_be_kept(case: Case, dialect: str) -> None:
     assert wrong == []
 
 
-@pytest.mark.parametrize("dialect", DIALECTS)
 @pytest.mark.parametrize("case", PAIRED, ids=lambda case: case.name)
-def test_nothing_is_lost_to_two_faults_that_could_be_kept(case: Case, dialect: str) -> None:
-    sample = slice(DIALECTS.index(dialect) * EVERY // len(DIALECTS), None, EVERY)
-    pairs = list(pairs_of(case, dialect, sample=sample))
+def test_nothing_is_lost_to_two_faults_that_could_be_kept(case: Case) -> None:
+    pairs = list(pairs_of(case, sample=slice(0, None, EVERY)))
 
     assert [str(cell) for cell in pairs if cell.is_wrong] == []
     assert any(cell.by_another for cell in pairs)
