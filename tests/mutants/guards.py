@@ -80,7 +80,7 @@ GUARDS = (
     Guard(
         "lease: only its holder repeats a send",
         ATTEMPT,
-        "return remaining() >= budget and _is_still_leased(broker, request, budget)",
+        "return remaining() >= budget and leased_for >= budget",
         "return remaining() >= budget",
     ),
     Guard(

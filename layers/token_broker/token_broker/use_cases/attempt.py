@@ -197,11 +197,8 @@ def _ensure_time(broker: Broker, request: Request[Ready], remaining: Remaining) 
 
 def _has_time(broker: Broker, request: Request[Ready], remaining: Remaining, budget: int) -> bool:
     """Return whether the process lives and the lease holds for a send with this budget."""
-    return remaining() >= budget and _is_still_leased(broker, request, budget)
-
-
-def _is_still_leased(broker: Broker, request: Request[Ready], budget: int) -> bool:
-    return request.lease is not None and request.lease.until - broker.clock() >= budget
+    leased_for = request.lease.until - broker.clock() if request.lease else 0
+    return remaining() >= budget and leased_for >= budget
 
 
 def _newer_secret(broker: Broker, refused: ClientCredentials) -> ClientCredentials | None:
