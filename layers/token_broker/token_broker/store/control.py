@@ -98,7 +98,14 @@ class Control:
                 if name.startswith("refused#") and now - at >= 2 * SUSPECT_STANDS
             }
             self._set(stale | {f"refused#{connector}": now} | self._to_be_noted(connector))
-        return self._count(connector, now, again=_same_hour(earlier_at, now))
+        hour = now // HOUR
+        is_again = earlier_at is not None and earlier_at // HOUR == hour
+        counted = Write(
+            f"refused#{connector}#{hour}",
+            {"schema": SCHEMA, "expires_at": now + 2 * HOUR},
+            adds={"count": 0 if is_again else 1},
+        )
+        return int(self._rows.update(counted)["count"])
 
     def rotation_met(self, *, connector: str, by: str) -> None:
         """Note which connection was answered with a rotation, where a suspect of its connector is.
@@ -118,7 +125,12 @@ class Control:
 
     def ask_witness(self, connector: str) -> bool:
         """Return whether a witness may be asked for: once in WITNESS_ASKED_EVERY seconds."""
-        return self._once(f"witness#{connector}", WITNESS_ASKED_EVERY)
+        now = self._clock()
+        asked = {"id": f"witness#{connector}", "expires_at": now + WITNESS_ASKED_EVERY}
+        with suppress(StaleGeneration):
+            self._rows.put(versioned(asked), condition=is_over(now))
+            return True
+        return False
 
     def _to_be_noted(self, connector: str) -> Row:
         """Return whom this process saw answered last, if that is due to be noted."""
@@ -126,24 +138,6 @@ class Control:
         known = (self._known or {}).get(f"answered#{connector}")
         is_due = found and (known is None or found["at"] - known["at"] >= NOTED_EVERY)
         return {f"answered#{connector}": found} if is_due else {}
-
-    def _count(self, connector: str, now: int, *, again: bool) -> int:
-        """Count in a row of the clock hour, which goes by itself."""
-        counted = Write(
-            f"refused#{connector}#{now // HOUR}",
-            {"schema": SCHEMA, "expires_at": now + 2 * HOUR},
-            adds={"count": 0 if again else 1},
-        )
-        return int(self._rows.update(counted)["count"])
-
-    def _once(self, row_id: str, seconds: int) -> bool:
-        """Return whether nobody has asked this within so many seconds."""
-        now = self._clock()
-        with suppress(StaleGeneration):
-            noted = versioned({"id": row_id, "expires_at": now + seconds})
-            self._rows.put(noted, condition=is_over(now))
-            return True
-        return False
 
     def _known_lately(self) -> Row:
         """Return what holds for all senders, up to 10 s old."""
@@ -162,7 +156,3 @@ class Control:
         self._rows.transact(Write(SENDERS, {"schema": SCHEMA} | changes))
         merged = (self._known or {}) | changes
         self._known = {name: value for name, value in merged.items() if value is not None}
-
-
-def _same_hour(earlier_at: int | None, now: int) -> bool:
-    return earlier_at is not None and earlier_at // HOUR == now // HOUR
