@@ -76,10 +76,11 @@ class Reading:
     def due(self, *, now: int, limit: int) -> list[tuple[str, int]]:
         """List (id, due_at) of what is due, oldest first, at most `limit`; may lag."""
         shards = [
-            [(row["id"], row["due_at"]) for row in self._due_in(shard, now, limit=limit)]
+            self._rows.query("due", Equals("shard", shard) & AtMost("due_at", now), limit=limit)
             for shard in range(SHARDS)
         ]
-        return list(islice(merge(*shards, key=lambda entry: entry[1]), limit))
+        oldest = islice(merge(*shards, key=lambda row: row["due_at"]), limit)
+        return [(row["id"], row["due_at"]) for row in oldest]
 
     def expiries(self, *, due_until: int, asked_since: int) -> list[int]:
         """List when bearers in use expire: of ACTIVE connections asked for since then.
@@ -104,10 +105,6 @@ class Reading:
                 limit=MEASURED,
             )
         ]
-
-    def _due_in(self, shard: int, now: int, *, limit: int) -> list[Row]:
-        where = Equals("shard", shard) & AtMost("due_at", now)
-        return self._rows.query("due", where, limit=limit)
 
     def owner_of(self, login: str) -> Owner | None:
         """Return who owns a login, without the token set.

@@ -34,13 +34,10 @@ def _look_at(broker: Broker, connection_id: str, generation: int, attempt_id: st
         _report(broker, connection_id, generation, detail="its row is gone; removed")
         broker.escrow.discard(connection_id, generation, attempt_id)
         return
-    if row.generation >= generation:
-        is_needed = False
-    elif row.status is Status.SUPERSEDED:  # of it a new consent alone is worth keeping
+    is_needed = row.generation < generation
+    if is_needed and row.status is Status.SUPERSEDED:  # of it a new consent alone is worth keeping
         found = broker.escrow.find(connection_id, generation)
         is_needed = found is not None and found.consent is not None
-    else:
-        is_needed = True
     if is_needed:
         _report(broker, connection_id, generation, detail="its row has not taken it")
     else:
