@@ -6,8 +6,8 @@ are told its outcome. RFC 6749 4.1.2.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from contextlib import suppress
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
 
 from token_broker.domain import authorization
@@ -87,66 +87,54 @@ def finish(
     Raises StateInvalid and RequestRejected (nothing is consumed), ExchangeInProgress,
     UpstreamUnavailable and BrokerMisconfigured (the same redirect may be delivered again).
     """
-    row, opened_by = _row_of(finishing.authorizations, response)
-    try:
-        return _finish(
-            broker,
-            finishing,
-            row,
-            opened_by=opened_by,
-            response=response,
-            cookies=cookies,
-            remaining=remaining,
+    authorizations = finishing.authorizations
+    row, opened_by = _row_of(authorizations, response)
+    with _telling_about(row):
+        opening = (row.openings or {})[opened_by]
+        cookie_name, cookie = _cookie_of(row, opening, response, cookies)
+        if row.result:
+            return _redirect_for(row, row.result, opened_by, cookie_name, cookie)
+        if response.issuer is not None and not broker.id_tokens.accepts_issuer(response.issuer):
+            raise IssuerForeign
+        if response.error is None and response.code is None:
+            raise RequestRejected("The bank's answer carries neither a code nor an error.")
+        if row.progress is Progress.SENT:
+            result = recovered(broker, row)
+            if not _is_finisher(broker, result, cookie):
+                return Redirect(return_to=row.return_to, result=result, cookie_name=cookie_name)
+        elif response.error is not None or response.code is None:
+            result = _declined(broker, finishing, row, response.error or "server_error")
+        elif row.expires_at <= broker.clock() and not is_under_way(broker, row):
+            result = Result(status="failed", connection_id=row.visible_id, error="expired")
+        else:
+            result = Exchange(
+                broker=broker,
+                finishing=finishing,
+                row=row,
+                attempt=new_lease(broker, remaining()),
+                opening=opening,
+                cookie=cookie,
+                remaining=remaining,
+            ).result(response.code)
+        final = authorizations.finish(row.id, result=result, finished_by=opened_by)
+        with suppress(TokenBrokerError):  # it counts until it expires
+            authorizations.vacate(row)
+        return _redirect_for(
+            replace(row, finished_by=opened_by), final, opened_by, cookie_name, cookie
         )
+
+
+@contextmanager
+def _telling_about(row: Authorization) -> Iterator[None]:
+    """Let an error name the connection to our log, and lead its person back to the front end."""
+    try:
+        yield
     except Exception as exc:
-        exc.about = row.visible_id  # type: ignore[attr-defined] # for our log, whatever it is
+        exc.about = row.visible_id  # type: ignore[attr-defined] # whatever it is
         passes = isinstance(exc, UpstreamUnavailable | RefreshInProgress)
         if isinstance(exc, TokenBrokerError) and not passes:
             exc.way_back = row.way_back(error=exc.error)  # else the page loads itself again
         raise
-
-
-def _finish(
-    broker: Broker,
-    finishing: Finishing,
-    row: Authorization,
-    *,
-    opened_by: str,
-    response: AuthorizationResponse,
-    cookies: Mapping[str, SecretText],
-    remaining: Remaining,
-) -> Redirect:
-    authorizations = finishing.authorizations
-    opening = (row.openings or {})[opened_by]
-    cookie_name, cookie = _cookie_of(row, opening, response, cookies)
-    if row.result:
-        return _redirect_for(row, row.result, opened_by, cookie_name, cookie)
-    if response.issuer is not None and not broker.id_tokens.accepts_issuer(response.issuer):
-        raise IssuerForeign
-    if response.error is None and response.code is None:
-        raise RequestRejected("The bank's answer carries neither a code nor an error.")
-    if row.progress is Progress.SENT:
-        result = recovered(broker, row)
-        if not _is_finisher(broker, result, cookie):
-            return Redirect(return_to=row.return_to, result=result, cookie_name=cookie_name)
-    elif response.error is not None or response.code is None:
-        result = _declined(broker, finishing, row, response.error or "server_error")
-    elif row.expires_at <= broker.clock() and not is_under_way(broker, row):
-        result = Result(status="failed", connection_id=row.visible_id, error="expired")
-    else:
-        result = Exchange(
-            broker=broker,
-            finishing=finishing,
-            row=row,
-            attempt=new_lease(broker, remaining()),
-            opening=opening,
-            cookie=cookie,
-            remaining=remaining,
-        ).result(response.code)
-    final = authorizations.finish(row.id, result=result, finished_by=opened_by)
-    with suppress(TokenBrokerError):  # it counts until it expires
-        authorizations.vacate(row)
-    return _redirect_for(replace(row, finished_by=opened_by), final, opened_by, cookie_name, cookie)
 
 
 def _row_of(
