@@ -135,10 +135,10 @@ GUARDS = (
     Guard(
         "persist first: a set lands whatever its bearer is worth",
         LANDING,
-        "            landed = persist(\n",
+        "            landed = persist(",
         "            if verdict is Verdict.BAD:\n"
         '                raise TokenBrokerError(detail="off")\n'
-        "            landed = persist(\n",
+        "            landed = persist(",
     ),
     Guard(
         "persist first: no key is asked for before the set is durable",

@@ -71,14 +71,7 @@ def land(
     due_at = due_after(broker, target, landing, status=status)
     while True:
         try:
-            landed = persist(
-                broker,
-                landing,
-                lease_id=new.attempt_id,
-                status=status,
-                due_at=due_at,
-                remaining=remaining,
-            )
+            landed = persist(broker, landing, status=status, due_at=due_at, remaining=remaining)
             break
         except StaleGeneration:
             if new.consent is None:

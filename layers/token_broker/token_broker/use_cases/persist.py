@@ -29,7 +29,6 @@ def persist(
     broker: Broker,
     landing: Landing,
     *,
-    lease_id: str,
     status: Status,
     due_at: int,
     remaining: Remaining,
@@ -45,7 +44,7 @@ def persist(
     while True:
         is_first = not attempted
         if is_first or remaining() > TABLE_TRY + (0 if escrowed else ESCROW_TRY):
-            landed, passing = _try_table(broker, landing, lease_id, status, due_at, tidy=attempted)
+            landed, passing = _try_table(broker, landing, status, due_at, tidy=attempted)
             if landed:
                 return landed
         if not escrowed:
@@ -67,11 +66,13 @@ def persist(
 
 
 def _try_table(
-    broker: Broker, landing: Landing, lease_id: str, status: Status, due_at: int, *, tidy: bool
+    broker: Broker, landing: Landing, status: Status, due_at: int, *, tidy: bool
 ) -> tuple[Connection | None, bool]:
     """Return the row that holds the set now, if any; and whether another try may be luckier."""
     try:
-        landed = broker.connections.land(landing, lease_id=lease_id, status=status, due_at=due_at)
+        landed = broker.connections.land(
+            landing, lease_id=landing.attempt_id, status=status, due_at=due_at
+        )
     except StaleGeneration:
         if tidy:
             discard(broker, landing)
