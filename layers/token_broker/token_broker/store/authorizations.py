@@ -96,13 +96,7 @@ class Authorizations:
         return _authorization(row) if row else None
 
     def add_opening(
-        self,
-        authorization_id: str,
-        *,
-        state_hash: str,
-        opening: StoredOpening,
-        now: int,
-        most: int,
+        self, authorization_id: str, *, state_hash: str, opening: StoredOpening, now: int, most: int
     ) -> bool:
         """Add an opening while OPEN, unexpired and below `most`; return whether it was."""
         added = {("openings", state_hash): asdict(opening)}

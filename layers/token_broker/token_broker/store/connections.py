@@ -10,15 +10,7 @@ from collections.abc import Collection
 from contextlib import suppress
 from typing import Any
 
-from token_broker.domain.connection import (
-    MOVES,
-    Connection,
-    Landing,
-    Lease,
-    Owner,
-    Status,
-    Suspect,
-)
+from token_broker.domain.connection import MOVES, Connection, Landing, Lease, Owner, Status, Suspect
 from token_broker.domain.errors import (
     ConsentSuspect,
     RefreshInProgress,
@@ -352,9 +344,7 @@ def _of_a_late_one(landing: Landing, row: Connection) -> Row:
             return changes(due_at=landing.issued_at)  # the schedule tries it, or erases it
         case Status.REVOKED:
             return changes(
-                status=Status.REVOKE_PENDING,
-                due_at=landing.issued_at,
-                keep_until=landing.issued_at,
+                status=Status.REVOKE_PENDING, due_at=landing.issued_at, keep_until=landing.issued_at
             )
         case _:
             return {}

@@ -7,12 +7,7 @@ from dataclasses import asdict, dataclass
 
 from token_broker.domain.errors import StaleGeneration
 from token_broker.domain.ports import Clock
-from token_broker.domain.suspicion import (
-    NOTED_EVERY,
-    SUSPECT_STANDS,
-    WITNESS_ASKED_EVERY,
-    Witness,
-)
+from token_broker.domain.suspicion import NOTED_EVERY, SUSPECT_STANDS, WITNESS_ASKED_EVERY, Witness
 from token_broker.store.rows import (
     SCHEMA,
     Absent,

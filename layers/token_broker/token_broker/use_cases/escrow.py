@@ -3,12 +3,7 @@
 from __future__ import annotations
 
 from token_broker.domain.connection import Status
-from token_broker.domain.errors import (
-    ConnectionNotFound,
-    RowNewer,
-    RowUnreadable,
-    TokenBrokerError,
-)
+from token_broker.domain.errors import ConnectionNotFound, RowNewer, RowUnreadable, TokenBrokerError
 from token_broker.domain.refresh_policy import ESCROW_PATIENCE
 from token_broker.use_cases.broker import Broker
 

@@ -26,12 +26,7 @@ PERSIST_PAUSE = 0.2
 
 
 def persist(
-    broker: Broker,
-    landing: Landing,
-    *,
-    status: Status,
-    due_at: int,
-    remaining: Remaining,
+    broker: Broker, landing: Landing, *, status: Status, due_at: int, remaining: Remaining
 ) -> Connection | None:
     """Land a token set and return its row, or None if escrow alone has it.
 

@@ -100,8 +100,7 @@ def _tell(broker: Broker, refused: GrantRefused) -> None:
         broker.record("request_refused", connection_id=leased.id, detail=detail)
     try:
         count = broker.control.refusal_met(
-            connector=leased.connector,
-            earlier_at=leased.updated_at if leased.suspected else None,
+            connector=leased.connector, earlier_at=leased.updated_at if leased.suspected else None
         )
     except TokenBrokerError as exc:
         broker.record("refusal_uncounted", connection_id=leased.id, detail=exc.detail)
@@ -112,12 +111,7 @@ def _tell(broker: Broker, refused: GrantRefused) -> None:
 def _settle(broker: Broker, refused: GrantRefused, *, due_at: int) -> ConsentSuspect:
     leased, now = refused.leased, broker.clock()
     postpone(
-        broker,
-        leased,
-        due_at=due_at,
-        event="grant_suspected",
-        failed=True,
-        suspect=refused.suspect,
+        broker, leased, due_at=due_at, event="grant_suspected", failed=True, suspect=refused.suspect
     )
     return ConsentSuspect(detail=refused.detail, retry_after=max(1, due_at - now))
 
