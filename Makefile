@@ -7,7 +7,7 @@ PYTHON_RUNTIME ?= $(shell command -v python3.13 >/dev/null 2>&1 && python3.13 -c
 SCHEDULES ?= 5000
 SEED ?= $(shell date +%s)
 TURNS ?= 15
-RUN = PYTHONPATH=layers/token_broker .venv/bin
+RUN = PYTHONPATH=layers/token_broker:clients/python/src .venv/bin
 PYTEST = .venv/bin/python -m pytest
 # These share this machine's ports, so they run one by one; all others a process a core.
 ON_PORTS = stack or browser or optional
@@ -49,7 +49,7 @@ check: .venv/.ready .venv-sam/.ready ## Lint, types, directions, template, secur
 	$(RUN)/lint-imports --no-cache
 	.venv/bin/cfn-lint -t template.yaml -a cfn_lint_serverless.rules
 	$(SAM) validate --lint
-	.venv/bin/bandit -q -r functions layers local operations -c pyproject.toml
+	.venv/bin/bandit -q -r clients examples functions layers local operations -c pyproject.toml
 
 test-fast: .venv/.ready ## What can be told in memory, in under a minute
 	$(PYTEST) -n auto -m "not (slow or $(ON_PORTS))" tests/unit tests/contract tests/template
@@ -91,16 +91,16 @@ operate: .venv/.ready ## An operator's command: make operate ARGS="--stack-name 
 # ── one machine ──────────────────────────────────────────────────────────────────────────────────
 
 demo: setup ## The whole stack on this machine, in the foreground; Ctrl-C ends it
-	.venv/bin/python -m local demo
+	$(RUN)/python -m local demo
 
 up: setup ## The same in the background; addresses in local/.run/stack.json
-	.venv/bin/python -m local up
+	$(RUN)/python -m local up
 
 down: ## End what `up` started
-	.venv/bin/python -m local down
+	$(RUN)/python -m local down
 
 smoke: setup ## Drive a connection's whole life over HTTP on a stack of its own
-	.venv/bin/python -m local smoke
+	$(RUN)/python -m local smoke
 
 invoke: ## Feed an event to a function of the stack `up` started: make invoke F=callback E=...
 	.venv/bin/python -m local.invoke "$(F)" "$(E)"

@@ -18,6 +18,7 @@ from local.build import ROOT, RUN, build
 from local.embedded_aws import REGION, endpoint, start_embedded_aws
 
 Say = Callable[[str], None]
+IMPORTED_FROM = ("", "layers/token_broker", "clients/python/src")
 SANDBOX_CLIENT_ID = "3f1c1a52-7c0e-4d3b-9a52-akoya-sandbox"
 
 
@@ -230,7 +231,10 @@ class Stack:
             port=port,
             environment={
                 "PATH": os.environ["PATH"],
-                "PYTHONPATH": f"{ROOT}{os.pathsep}{ROOT / 'layers' / 'token_broker'}",
+                "PYTHONPATH": os.pathsep.join(
+                    str(ROOT / folder)
+                    for folder in ("", "layers/token_broker", "clients/python/src")
+                ),
                 **(extra or {}),
             },
         )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import hmac
 import secrets
 import time
@@ -12,7 +13,8 @@ from typing import Any
 from flask import Flask, abort, flash, redirect, render_template, request, session, url_for
 from flask.typing import ResponseReturnValue
 
-from local.broker_client import Answer, BrokerClient
+from akoya_token_broker_client import Bearer, Broker, BrokerError, ConnectionNotFound
+from akoya_token_broker_client import Connection as Shown
 from local.demo.panel import add_panel
 from local.demo.sandbox_client import SandboxClient, fingerprint
 
@@ -35,7 +37,7 @@ def create_app(stack: Mapping[str, Any]) -> Flask:  # noqa: C901, PLR0915 - a li
     app = Flask(__name__)
     app.secret_key = secrets.token_bytes(32)
     app.config.update(SESSION_COOKIE_SAMESITE="Lax", SESSION_COOKIE_NAME="fernhill")
-    broker = BrokerClient.of_stack(stack)
+    broker = Broker.local(stack, patience=0)  # what the broker says is shown, not waited for
     provider = stack["identity_provider"]
     sandbox = SandboxClient(provider["url"]) if provider["is_sandbox"] else None
     allowed = f"'self' {stack['public_base_url']} {provider['url']}"
@@ -69,36 +71,34 @@ def create_app(stack: Mapping[str, Any]) -> Flask:  # noqa: C901, PLR0915 - a li
     def clock(moment: int) -> str:
         return datetime.fromtimestamp(moment, UTC).strftime("%H:%M:%S")
 
-    def mine(connection_id: str) -> dict[str, Any]:
+    def mine(connection_id: str) -> Shown:
         """Return the signed-in person's connection, or 404 for anybody else's."""
-        shown = broker.show(connection_id, subject=session["person"])
-        if shown.status != 200:  # noqa: PLR2004
+        try:
+            return broker.show(connection_id, subject=session["person"])
+        except ConnectionNotFound:
             abort(404, "You have no such connection.")
-        return shown.content
 
-    def tell(answer: Answer) -> None:
+    def tell(told: BrokerError) -> None:
         """Show an error of the broker as it came."""
-        wait = f" (Retry-After: {answer.retry_after} s)" if answer.retry_after else ""
-        said = answer.content
-        flash(f"{answer.status} {said.get('error')}: {said.get('error_description')}{wait}", "bad")
+        wait = f" (Retry-After: {told.retry_after} s)" if told.retry_after else ""
+        flash(f"{told.status} {told.error}: {told.description}{wait}", "bad")
 
-    def tell_refreshed(before: int, answer: Answer) -> None:
+    def tell_refreshed(before: int, bearer: Bearer) -> None:
         """Say whether the bearer handed out is a new one."""
-        generation = answer.content["generation"]
-        if generation > before:
-            flash(f"200: refreshed, generation {generation} was handed out.", "good")
+        if bearer.generation > before:
+            flash(f"200: refreshed, generation {bearer.generation} was handed out.", "good")
             return
-        left = answer.content["expires_at"] - int(time.time())
+        left = bearer.expires_at - int(time.time())
         flash(
-            f"200: generation {generation} once more; it lives for another {left} s. Either it is "
-            f"younger than half its life (press again in {SHORT_LIFE // 2} s), or no refresh came "
-            "through and the broker serves what it has: the requests below tell.",
+            f"200: generation {bearer.generation} once more; it lives for another {left} s. Either "
+            f"it is younger than half its life (press again in {SHORT_LIFE // 2} s), or no refresh "
+            "came through and the broker serves what it has: the requests below tell.",
             "",
         )
 
     @app.get("/")
     def home() -> ResponseReturnValue:
-        listed = broker.connections_of(session["person"]).content.get("connections", [])
+        listed = broker.connections_of(session["person"])
         return render_template("home.html", connections=listed, connector=provider["connector"])
 
     @app.post("/person")
@@ -109,16 +109,17 @@ def create_app(stack: Mapping[str, Any]) -> Flask:  # noqa: C901, PLR0915 - a li
 
     @app.post("/connect")
     def connect() -> ResponseReturnValue:
-        begun = broker.begin(
-            subject=session["person"],
-            connector=provider["connector"],
-            return_to=url_for("come_back", _external=True),
-            connection_id=request.form.get("connection_id") or None,
-        )
-        if begun.status != 201:  # noqa: PLR2004
-            tell(begun)
+        try:
+            begun = broker.begin(
+                subject=session["person"],
+                connector=provider["connector"],
+                return_to=url_for("come_back", _external=True),
+                connection_id=request.form.get("connection_id") or None,
+            )
+        except BrokerError as told:
+            tell(told)
             return redirect(url_for("home"), 303)
-        return redirect(begun.content["start_url"], 303)
+        return redirect(begun.start_url, 303)
 
     @app.get("/return")
     def come_back() -> ResponseReturnValue:
@@ -126,13 +127,14 @@ def create_app(stack: Mapping[str, Any]) -> Flask:  # noqa: C901, PLR0915 - a li
         status, error = request.args.get("status"), request.args.get("error", "")
         connection_id = request.args.get("connection_id", "")
         if status == "pending_confirmation":
-            confirmed = broker.confirm(
-                connection_id,
-                subject=session["person"],
-                confirmation=request.args.get("confirmation", ""),
-            )
-            if confirmed.status != 200:  # noqa: PLR2004
-                tell(confirmed)
+            try:
+                broker.confirm(
+                    connection_id,
+                    subject=session["person"],
+                    confirmation=request.args.get("confirmation", ""),
+                )
+            except BrokerError as told:
+                tell(told)
                 return redirect(url_for("home"), 303)
             if request.args.get("previous_connection_id"):
                 flash("You signed in with another bank login; it is a connection of its own.", "")
@@ -156,22 +158,25 @@ def create_app(stack: Mapping[str, Any]) -> Flask:  # noqa: C901, PLR0915 - a li
             accounts=session.pop("accounts", None),
         )
 
-    def bearer(connection_id: str, **wish: int) -> Answer | None:
+    def bearer(connection_id: str, **wish: int) -> Bearer | None:
         """Ask for the bearer and remember what may be shown of it; None if there is none."""
-        answer = broker.token(connection_id, subject=session["person"], **wish)
         if "rejected" in wish:
             session["rejected"] = session.get("rejected", {}) | {connection_id: wish["rejected"]}
-        if answer.status != 200:  # noqa: PLR2004
-            tell(answer)
+        try:
+            found = broker.hand_out(connection_id, subject=session["person"], **wish)
+        except BrokerError as told:
+            tell(told)
             return None
+        remember(connection_id, found)
+        return found
+
+    def remember(connection_id: str, found: Bearer) -> None:
         session["token"] = {
-            "token_type": answer.content["token_type"],
-            "fingerprint": fingerprint(answer.content["id_token"]),
-            "generation": answer.content["generation"],
-            "expires_at": answer.content["expires_at"],
+            "fingerprint": fingerprint(found.id_token),
+            "generation": found.generation,
+            "expires_at": found.expires_at,
         }
-        remember_login(connection_id, answer.content["id_token"])
-        return answer
+        remember_login(connection_id, found.id_token)
 
     def remember_login(connection_id: str, id_token: str) -> None:
         if sandbox and (login := sandbox.login_of(id_token)):
@@ -180,9 +185,9 @@ def create_app(stack: Mapping[str, Any]) -> Flask:  # noqa: C901, PLR0915 - a li
     def learn_login(connection_id: str) -> None:
         """Find out whose requests to show, before the bank misbehaves; nothing depends on it."""
         if sandbox and connection_id not in session.get("logins", {}):
-            answer = broker.token(connection_id, subject=session["person"])
-            if answer.status == 200:  # noqa: PLR2004
-                remember_login(connection_id, answer.content["id_token"])
+            with contextlib.suppress(BrokerError):
+                found = broker.hand_out(connection_id, subject=session["person"])
+                remember_login(connection_id, found.id_token)
 
     @app.post("/connections/<connection_id>/token")
     def token(connection_id: str) -> ResponseReturnValue:
@@ -192,24 +197,26 @@ def create_app(stack: Mapping[str, Any]) -> Flask:  # noqa: C901, PLR0915 - a li
 
     @app.post("/connections/<connection_id>/accounts")
     def accounts(connection_id: str) -> ResponseReturnValue:
-        """Read accounts; if the bearer is refused, say so to the broker once and try again."""
+        """Read accounts; the client has a refused bearer exchanged, and tries again once."""
         mine(connection_id)
-        answer = bearer(connection_id)
-        found = (
-            sandbox.accounts(answer.content["connector"], answer.content["id_token"])
-            if (sandbox and answer)
-            else None
-        )
-        if sandbox and answer and found and found.status == 401:  # noqa: PLR2004
-            flash(
-                f"The data API refused generation {answer.content['generation']} "
-                f"({found.code}); the broker was asked for another.",
-                "",
-            )
-            answer = bearer(connection_id, rejected=answer.content["generation"])
-            if answer:
-                found = sandbox.accounts(answer.content["connector"], answer.content["id_token"])
-        session["accounts"] = found.accounts if found and answer else None
+        session["accounts"] = None
+        try:
+            before = broker.bearer(connection_id, subject=session["person"])
+            if sandbox:
+                auth = broker.auth(
+                    connection_id, subject=session["person"], interaction_type="USER"
+                )
+                found = sandbox.accounts(before.connector, auth)
+                session["accounts"] = found.accounts
+                if found.refused_before:
+                    flash(
+                        f"The data API refused generation {before.generation} (602); the broker "
+                        "was asked for another.",
+                        "",
+                    )
+            remember(connection_id, broker.bearer(connection_id, subject=session["person"]))
+        except BrokerError as told:
+            tell(told)
         return redirect(url_for("show", connection_id=connection_id), 303)
 
     @app.post("/connections/<connection_id>/expire")
@@ -230,25 +237,26 @@ def create_app(stack: Mapping[str, Any]) -> Flask:  # noqa: C901, PLR0915 - a li
             with sandbox.bearers_that_live(SHORT_LIFE):
                 answer = bearer(connection_id, **reason_to_refresh(seen))
             if answer:
-                tell_refreshed(seen["generation"], answer)
+                tell_refreshed(seen.generation, answer)
         return redirect(url_for("show", connection_id=connection_id), 303)
 
-    def reason_to_refresh(seen: Mapping[str, Any]) -> dict[str, int]:
+    def reason_to_refresh(seen: Shown) -> dict[str, int]:
         """Return a wish the broker refreshes for; two refusals in a row would end the consent."""
-        refused_last = session.get("rejected", {}).get(seen["connection_id"])
-        ends_soon = seen.get("expires_at", 0) - time.time() < SHORT_LIFE // 2
-        if ends_soon or refused_last == seen["generation"] - 1:
+        refused_last = session.get("rejected", {}).get(seen.connection_id)
+        ends_soon = (seen.expires_at or 0) - time.time() < SHORT_LIFE // 2
+        if ends_soon or refused_last == seen.generation - 1:
             return {"min_validity": LONGEST_VALIDITY}
-        return {"rejected": seen["generation"]}
+        return {"rejected": seen.generation}
 
     @app.post("/connections/<connection_id>/disconnect")
     def disconnect(connection_id: str) -> ResponseReturnValue:
         mine(connection_id)
-        answer = broker.disconnect(connection_id, subject=session["person"])
-        if answer.status == 202:  # noqa: PLR2004
-            flash("Disconnected. The next run of the schedule revokes it at the bank.", "good")
+        try:
+            broker.disconnect(connection_id, subject=session["person"])
+        except BrokerError as told:
+            tell(told)
         else:
-            tell(answer)
+            flash("Disconnected. The next run of the schedule revokes it at the bank.", "good")
         return redirect(url_for("show", connection_id=connection_id), 303)
 
     if sandbox:
@@ -258,5 +266,11 @@ def create_app(stack: Mapping[str, Any]) -> Flask:  # noqa: C901, PLR0915 - a li
     @app.errorhandler(404)
     def problem(error: Any) -> ResponseReturnValue:
         return render_template("problem.html", error=error), error.code
+
+    @app.errorhandler(BrokerError)
+    def unanswered(error: BrokerError) -> ResponseReturnValue:
+        """Say what the broker said where a page cannot be shown without it."""
+        described = {"code": 502, "name": "The broker did not answer", "description": str(error)}
+        return render_template("problem.html", error=described), 502
 
     return app

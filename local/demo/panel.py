@@ -9,8 +9,8 @@ from typing import Any
 from flask import Flask, flash, redirect, render_template, request, session, url_for
 from flask.typing import ResponseReturnValue
 
+from akoya_token_broker_client import Broker
 from local.akoya_sandbox.dialects import DIALECTS
-from local.broker_client import BrokerClient
 from local.demo.sandbox_client import SandboxClient, SandboxRefusedError
 
 # The order of the list; a fault not named here comes last, so that a new one is never missing.
@@ -51,7 +51,7 @@ NUMBERS = ("times", "status", "seconds", "retry_after")
 FRESH_FORM = {"fault": "lost_before_commit", "times": "1"}
 
 
-def add_panel(app: Flask, broker: BrokerClient, sandbox: SandboxClient) -> None:
+def add_panel(app: Flask, broker: Broker, sandbox: SandboxClient) -> None:
     """Add the panel's page and its three buttons to the demo."""
 
     @app.get("/sandbox")
@@ -100,8 +100,7 @@ def add_panel(app: Flask, broker: BrokerClient, sandbox: SandboxClient) -> None:
     def logins() -> dict[str, str]:
         """Return the bank logins of the signed-in person, as far as a bearer has told them."""
         told = session.get("logins", {})
-        listed = broker.connections_of(session["person"]).content.get("connections", [])
-        ids = [one["connection_id"] for one in listed]
+        ids = [one.connection_id for one in broker.connections_of(session["person"])]
         return {
             connection_id: told[connection_id] for connection_id in ids if connection_id in told
         }

@@ -7,10 +7,11 @@ import threading
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
-from datetime import UTC, datetime
 from typing import Any
 
 import requests
+
+from akoya_token_broker_client import ConnectionAuth
 
 TIMEOUT = 10
 FINGERPRINT_LENGTH = 16  # as the sandbox's ledger writes them
@@ -24,11 +25,10 @@ def fingerprint(token: str) -> str:
 
 @dataclass(frozen=True, slots=True)
 class Accounts:
-    """The data API's answer: accounts, or why there are none."""
+    """The data API's answer, and whether it had refused the bearer that was sent first."""
 
-    status: int
-    code: int | None
     accounts: list[dict[str, Any]]
+    refused_before: bool
 
 
 class SandboxRefusedError(ValueError):
@@ -42,21 +42,13 @@ class SandboxClient:
         self._url = url.rstrip("/")
         self._lives = threading.Lock()
 
-    def accounts(self, connector: str, id_token: str) -> Accounts:
-        """Read the accounts a bearer gives access to."""
+    def accounts(self, connector: str, auth: ConnectionAuth) -> Accounts:
+        """Read the accounts of a connection; raises what the broker says."""
         answer = requests.get(
-            f"{self._url}/accounts-info/v3/{connector}",
-            headers={
-                "Authorization": f"Bearer {id_token}",
-                "x-akoya-interaction-type": "USER",
-                # The person is at the demo now; a batch sends when they last were.
-                "x-akoya-last-access": datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ"),
-            },
-            timeout=TIMEOUT,
+            f"{self._url}/accounts-info/v3/{connector}", auth=auth, timeout=TIMEOUT
         )
-        content = answer.json()
-        found = content.get("accounts", []) if answer.ok else []
-        return Accounts(answer.status_code, content.get("code"), [_flat(one) for one in found])
+        found = answer.json()["accounts"] if answer.ok else []
+        return Accounts([_flat(one) for one in found], refused_before=bool(answer.history))
 
     def login_of(self, id_token: str) -> str | None:
         """Return which of the sandbox's people a bearer was issued for."""

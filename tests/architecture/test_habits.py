@@ -9,6 +9,7 @@ import pytest
 import yaml
 from samtranslator.yaml_helper import yaml_parse
 
+import akoya_token_broker_client
 import token_broker
 from operations.__main__ import main
 
@@ -44,5 +45,6 @@ def test_there_is_one_version(capsys: pytest.CaptureFixture[str]) -> None:
         main(["--version"])
     assert capsys.readouterr().out.strip() == version
     assert template["Outputs"]["Version"]["Value"] == version
+    assert akoya_token_broker_client.__version__ == version
     assert newest
     assert newest.group(1) == version

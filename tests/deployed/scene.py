@@ -10,9 +10,11 @@ from concurrent.futures import Executor, Future
 from contextlib import contextmanager
 from typing import Any
 
+import pytest
 import requests
 
-from local.broker_client import Answer
+from akoya_token_broker_client import Bearer, BrokerError, ConnectionNotFound, ConsentSuspect
+from akoya_token_broker_client import Connection as Shown
 from local.embedded_aws import client
 from local.journey import Journey, location, query
 from tests.deployed.bank import Bank
@@ -20,7 +22,7 @@ from tests.deployed.functions import Functions, port, processes_of
 
 # Who may want a connection refreshed, and the function that does it.
 HAND_OUT, SCHEDULE = "token", "refresh"
-GOOD, NEVER_WAS = 200, 404
+GOOD = 200
 
 
 class Scene:
@@ -54,13 +56,17 @@ class Scene:
 
     # ── who asks ─────────────────────────────────────────────────────────────────────────────────
 
-    def hand_out(self, **wishes: Any) -> Answer:
-        """Ask for the bearer."""
-        return self.journey.broker.token(self.id, **wishes)
+    def hand_out(self, **wishes: Any) -> Bearer | BrokerError:
+        """Ask for the bearer; return it, or why there is none."""
+        try:
+            return self.journey.broker.hand_out(self.id, **wishes)
+        except BrokerError as told:
+            return told
 
     def asks_for_what_never_was(self) -> None:
         """Make a process of the token function start, and nothing else."""
-        assert self.journey.broker.token("0" * 32).status == NEVER_WAS
+        with pytest.raises(ConnectionNotFound):
+            self.journey.broker.hand_out("0" * 32)
 
     def refreshed_by(self, function: str) -> Future[Any]:
         """Let the schedule or a caller want a refresh, in the background."""
@@ -112,12 +118,11 @@ class Scene:
     def status(self) -> tuple[str, str | None]:
         """Return the status of the subject's one connection, and the reason for it."""
         shown = self._listed()
-        return shown["status"], shown.get("reason")
+        return shown.status, shown.reason
 
     def degraded(self) -> str | None:
         """Return what a person should know of the connection; None: all is well."""
-        degraded: str | None = self._listed().get("degraded")
-        return degraded
+        return self._listed().degraded
 
     def is_suspected(self, reason: str) -> None:
         """It goes on, says so to whoever lists or asks, and knows what its end would be called."""
@@ -125,15 +130,15 @@ class Scene:
         assert self.row()["suspect"]["M"]["reason"]["S"] == reason
         asked_at = time.time()
         told = self.hand_out()
-        assert (told.status, told.content["error"]) == (503, "consent_suspect")
+        assert isinstance(told, ConsentSuspect)
         next_look = int(self.row()["due_at"]["N"])
         assert asked_at < next_look
         assert 1 <= (told.retry_after or 0) <= next_look - int(asked_at)
 
-    def _listed(self) -> dict[str, Any]:
-        (shown,) = self.journey.broker.connections_of(self.subject).content["connections"]
-        assert shown["connection_id"] == self.id
-        return dict(shown)
+    def _listed(self) -> Shown:
+        (shown,) = self.journey.broker.connections_of(self.subject)
+        assert shown.connection_id == self.id
+        return shown
 
     def is_renewed(self, told: requests.Response) -> None:
         """The browser was told so, and of the same connection."""
@@ -145,8 +150,8 @@ class Scene:
         for wishes in ({}, {"rejected": int(self.row()["generation"]["N"])}):
             newest = self.bank.issued()[-1]
             bearer = self.hand_out(**wishes)
-            assert bearer.status == GOOD
-            assert self.journey.accounts_with(bearer.content) == GOOD
+            assert isinstance(bearer, Bearer), bearer
+            assert self.journey.accounts_with(bearer) == GOOD
         forced = self.bank.sends()[-1]
         assert (forced["presented"], forced["status"]) == (newest, GOOD)
         assert self.bank.issued()[-1] in self.bank.living()

@@ -13,7 +13,7 @@ import requests
 from botocore.credentials import Credentials
 from botocore.exceptions import ClientError
 
-from local.broker_client import BrokerClient
+from akoya_token_broker_client import Broker, NotAllowed, ReauthorizationRequired
 from local.embedded_aws import client
 from local.journey import Journey
 from local.operate import operate
@@ -47,16 +47,15 @@ def test_a_backend_with_another_key_is_refused(stack: dict[str, Any]) -> None:
     key = json.loads(Path(stack["backend_credentials_file"]).read_text())
     wrong = Credentials(key["aws_access_key_id"], "not the secret key")
 
-    answer = BrokerClient(stack["api_url"], stack["region"], wrong).connections_of("ada")
-
-    assert answer.status == 403
+    with pytest.raises(NotAllowed):
+        Broker.local(stack, credentials=wrong).connections_of("ada")
 
 
 def test_the_callers_policy_opens_the_api_and_nothing_behind_it(stack: dict[str, Any]) -> None:
     key = json.loads(Path(stack["backend_credentials_file"]).read_text())
     mine = {"endpoint_url": stack["aws_endpoint_url"], "region_name": stack["region"], **key}
 
-    assert BrokerClient.of_stack(stack).connections_of("ada").status == 200
+    Broker.local(stack).connections_of("ada")
     with pytest.raises(ClientError, match="AccessDenied"):
         boto3.client("dynamodb", **mine).get_item(
             TableName=stack["tables"]["connections"], Key={"id": {"S": "identity"}}
@@ -84,15 +83,15 @@ def test_the_operator_takes_a_connection_out_and_brings_it_in_with_the_operators
 
     out = operate(stack, "export", str(file), "--subject", "olga")
     assert (out.returncode, json.loads(out.stdout)["outcome"]) == (0, "exported")
-    assert journey.broker.token(connection_id).status == 409
+    with pytest.raises(ReauthorizationRequired):
+        journey.broker.hand_out(connection_id)
     tried = operate(stack, "import", "--dry-run", str(file))
     assert json.loads(tried.stdout)["outcome"] == "would_be_imported"
     into = operate(stack, "import", "-", text=file.read_text())
     assert (into.returncode, into.stderr) == (0, "1 of 1: 1 imported\n")
     new = json.loads(into.stdout)["connection_id"]
 
-    bearer = journey.broker.token(new, rejected=1)
-    assert (bearer.status, bearer.content["generation"]) == (200, 2)
+    assert journey.broker.hand_out(new, rejected=1).generation == 2
     for said in (out, tried, into):
         for token in ("refresh_token", "id_token"):
             assert json.loads(file.read_text())[token] not in said.stdout + said.stderr

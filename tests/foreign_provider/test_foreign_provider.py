@@ -16,7 +16,15 @@ import jwt
 import pytest
 import requests
 
-from local.broker_client import BrokerClient
+from akoya_token_broker_client import (
+    Bearer,
+    Broker,
+    BrokerError,
+    ConnectionNotFound,
+    ConsentSuspect,
+    Disconnected,
+    Unavailable,
+)
 from local.embedded_aws import client
 from local.journey import Browser
 from tests.foreign_provider.conftest import Ledger
@@ -30,7 +38,7 @@ class Fintech:
     """A backend and its users, in front of a broker whose schedule runs when it is told to."""
 
     def __init__(self, stack: dict[str, Any]) -> None:
-        self.broker = BrokerClient.of_stack(stack)
+        self.broker = Broker.local(stack, patience=0)
         self.return_to = f"{stack['demo_url']}/return"
         self.connector = stack["identity_provider"]["connector"]
         self._stack = stack
@@ -46,8 +54,7 @@ class Fintech:
             return_to=self.return_to,
             connection_id=connection_id,
         )
-        assert begun.status == 201, begun.content
-        page = self.walk(browser, browser.get(begun.content["start_url"]))
+        page = self.walk(browser, browser.get(begun.start_url))
         return self.walk(browser, browser.submit(page, prompt="login", login=user, password="any"))
 
     def consent(self, browser: Browser, user: str, connection_id: str | None = None) -> str:
@@ -66,10 +73,9 @@ class Fintech:
         browser = Browser()
         went = query(location(browser.get(self.consent(browser, user, connection_id))))
         if "confirmation" in went:
-            confirmed = self.broker.confirm(
+            self.broker.confirm(
                 went["connection_id"], subject=user, confirmation=went["confirmation"]
             )
-            assert confirmed.status == 200, confirmed.content
         return went["connection_id"]
 
     def run_schedule(self) -> dict[str, int]:
@@ -94,8 +100,15 @@ class Fintech:
         )
 
     def state(self, connection_id: str) -> tuple[str, int]:
-        shown = self.broker.show(connection_id).content
-        return shown["status"], shown["generation"]
+        shown = self.broker.show(connection_id)
+        return shown.status, shown.generation
+
+    def hand_out(self, connection_id: str, **wishes: Any) -> Bearer | BrokerError:
+        """Ask for the bearer; return it, or why there is none."""
+        try:
+            return self.broker.hand_out(connection_id, **wishes)
+        except BrokerError as told:
+            return told
 
 
 def location(response: requests.Response) -> str:
@@ -129,7 +142,7 @@ def test_a_redirect_with_parameters_of_its_own_links_once_and_its_reload_says_so
     confirmed = fintech.broker.confirm(
         first["connection_id"], subject="ada", confirmation=first["confirmation"]
     )
-    assert confirmed.content["status"] == "ACTIVE"
+    assert confirmed.status == "ACTIVE"
     assert ledger.events("grant.success") == [
         {"event": "grant.success", "grant_type": "authorization_code"}
     ]
@@ -144,7 +157,8 @@ def test_a_person_who_declines_leaves_nothing_behind(fintech: Fintech, ledger: L
     went = query(location(browser.get(location(declined))))
 
     assert (went["status"], went["error"]) == ("declined", "access_denied")
-    assert fintech.broker.show(went["connection_id"]).status == 404
+    with pytest.raises(ConnectionNotFound):
+        fintech.broker.show(went["connection_id"])
     assert ledger.issued() == []
 
 
@@ -153,20 +167,19 @@ def test_the_bearer_is_the_providers_verified_id_token_and_ends_when_it_says(
 ) -> None:
     connection_id = fintech.connect("bea")
 
-    handed_out = fintech.broker.token(connection_id).content
+    handed_out = fintech.broker.hand_out(connection_id)
 
-    claims = jwt.decode(handed_out["id_token"], options={"verify_signature": False})
+    claims = jwt.decode(handed_out.id_token, options={"verify_signature": False})
     assert (claims["iss"], claims["sub"], claims["aud"]) == (ledger.url, "bea", "a-fintech")
     # The access token beside it lives four times as long; it is the bearer's end that counts.
     assert claims["exp"] - claims["iat"] == 900
-    assert abs(handed_out["expires_at"] - claims["exp"]) <= 2
+    assert abs(handed_out.expires_at - claims["exp"]) <= 2
 
 
 def test_every_refresh_token_is_used_once_whoever_asks(fintech: Fintech, ledger: Ledger) -> None:
     connection_id = fintech.connect("cleo")
 
-    rejected = fintech.broker.token(connection_id, rejected=1)
-    assert (rejected.status, rejected.content["generation"]) == (200, 2)
+    assert fintech.broker.hand_out(connection_id, rejected=1).generation == 2
 
     fintech.make_due(connection_id)
     fintech.run_schedule()
@@ -175,13 +188,13 @@ def test_every_refresh_token_is_used_once_whoever_asks(fintech: Fintech, ledger:
     now = int(time.time())
     fintech.set(connection_id, expires_at=now, due_at=now)
     with ThreadPoolExecutor(CALLERS + 2) as pool:
-        asked = [pool.submit(fintech.broker.token, connection_id) for _ in range(CALLERS)]
+        asked = [pool.submit(fintech.hand_out, connection_id) for _ in range(CALLERS)]
         runs = [pool.submit(fintech.run_schedule) for _ in range(2)]
-        assert {one.result().status for one in asked} <= {200, 503}
+        assert all(isinstance(one.result(), Bearer | Unavailable) for one in asked)
         for run in runs:
             run.result()
 
-    assert fintech.broker.token(connection_id).content["generation"] == 4
+    assert fintech.broker.hand_out(connection_id).generation == 4
     first, second, third, newest = ledger.issued()
     assert ledger.used() == [first, second, third]
     assert ledger.usable() == [newest]
@@ -190,10 +203,10 @@ def test_every_refresh_token_is_used_once_whoever_asks(fintech: Fintech, ledger:
 
 def test_a_disconnect_ends_the_grant_at_the_provider(fintech: Fintech, ledger: Ledger) -> None:
     connection_id = fintech.connect("dora")
-    fintech.broker.token(connection_id, rejected=1)
+    fintech.broker.hand_out(connection_id, rejected=1)
 
-    assert fintech.broker.disconnect(connection_id).status == 202
-    assert fintech.broker.token(connection_id).status == 410
+    assert fintech.broker.disconnect(connection_id).status == "REVOKE_PENDING"
+    assert isinstance(fintech.hand_out(connection_id), Disconnected)
     fintech.run_schedule()
 
     assert fintech.state(connection_id)[0] == "REVOKED"
@@ -207,22 +220,21 @@ def test_a_grant_the_provider_has_lost_is_suspected_and_a_new_consent_heals_it(
     connection_id = fintech.connect("edda")
     ledger.forget()
 
-    suspected = fintech.broker.token(connection_id, rejected=1)
-    assert (suspected.status, suspected.content["error"]) == (503, "consent_suspect")
+    suspected = fintech.hand_out(connection_id, rejected=1)
+    assert isinstance(suspected, ConsentSuspect)
     assert 1 <= (suspected.retry_after or 0) <= 60  # the first look comes in a minute
     fintech.make_due(connection_id)
     fintech.run_schedule()
 
     assert [one["error"] for one in ledger.troubles()] == ["invalid_grant"] * 2
     assert fintech.state(connection_id) == ("ACTIVE", 1)
-    assert fintech.broker.show(connection_id).content["degraded"] == "suspect"
-    assert fintech.broker.token(connection_id).status == 200  # its bearer lives, and is served
+    assert fintech.broker.show(connection_id).degraded == "suspect"
+    fintech.broker.hand_out(connection_id)  # its bearer lives, and is served
 
     assert fintech.connect("edda", connection_id) == connection_id
     assert fintech.state(connection_id) == ("ACTIVE", 2)
-    assert fintech.broker.show(connection_id).content["health"] == "ok"
-    again = fintech.broker.token(connection_id, rejected=2)
-    assert (again.status, again.content.get("generation")) == (200, 3), again
+    assert fintech.broker.show(connection_id).health == "ok"
+    assert fintech.broker.hand_out(connection_id, rejected=2).generation == 3
     lost, renewed, newest = ledger.issued()
     assert ledger.used() == [renewed]
     assert ledger.usable() == [newest]

@@ -16,7 +16,7 @@ ROOT = Path(__file__).parents[2]
 PACKAGE = ROOT / "layers" / "token_broker" / "token_broker"
 TEXT = PAGE.read_text()
 WRITTEN = TEXT.partition(BEGIN)[0] + TEXT.partition(END)[2]  # all but what the code has said
-ROOMS = "functions|operations|runtime|use_cases|adapters|store|domain|local|tests"
+ROOMS = "clients|examples|functions|operations|runtime|use_cases|adapters|store|domain|local|tests"
 NAMED = re.findall(rf"`((?:{ROOMS})(?:/[\w./]+)?|\w+\.(?:toml|yaml))(?:::([\w.]+))?`", WRITTEN)
 
 

@@ -19,7 +19,13 @@ README = (ROOT / "README.md").read_text()
 TEMPLATE = yaml_parse((ROOT / "template.yaml").read_text())
 CONTRIBUTING = (ROOT / "CONTRIBUTING.md").read_text()
 MAKEFILE = (ROOT / "Makefile").read_text()
-PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").glob("*.md"))]
+CLIENT = ROOT / "clients" / "python" / "README.md"
+PAGES = [
+    ROOT / "README.md",
+    ROOT / "CONTRIBUTING.md",
+    CLIENT,
+    *sorted((ROOT / "docs").glob("*.md")),
+]
 
 
 def test_every_make_target_it_names_exists() -> None:

@@ -1,3 +1,3 @@
 """The Akoya token broker: connects bank accounts and keeps their tokens alive."""
 
-__version__ = "0.1.0.dev0"  # the template's output, the operator's command and CHANGELOG say it too
+__version__ = "0.1.0.dev0"  # so say template, operators' command, client and CHANGELOG
