@@ -158,7 +158,7 @@ def create_app(stack: Mapping[str, Any]) -> Flask:  # noqa: C901, PLR0915 - a li
             accounts=session.pop("accounts", None),
         )
 
-    def bearer(connection_id: str, **wish: int) -> Bearer | None:
+    def bearer(connection_id: str, **wish: Any) -> Bearer | None:
         """Ask for the bearer and remember what may be shown of it; None if there is none."""
         if "rejected" in wish:
             session["rejected"] = session.get("rejected", {}) | {connection_id: wish["rejected"]}

@@ -194,6 +194,21 @@ def test_no_more_bearers_are_held_than_there_is_room_for(clock: FixedClock) -> N
     assert ("0", None) not in bearers._held
 
 
+def test_a_bearer_is_not_held_longer_than_it_can_be_used(clock: FixedClock) -> None:
+    bearers = Bearers(clock)
+
+    def want(connection_id: str) -> None:
+        bearers.get((connection_id, None), lambda: bearer_of(clock))
+
+    for connection_id in "123":
+        want(connection_id)
+    clock.advance(LIFE)
+    want("1")  # anew: what was asked for before it goes, and it stays
+    want("4")
+
+    assert {connection_id for connection_id, _ in bearers._held} == {"1", "4"}
+
+
 def bearer_of(clock: FixedClock, *, generation: int = 1) -> Bearer:
     return Bearer(
         id_token=f"bearer-{generation}",
@@ -217,8 +232,9 @@ def test_a_bearer_shows_itself_nowhere(
 
     assert bank.asked[0].headers["Authorization"] == "Bearer bearer-1"
     for one in (held, header, auth, broker, response.request.headers, vars(response.request)):
-        for text in (repr(one), str(one), f"{one}", f"{one!r:s}"):
+        for text in (repr(one), str(one), f"{one}"):
             assert "bearer-1" not in text
+    assert "bearer-1" not in f"{header:>1}"
     for kept in (held, header, response, response.request):
         with pytest.raises(TypeError, match="memory"):
             pickle.dumps(kept)

@@ -259,3 +259,18 @@ def test_a_batch_that_does_not_say_when_is_a_mistake_of_its_author(broker: Broke
         broker.auth(ID, interaction_type="BATCH", last_access=datetime(2026, 11, 24))  # noqa: DTZ001
     with pytest.raises(ValueError, match="interaction_type"):
         broker.auth(ID, last_access=datetime(2026, 11, 24, tzinfo=UTC))
+    with pytest.raises(ValueError, match="next_use"):
+        broker.auth(ID, next_use=datetime(2026, 11, 25))  # noqa: DTZ001
+
+
+def test_the_broker_is_told_when_its_caller_will_be_back_unless_that_has_passed(
+    broker: Broker, api: BrokerServer, bank: Server, clock: FixedClock
+) -> None:
+    tomorrow = clock() + 86_400
+    auth = broker.auth(ID, next_use=datetime.fromtimestamp(tomorrow, UTC))
+
+    requests.get(bank.url, auth=auth, timeout=5)
+    clock.advance(86_400)
+    requests.get(bank.url, auth=auth, timeout=5)
+
+    assert [one.json for one in api.asked] == [{"next_use": tomorrow}, {}]

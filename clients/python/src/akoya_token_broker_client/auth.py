@@ -73,7 +73,6 @@ class Repeat:
         bearer = self._renew(self._generation)
         if not self._rewound(request.body):
             return response
-        response.close()
         authorize(request, bearer)
         again: requests.Response = response.connection.send(request, **how)
         again.history.append(response)
@@ -129,9 +128,14 @@ def akoya_headers(
         if interaction_type == "BATCH":
             raise ValueError("a batch says when the person last used the product: last_access=")
         last_access = datetime.fromtimestamp(now, UTC)
-    if last_access.tzinfo is None:
-        raise ValueError("last_access needs a time zone")
+    ensure_zoned("last_access", last_access)
     return {
         "x-akoya-interaction-type": interaction_type,
         "x-akoya-last-access": last_access.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%SZ"),
     }
+
+
+def ensure_zoned(name: str, moment: datetime | None) -> None:
+    """Raise ValueError for a moment that is another one on another machine."""
+    if moment is not None and moment.tzinfo is None:
+        raise ValueError(f"{name} needs a time zone")

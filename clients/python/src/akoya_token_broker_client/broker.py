@@ -14,10 +14,15 @@ from urllib.parse import quote
 import requests
 from botocore.credentials import Credentials as FixedCredentials
 
-from akoya_token_broker_client.auth import ConnectionAuth, InteractionType, akoya_headers
+from akoya_token_broker_client.auth import (
+    ConnectionAuth,
+    InteractionType,
+    akoya_headers,
+    ensure_zoned,
+)
 from akoya_token_broker_client.bearers import Bearer, Bearers
 from akoya_token_broker_client.calls import Calls, Credentials, Waiting
-from akoya_token_broker_client.connections import Begun, Connection, read
+from akoya_token_broker_client.connections import Begun, Connection, Listed, read
 
 PATIENCE = 10.0  # seconds
 
@@ -72,25 +77,36 @@ class Broker:
         subject: str | None = None,
         interaction_type: InteractionType | None = None,
         last_access: datetime | None = None,
+        next_use: datetime | None = None,
     ) -> ConnectionAuth:
         """Return what authorizes calls of the data API: `requests.get(url, auth=…)`.
 
-        `interaction_type` and `last_access` set the headers of the data API's version 3. A request
-        raises what `hand_out` raises.
+        `interaction_type` and `last_access` set the headers of the data API's version 3; `next_use`
+        is when you will be back, so that the bearer is ready then. A request raises what `hand_out`
+        raises.
         """
+        ensure_zoned("next_use", next_use)
+        bearer = partial(self.bearer, connection_id, subject=subject, next_use=next_use)
         return ConnectionAuth(
-            lambda rejected: self.bearer(connection_id, subject=subject, rejected=rejected),
+            lambda rejected: bearer(rejected=rejected),
             akoya_headers(interaction_type, last_access, now=self._clock()),
         )
 
     def bearer(
-        self, connection_id: str, *, subject: str | None = None, rejected: int | None = None
+        self,
+        connection_id: str,
+        *,
+        subject: str | None = None,
+        rejected: int | None = None,
+        next_use: datetime | None = None,
     ) -> Bearer:
         """Return the bearer out of memory, else of the broker: for other libraries than requests.
 
         Raises what `hand_out` raises.
         """
-        ask = partial(self.hand_out, connection_id, subject=subject, rejected=rejected)
+        ask = partial(
+            self.hand_out, connection_id, subject=subject, rejected=rejected, next_use=next_use
+        )
         return self._bearers.get((connection_id, subject), ask, rejected=rejected)
 
     def hand_out(
@@ -100,13 +116,22 @@ class Broker:
         subject: str | None = None,
         min_validity: int | None = None,
         rejected: int | None = None,
+        next_use: datetime | None = None,
     ) -> Bearer:
         """Ask the broker for the bearer, whatever is held; `auth` and `bearer` do it for you.
 
-        `rejected` is the generation that the data API has refused. Raises NotConfirmed,
-        ReauthorizationRequired, Disconnected, ConnectionNotFound, Unavailable.
+        `rejected` is the generation that the data API has refused; a `next_use` that has passed is
+        not told. Raises NotConfirmed, ReauthorizationRequired, Disconnected, ConnectionNotFound,
+        Unavailable.
         """
-        wishes = {"subject": subject, "min_validity": min_validity, "rejected": rejected}
+        ensure_zoned("next_use", next_use)
+        back_at = int(next_use.timestamp()) if next_use else 0
+        wishes = {
+            "subject": subject,
+            "min_validity": min_validity,
+            "rejected": rejected,
+            "next_use": back_at if back_at > self._clock() else None,
+        }
         path = f"{path_of(connection_id)}/token"
         return read(Bearer, self._calls.call("POST", path, wishes, connection_id=connection_id))
 
@@ -141,7 +166,7 @@ class Broker:
     def connections_of(self, subject: str) -> list[Connection]:
         """List a subject's connections, newest first."""
         content = self._calls.call("GET", "/connections", query={"subject": subject})
-        return [read(Connection, one) for one in content["connections"]]
+        return [read(Connection, one) for one in read(Listed, content).connections]
 
     def show(self, connection_id: str, *, subject: str | None = None) -> Connection:
         """Show one connection; raises ConnectionNotFound if it is not `subject`'s."""

@@ -100,7 +100,7 @@ class Calls:
                 retry_after=UNREACHED,
             ) from None
         content = members(response)
-        if response.status_code in OK and content:
+        if response.status_code in OK:
             return content
         raise error_of(
             response.status_code,

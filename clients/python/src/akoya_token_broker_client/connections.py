@@ -43,6 +43,13 @@ class Connection:
     last_event: str | None = None
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Listed:
+    """The answer of a list."""
+
+    connections: list[dict[str, Any]]
+
+
 def read(kind: type[Told], content: Mapping[str, Any]) -> Told:
     """Return what an answer tells; a member that this version does not know is left out.
 
