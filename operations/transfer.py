@@ -11,10 +11,10 @@ from dataclasses import dataclass
 from token_broker.domain.connection import Connection, Reason, Status
 from token_broker.domain.errors import RequestRejected, StaleGeneration
 from token_broker.domain.names import ensure_named
-from token_broker.domain.refresh_policy import BRIEFLY, jitter
+from token_broker.domain.refresh_policy import jitter
 from token_broker.domain.secret_text import SecretText
 from token_broker.domain.token_set import TokenSet, lifetime
-from token_broker.use_cases.attempt import claim, new_lease, release
+from token_broker.use_cases.attempt import claim_as_seen, release
 from token_broker.use_cases.broker import Broker
 from token_broker.use_cases.home import ensure_home
 from token_broker.use_cases.landing import login_named_by, recover
@@ -111,14 +111,7 @@ def take_out(broker: Broker, connection_id: str, *, quarantine: int) -> tuple[Co
         return seen, broker.seal.open(seen)
     if seen.status is not Status.ACTIVE:
         raise RequestRejected(f"It is {seen.status}; there are no living tokens to take out.")
-    leased = claim(
-        broker,
-        connection_id,
-        lease=new_lease(broker, BRIEFLY),
-        statuses=frozenset({Status.ACTIVE}),
-        generation=seen.generation,
-        ignore_back_off=True,
-    )
+    leased = claim_as_seen(broker, seen)
     if recover(broker, leased):
         raise StaleGeneration  # the newest set has just come out of escrow
     try:
@@ -132,7 +125,7 @@ def take_out(broker: Broker, connection_id: str, *, quarantine: int) -> tuple[Co
         broker.connections.end(
             leased, reason=Reason.EXPORTED, due_at=until, keep_until=until, now=now
         )
-    except StaleGeneration:  # on hold, most likely: its login is being linked again
+    except StaleGeneration:  # it was disconnected or superseded meanwhile
         release(broker, leased, event="export_failed")
         raise
     broker.record("connection_taken_out", connection_id=connection_id)

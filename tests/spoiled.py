@@ -14,7 +14,7 @@ MALFORMED: dict[str, dict[str, Any]] = {
     "token_set": {"S": "no bytes"},
     "unsettled": {"S": "some"},
     "lease_until": {"S": "soon"},
-    "hold_until": {"S": "never"},
+    "superseded_by": {"N": "7"},
     "issued_at": {"S": "today"},
     "iat": {"BOOL": True},
     "expires_at": {"N": "1.5"},

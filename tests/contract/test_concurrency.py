@@ -149,7 +149,7 @@ def test_a_login_claimed_by_two_connections_gets_one_owner(table: Connections) -
 
     def act(number: int) -> str:
         if number % 2:
-            table.take_over(first, owner=None, now=NOW)
+            table.own(first, owner=None, now=NOW)
             return ID
         return table.confirm(
             OTHER, subject="ada", confirmation_hash="hash", owner=None, due_at=NOW, now=NOW
@@ -165,7 +165,7 @@ def test_a_login_claimed_by_two_connections_gets_one_owner(table: Connections) -
 
 
 def test_an_owner_superseded_by_many_at_once_is_superseded_by_one(table: Connections) -> None:
-    table.take_over(active(table), owner=None, now=NOW)
+    table.own(active(table), owner=None, now=NOW)
     owned = table.owner_of("login")
     ids = [f"{number:032x}" for number in range(THREADS)]
     for pending in ids:

@@ -33,6 +33,7 @@ from token_broker.domain.connection import (
     Suspect,
 )
 from token_broker.domain.errors import (
+    AlreadyConnected,
     ConfirmationInvalid,
     ConnectionGone,
     ConnectionNotFound,
@@ -718,7 +719,7 @@ def test_every_row_of_a_connection_is_read_without_its_token_set(table: Connecti
 def two_links_of_one_login(table: Connections) -> Connection:
     """Let ID own the login, and OTHER await its confirmation."""
     first = active(table)
-    table.take_over(first, owner=None, now=NOW)
+    table.own(first, owner=None, now=NOW)
     table.create(linking(id=OTHER))
     return table.land(
         landing(connection_id=OTHER),
@@ -734,12 +735,12 @@ def confirm_other(table: Connections, *, owner: Owner | None, now: int = NOW + 1
     )
 
 
-def test_a_login_has_the_owner_that_took_it_over(table: Connections) -> None:
+def test_a_login_has_the_owner_that_is_written_last(table: Connections) -> None:
     assert table.owner_of("login") is None
     row = active(table)
 
-    table.take_over(row, owner=None, now=NOW)
-    table.take_over(row, owner=table.owner_of("login"), now=NOW)
+    table.own(row, owner=None, now=NOW)
+    table.own(row, owner=table.owner_of("login"), now=NOW)
 
     assert owner_id(table) == ID
     assert table.get(ID).status is Status.ACTIVE
@@ -784,19 +785,51 @@ def test_an_owner_with_other_tokens_than_it_was_judged_by_is_not_superseded(
     assert table.get(ID).sealed is not None
 
 
-def test_only_an_idle_connection_gives_way_as_it_was_seen(table: Connections) -> None:
+def test_only_an_idle_connection_is_superseded_as_it_was_seen(table: Connections) -> None:
     seen = active(table)
     claim(table)
     for stale in (seen, replace(seen, generation=2)):
         with pytest.raises(StaleGeneration):
-            table.give_way(stale, now=NOW + 694)
+            table.supersede(stale, now=NOW + 694)
 
-    table.give_way(seen, now=NOW + 695)
+    table.supersede(seen, now=NOW + 695)
 
     gone = table.get(ID)
     assert (gone.status, gone.due_at, gone.lease) == (Status.SUPERSEDED, NOW + 695, None)
     with pytest.raises(StaleGeneration):
-        table.give_way(gone, now=NOW + 695)
+        table.supersede(seen, now=NOW + 695)
+
+
+def test_its_holder_may_supersede_a_link_by_the_connection_of_its_subject(
+    table: Connections,
+) -> None:
+    pending = two_links_of_one_login(table)
+    held = table.claim(
+        OTHER,
+        lease=Lease(id="run", until=NOW + 1_060),
+        now=NOW + 900,
+        due_at=NOW + 1_060,
+        statuses={Status.PENDING_CONFIRMATION},
+    )
+    with pytest.raises(StaleGeneration):
+        table.supersede(pending, by=ID, lease_id="another", now=NOW + 901)
+
+    table.supersede(held, by=ID, lease_id="run", now=NOW + 901)
+
+    row = table.get(OTHER)
+    assert (row.status, row.superseded_by, row.keep_until) == (Status.SUPERSEDED, ID, None)
+    assert row.sealed is not None
+    assert owner_id(table) == ID
+
+
+def test_a_link_whose_set_is_anothers_is_neither_confirmed_nor_revoked(table: Connections) -> None:
+    pending = two_links_of_one_login(table)
+    table.supersede(pending, by=ID, now=NOW + 1)
+
+    with pytest.raises(AlreadyConnected) as answered:
+        confirm_other(table, owner=table.owner_of("login"))
+    assert answered.value.connection_id == ID
+    assert table.ask_revoke(OTHER, now=NOW + 2).status is Status.SUPERSEDED
 
 
 def test_nobody_is_confirmed_once_their_time_is_over(table: Connections) -> None:
@@ -848,49 +881,20 @@ def test_whoever_confirms_or_disconnects_gets_no_token_set_to_see(table: Connect
     assert {(one.sealed, one.confirmation_hash) for one in shown} == {(None, None)}
 
 
-def test_a_row_on_hold_is_not_claimed_but_for_a_renewal(table: Connections) -> None:
-    active(table)
-    table.hold(ID, until=NOW + 700)
-    assert table.get(ID).due_at == NOW + 700
-
-    with pytest.raises(UpstreamUnavailable) as told:
-        claim(table, generation=1)
-    assert told.value.retry_after == 100
-    assert claim(table, "renewal", generation=1, ignore_back_off=True).lease is not None
-    assert claim(table, "later", now=NOW + 760).lease is not None
-
-
-def test_a_new_consent_lifts_a_hold_and_a_rotation_does_not(table: Connections) -> None:
+def test_a_rotation_keeps_the_name_of_its_consent(table: Connections) -> None:
     active(table)
     claim(table)
-    table.hold(ID, until=NOW + 2_000)
     rotated = table.land(landing(2), lease_id="second", status=Status.ACTIVE, due_at=NOW + 700)
-    assert (rotated.hold_until, rotated.consent) == (NOW + 2_000, None)
+    assert rotated.consent is None
 
     claim(table, "renewal", generation=2, ignore_back_off=True)
-    renewed = table.land(
+    table.land(
         landing(3, consent="renewal"), lease_id="renewal", status=Status.ACTIVE, due_at=NOW + 700
     )
-    assert (renewed.hold_until, renewed.consent) == (None, "renewal")
 
     claim(table, "later", now=NOW + 700)
     later = table.land(landing(4), lease_id="later", status=Status.ACTIVE, due_at=NOW + 700)
     assert later.consent == "renewal"
-
-
-def test_what_is_on_hold_is_not_ended(table: Connections) -> None:
-    active(table)
-    held = claim(table)
-    table.hold(ID, until=NOW + 700)
-
-    with pytest.raises(StaleGeneration):
-        table.end(
-            held, reason=Reason.GRANT_DEAD, due_at=NOW + 900, keep_until=NOW + 900, now=NOW + 699
-        )
-
-    assert table.get(ID).status is Status.ACTIVE
-    table.end(held, reason=Reason.GRANT_DEAD, due_at=NOW + 900, keep_until=NOW + 900, now=NOW + 700)
-    assert table.get(ID).status is Status.REAUTH_REQUIRED
 
 
 def test_ending_twice_is_ending_once(table: Connections) -> None:
@@ -903,15 +907,6 @@ def test_ending_twice_is_ending_once(table: Connections) -> None:
         )
 
     assert table.get(ID).status is Status.REAUTH_REQUIRED
-
-
-def test_only_an_active_row_is_put_on_hold(table: Connections) -> None:
-    active(table)
-    table.ask_revoke(ID, now=NOW)
-
-    table.hold(ID, until=NOW + 700)
-
-    assert (table.get(ID).hold_until, table.get(ID).due_at) == (None, NOW)
 
 
 OTHERS = Identity(

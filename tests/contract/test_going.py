@@ -35,7 +35,7 @@ def gone_at(table: Connections, row_id: str = ID) -> int | None:
 
 def erased(table: Connections) -> Connection:
     """Add an ended connection that owned its login and whose set is erased."""
-    table.take_over(active(table), owner=None, now=NOW)
+    table.own(active(table), owner=None, now=NOW)
     held = claim(table)
     table.end(held, reason=Reason.GRANT_DEAD, due_at=NOW + 700, keep_until=NOW + 700, now=NOW + 600)
     table.erase_token_set(claim(table, "erases", now=NOW + 700), gone_at=GONE, now=NOW + 700)
@@ -44,7 +44,7 @@ def erased(table: Connections) -> Connection:
 
 def buried(table: Connections) -> Connection:
     """Add the tombstone of a connection that owned its login."""
-    table.take_over(active(table), owner=None, now=NOW)
+    table.own(active(table), owner=None, now=NOW)
     table.ask_revoke(ID, now=NOW)
     table.mark_revoked(claim(table), gone_at=GONE, now=NOW + 600)
     return table.get(ID)
@@ -94,7 +94,7 @@ def test_a_connection_that_comes_back_keeps_the_pointer_of_its_login(table: Conn
     claim(table, "renewal", now=NOW + 800, generation=1, ignore_back_off=True)
     back = table.land(landing(2), lease_id="renewal", status=Status.ACTIVE, due_at=NOW + 900)
 
-    table.take_over(back, owner=table.owner_of("login"), now=NOW + 800)
+    table.own(back, owner=table.owner_of("login"), now=NOW + 800)
 
     owner = table.owner_of("login")
     assert owner
@@ -113,14 +113,14 @@ def test_a_pointer_that_is_still_there_keeps_nobody_from_the_login(
         landing(connection_id=OTHER), lease_id="first", status=Status.ACTIVE, due_at=NOW + 900
     )
 
-    table.take_over(other, owner=table.owner_of("login"), now=NOW + 900)
+    table.own(other, owner=table.owner_of("login"), now=NOW + 900)
 
     assert (owner_id(table), gone_at(table, "login#login")) == (OTHER, None)
 
 
 def linked_again(table: Connections) -> None:
     """Let ID own the login, and OTHER have it as well."""
-    table.take_over(active(table), owner=None, now=NOW)
+    table.own(active(table), owner=None, now=NOW)
     table.create(linking(id=OTHER))
     table.land(
         landing(connection_id=OTHER), lease_id="first", status=Status.ACTIVE, due_at=NOW + 900
@@ -129,7 +129,7 @@ def linked_again(table: Connections) -> None:
 
 def test_what_is_erased_leaves_the_pointer_to_whom_the_login_is_by_now(table: Connections) -> None:
     linked_again(table)
-    table.take_over(table.get(OTHER), owner=table.owner_of("login"), now=NOW + 1)
+    table.own(table.get(OTHER), owner=table.owner_of("login"), now=NOW + 1)
 
     table.erase_token_set(claim(table), gone_at=GONE, now=NOW + 600)
 

@@ -12,6 +12,7 @@ import pytest
 
 from tests.spoiled import MALFORMED, UNTELLABLE, spoil
 from tests.world import World
+from token_broker.domain.authorization import Result
 from token_broker.domain.connection import Connection, Status
 from token_broker.domain.errors import (
     ReauthorizationRequired,
@@ -28,7 +29,7 @@ TYPICAL = (
     "generation",
     "unsettled",
     "lease_until",
-    "hold_until",
+    "superseded_by",
     "token_set",
     "asked_at",
 )
@@ -144,20 +145,17 @@ def test_what_reads_by_now_is_not_removed(world: World, one: Connection) -> None
     assert world.row(one.id).unsettled == 2
 
 
-def test_a_consent_lands_in_a_connection_of_its_own_where_the_login_is_not_known(
+def test_a_consent_heals_its_connection_also_where_the_login_was_not_known(
     world: World, one: Connection
 ) -> None:
     spoil(world, one.id, "login")
 
     went = world.link("ada", connection_id=one.id)
+    world.run_schedule()
 
-    assert (went.result.status, went.result.previous_connection_id) == (
-        "pending_confirmation",
-        one.id,
-    )
-    new = world.confirm(went)
-    assert world.is_accepted(world.hand_out(new.id))
-    assert world.row(one.id).status is Status.SUPERSEDED
+    assert went.result == Result(status="active", connection_id=one.id)
+    assert world.row(one.id).login == one.login
+    assert world.is_accepted(world.hand_out(one.id))
 
 
 @pytest.mark.parametrize("attribute", ["asked_at", "consent", "failures"])
@@ -176,11 +174,11 @@ def test_its_consent_is_revoked_when_its_person_disconnects(
 def test_a_link_of_which_not_all_reads_is_not_confirmed_over_a_good_connection(
     world: World, one: Connection
 ) -> None:
-    went = world.link("ada")
+    went = world.link("grace")
     spoil(world, went.result.connection_id, "iat")
 
     with pytest.raises(ReauthorizationRequired, match="do not read"):
-        world.confirm(went)
+        world.confirm(went, "grace")
 
     assert world.row(one.id).status is Status.ACTIVE
 
@@ -264,7 +262,7 @@ def test_a_new_link_of_its_login_lands_is_kept_and_leaves_its_row_alone(
 def test_a_consent_it_may_need_is_not_revoked_for_another_connection(
     world: World, one: Connection, attribute: str
 ) -> None:
-    went = world.link("ada")
+    went = world.link("grace")
     spoil(world, one.id, attribute)
 
     for _ in range(3):  # nobody confirms it
@@ -280,7 +278,7 @@ def test_a_consent_it_may_need_is_not_revoked_for_another_connection(
 
 
 def test_the_link_that_waited_for_it_goes_once_it_is_healed(world: World, one: Connection) -> None:
-    went = world.link("ada")
+    went = world.link("grace")
     spoil(world, one.id, "iat")
     world.clock.advance(901)
     world.run_schedule()

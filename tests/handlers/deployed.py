@@ -63,6 +63,7 @@ class Deployed:
     def begin(self) -> dict[str, Any]:
         begun: dict[str, Any] = json.loads(self.handle("authorize.begin")["body"])
         self.values["ticket"] = begun["start_url"].rpartition("/")[2]
+        self.values["begun_id"] = begun["connection_id"]
         return begun
 
     def open(self) -> str:

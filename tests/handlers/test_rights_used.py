@@ -103,7 +103,13 @@ def test_the_connections_function_asks_for_what_its_policy_allows_and_no_token_s
     broker: Deployed, asked: list[Asked]
 ) -> None:
     first = broker.connect()
-    second = broker.connect()  # of the same bank login: supersedes the first
+    broker.aws.dynamodb.update_item(
+        TableName=f"{broker.prefix}-connections",
+        Key={"id": {"S": first}},
+        UpdateExpression="SET subject = :subject",
+        ExpressionAttributeValues={":subject": {"S": "grace"}},
+    )
+    second = broker.connect()  # of the same bank login: supersedes that of another subject
     for name in (
         "connections.confirm",
         "connections.confirm-subject-other",

@@ -15,8 +15,9 @@ from tests.interruptions import table_away
 from tests.wiring import BROKER
 from tests.world import World
 from token_broker.domain.authorization import Redirect
-from token_broker.domain.connection import Status
+from token_broker.domain.connection import Connection, Status
 from token_broker.domain.errors import TokenBrokerError
+from token_broker.use_cases.attempt import claim_as_seen
 
 CALLBACK_TIMEOUT = TOKEN_TIMEOUT = 105.0  # as the template sets them
 REFRESH_TIMEOUT = 150.0
@@ -117,7 +118,8 @@ def _renewal(world: World) -> Prepared:
     return Prepared(person.comes_back, timeout=CALLBACK_TIMEOUT, goes_on=person.comes_back)
 
 
-def _renewal_of_an_ended_one(world: World) -> Prepared:
+def ended(world: World) -> Connection:
+    """Connect, and let Akoya refuse the refresh token until the connection has ended."""
     connection = world.connect()
     world.provider.expire("refresh_token")
     world.make_due(connection.id)
@@ -125,11 +127,40 @@ def _renewal_of_an_ended_one(world: World) -> Prepared:
     world.clock.advance(END_AFTER)
     world.run_schedule()
     assert world.row(connection.id).status is Status.REAUTH_REQUIRED
-    person = sent_out(world, connection_id=connection.id)
+    return connection
+
+
+def _renewal_of_an_ended_one(world: World) -> Prepared:
+    person = sent_out(world, connection_id=ended(world).id)
     return Prepared(person.comes_back, timeout=CALLBACK_TIMEOUT, goes_on=person.comes_back)
 
 
-def _take_over(world: World) -> Prepared:
+def _linked_again(world: World) -> Prepared:
+    """The subject links the login once more, and begins without naming the connection."""
+    world.connect()
+    world.clock.advance(5)
+    person = sent_out(world)
+    return Prepared(person.comes_back, timeout=CALLBACK_TIMEOUT, goes_on=person.comes_back)
+
+
+def _linked_again_once_ended(world: World) -> Prepared:
+    ended(world)
+    person = sent_out(world)
+    return Prepared(person.comes_back, timeout=CALLBACK_TIMEOUT, goes_on=person.comes_back)
+
+
+def _transfer_by_schedule(world: World) -> Prepared:
+    """The connection was leased when its subject linked the login again."""
+    connection = world.connect()
+    world.clock.advance(5)
+    claim_as_seen(world.broker, world.row(connection.id))  # by a process that dies
+    assert world.come_back(sent_out(world).address).result.status == "active"
+    assert world.row(connection.id).generation == 1
+    world.pass_a_lease()
+    return Prepared(World.run_schedule)
+
+
+def _superseded(world: World) -> Prepared:
     world.connect("ada")
     world.clock.advance(5)
     person = sent_out(world, "grace")
@@ -238,8 +269,11 @@ CASES = (
     Case("refresh of a rejected bearer", _rejected),
     Case("re-consent", _renewal),
     Case("re-consent of an ended connection", _renewal_of_an_ended_one),
-    Case("same login taken over", _take_over),
+    Case("same login superseded", _superseded),
     Case("same login not confirmed", _fall_back),
+    Case("own login linked again", _linked_again),
+    Case("own login linked again, once it had ended", _linked_again_once_ended),
+    Case("own login linked again, left to the schedule", _transfer_by_schedule),
     Case("disconnect", _disconnect),
     Case("escrow recovery", _escrow),
     Case("escrow recovery of a new link", _escrow_of_a_new_link),

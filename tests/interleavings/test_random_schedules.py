@@ -32,11 +32,10 @@ from tests.interleavings.flows import (
 from tests.interleavings.workers import Traffic, Worker
 from tests.wiring import CLIENT_ID, CLIENT_SECRET, LOGIN_KEY
 from tests.world import World
-from token_broker.domain.connection import Connection, Status, login_of
+from token_broker.domain.connection import IN_USE, Connection, Status, login_of
 from token_broker.domain.errors import TokenBrokerError
 from token_broker.domain.ports import ClientCredentials
 from token_broker.domain.secret_text import SecretText
-from token_broker.use_cases.login import IN_USE
 
 SUBJECTS = ("ada", "grace")
 LOGINS = ("mikomo_1", "mikomo_2")
@@ -82,13 +81,13 @@ TOLD = (  # what the statistics of a soak count
     "exchange_lost",
     "grant_refused",
     "login_changed",
-    "login_on_hold",
+    "login_linked_again",
     "persist_retried",
     "reauthorization_required",
     "refresh_unanswered",
     "rotation_lost",
     "token_persist_failed",
-    "token_set_handed_over",
+    "token_set_transferred",
 )
 any_of = st.integers(0, 11)  # of so many that are there, by its place
 skews = st.sampled_from(SKEWS)
@@ -254,6 +253,8 @@ class RandomSchedule(RuleBasedStateMachine):
                 yield f"{row.id} is in use, and its bank login is another one's"
             if row.status is Status.REAUTH_REQUIRED and row.login not in excused:
                 yield f"{row.id} was ended ({row.reason}) though nothing was lost"
+            if row.superseded_by and row.sealed:
+                yield f"{row.id} holds a set that is {row.superseded_by}'s"
             if row.status is Status.SUPERSEDED and owner and owner.status not in IN_USE:
                 yield f"{row.id} was superseded by one that is not in use"
 

@@ -449,7 +449,7 @@ def test_a_renewal_that_died_does_not_shorten_the_quarantine(world: World) -> No
     assert world.clock() < (row.due_at or 0) < kept_until
 
 
-def test_a_renewal_in_escrow_is_not_lost_to_the_hand_over_of_an_older_link() -> None:
+def test_a_renewal_in_escrow_is_not_lost_to_the_transfer_of_an_older_link() -> None:
     world = World.in_memory("gen1")
     first = world.connect("ada")
     world.clock.advance(5)
@@ -504,7 +504,7 @@ def test_a_renewal_in_escrow_does_not_stand_beside_a_later_consent_to_the_same_l
     assert world.recorded("reauthorization_required") == []
 
 
-def test_an_older_connection_is_held_also_while_the_set_of_a_new_link_is_in_escrow() -> None:
+def test_an_older_connection_is_not_ended_while_the_set_of_a_new_link_is_in_escrow() -> None:
     """That link has ended its tokens, and the link's row is not looked at for a while."""
     world = World.in_memory("gen1")
     first = world.connect("ada")
@@ -516,8 +516,8 @@ def test_an_older_connection_is_held_also_while_the_set_of_a_new_link_is_in_escr
     assert world.is_alive(world.row(first.id))
 
 
-def test_a_hand_over_is_not_overtaken_by_the_dead_tokens_of_an_older_renewal_in_escrow() -> None:
-    """Applying the renewal lifts the hold, and the link has ended what it brings."""
+def test_a_transfer_is_not_overtaken_by_the_dead_tokens_of_an_older_renewal_in_escrow() -> None:
+    """The link has ended what the renewal brings."""
     world = World.in_memory("gen1")
     first = world.connect("ada")
     world.clock.advance(600)

@@ -40,11 +40,11 @@ def holds_what_lives(world: World) -> bool:
     return [world.is_alive(row) for row in world.active()] == [True]
 
 
-# ── by a take-over ───────────────────────────────────────────────────────────────────────────────
+# ── by a later link ──────────────────────────────────────────────────────────────────────────────
 
 
 @in_both_dialects
-def test_a_refresh_overtaken_by_a_take_over_does_not_put_the_winner_on_hold(dialect: str) -> None:
+def test_a_refresh_overtaken_by_a_later_link_does_not_touch_it(dialect: str) -> None:
     world = World.in_memory(dialect)
     first = world.connect("ada")
     world.make_due(first.id)
@@ -63,7 +63,6 @@ def test_a_refresh_overtaken_by_a_take_over_does_not_put_the_winner_on_hold(dial
     assert world.row(first.id).status is Status.SUPERSEDED
     winner = world.row(second.id)
     assert winner.status is Status.ACTIVE
-    assert (winner.hold_until or 0) <= world.clock() + 900
     world.clock.now = float(winner.expires_at or 0)
     assert world.hand_out(winner.id).generation == 2
 
@@ -210,8 +209,8 @@ def test_a_later_unconfirmed_link_of_that_login_is_let_go_of(world: World) -> No
 
 
 @in_both_dialects
-def test_a_set_handed_over_is_not_lost_to_a_late_confirm(world: World, dialect: str) -> None:
-    """It comes between the hand-over and the deletion of the link's row."""
+def test_a_transferred_set_is_not_lost_to_a_late_confirm(world: World, dialect: str) -> None:
+    """It comes between the transfer and the deletion of the link's row."""
     _, went = linked_again(world, dialect)
     world.clock.advance(901)
 
@@ -221,15 +220,15 @@ def test_a_set_handed_over_is_not_lost_to_a_late_confirm(world: World, dialect: 
     assert any(world.is_alive(row) for row in world.active())
 
 
-def test_a_link_whose_set_was_handed_over_cannot_be_confirmed_once_that_was_refreshed(
+def test_a_link_whose_set_was_transferred_cannot_be_confirmed_once_that_was_refreshed(
     world: World,
 ) -> None:
-    """The run dies between the hand-over and the deletion; the confirm comes two minutes late."""
+    """The run dies between the transfer and the deletion; the confirm comes two minutes late."""
     _, went = linked_again(world, "gen2-strict")
     world.clock.advance(901)
     with cut_at(world.broker.connections, "delete"):
         world.run_schedule()
-    world.pass_minutes()  # refreshes the set that was handed over
+    world.pass_minutes()  # refreshes the set that was transferred
 
     with suppress(TokenBrokerError):
         world.confirm(went, "grace")

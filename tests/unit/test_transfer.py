@@ -8,6 +8,7 @@ import jwt
 import pytest
 
 from operations import transfer
+from tests.interruptions import before
 from tests.world import World
 from token_broker.domain.connection import Reason, Status
 from token_broker.domain.errors import (
@@ -224,17 +225,17 @@ def test_nothing_is_taken_out_while_an_attempt_may_be_using_it(world: World) -> 
 
 
 def test_an_export_that_is_refused_leaves_nothing_behind(world: World) -> None:
-    """The connection is on hold: its login is being linked again."""
+    """It is disconnected while it is taken out."""
     one = world.connect("ada")
-    world.clock.advance(5)
-    world.link("grace")
     unsettled = world.row(one.id).unsettled
+    disconnect = world.broker.connections.ask_revoke
 
+    before(world.broker.connections, "end", lambda: disconnect(one.id, now=world.clock()))
     with pytest.raises(TokenBrokerError):
         take_out(world, one.id)
 
     row = world.row(one.id)
-    assert (row.status, row.lease, row.unsettled) == (Status.ACTIVE, None, unsettled)
+    assert (row.status, row.lease, row.unsettled) == (Status.REVOKE_PENDING, None, unsettled)
 
 
 def test_what_was_taken_out_can_come_in_again(world: World) -> None:

@@ -31,7 +31,7 @@ class Reason(StrEnum):
     ROTATION_LOST = "rotation_lost"  # the same, after an attempt whose answer never came
     LOGIN_CHANGED = "login_changed"  # a refresh brought the tokens of another bank login
     EXPORTED = "exported"  # its tokens were taken out and are somebody else's to use
-    SUPERSEDED = "superseded"  # the same login was linked again; its own set is erased, never sent
+    SUPERSEDED = "superseded"  # another goes on with its login; its own set is never sent
 
 
 class Degraded(StrEnum):
@@ -45,13 +45,19 @@ class Degraded(StrEnum):
 # Which status may follow which; the store guards each of these writes.
 MOVES: Mapping[Status, frozenset[Status]] = {
     Status.LINKING: frozenset({Status.PENDING_CONFIRMATION, Status.ACTIVE, Status.REVOKE_PENDING}),
-    Status.PENDING_CONFIRMATION: frozenset({Status.ACTIVE, Status.REVOKE_PENDING}),
+    Status.PENDING_CONFIRMATION: frozenset(
+        {Status.ACTIVE, Status.SUPERSEDED, Status.REVOKE_PENDING}
+    ),
     Status.ACTIVE: frozenset({Status.REAUTH_REQUIRED, Status.SUPERSEDED, Status.REVOKE_PENDING}),
     Status.REAUTH_REQUIRED: frozenset({Status.ACTIVE, Status.REVOKE_PENDING}),
     Status.SUPERSEDED: frozenset({Status.ACTIVE, Status.REVOKE_PENDING}),
     Status.REVOKE_PENDING: frozenset({Status.REVOKED}),
     Status.REVOKED: frozenset({Status.REVOKE_PENDING}),  # a set that landed after the end
 }
+
+
+IN_USE = frozenset({Status.ACTIVE, Status.REAUTH_REQUIRED})  # what may own a bank login
+RENEWABLE = IN_USE | {Status.SUPERSEDED}  # what a new consent makes ACTIVE
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -107,7 +113,7 @@ class Connection:
     unreadable: int | None = None  # the generation whose token set did not open
     malformed: tuple[str, ...] = ()  # attributes of the row that make no sense: read as absent
     confirmation_hash: str | None = None
-    hold_until: int | None = None  # the same login is being linked again: no send until then
+    superseded_by: str | None = None  # its subject's connection of the login, which gets its set
     # What an ended or unconfirmed connection holds goes then; a revoke was asked for then.
     keep_until: int | None = None
     last_event: str | None = None

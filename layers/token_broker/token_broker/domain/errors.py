@@ -10,6 +10,7 @@ TokenBrokerError
 │  ├ ConnectionNotFound        no such connection of this subject
 │  ├ NotConfirmed              the person was not vouched for yet
 │  ├ ConfirmationInvalid       vouched for with the wrong value
+│  ├ AlreadyConnected          another connection of the subject has that login
 │  └ ConnectionGone            it was disconnected
 ├ ReauthorizationRequired      one connection: its person consents again   409
 │  └ RecordUnreadable          its tokens cannot be read: the same         409
@@ -146,6 +147,20 @@ class ConfirmationInvalid(RequestRejected):
         "Subject or confirmation do not match this connection. Confirm only with the value the "
         "redirect carried, for the user who is signed in."
     )
+
+
+class AlreadyConnected(RequestRejected):
+    """The subject had this bank login connected already; `connection_id` is that connection."""
+
+    error = "already_connected"
+    description = (
+        "This bank login was connected already, and the new consent went to that connection. Use "
+        "its connection_id, which stands beside this."
+    )
+
+    def __init__(self, connection_id: str) -> None:
+        self.connection_id = connection_id
+        super().__init__()
 
 
 class ConnectionGone(RequestRejected):

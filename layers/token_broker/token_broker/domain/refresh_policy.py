@@ -31,9 +31,7 @@ PROOF_INTERVAL = 3_600  # Akoya is asked so often whether a consent lives whose 
 BREAKER_PAUSE = 45  # less than the minute between runs, so that every run tries one
 CANARY_PATIENCE = 75  # how long after that callers still leave the first try to the schedule
 
-CONFIRM_WITHIN = 900
-LOGIN_LOOKED_AT = 300  # until an unconfirmed link's login is settled again; the next run is first
-HOLD_BEYOND = 600  # a hold outlasts the link it is for by some attempts to let go of that
+CONFIRM_WITHIN = 600  # some runs less than it takes to end a connection whose tokens a link ended
 ASKED_LATELY = 3 * 86_400
 ASKED_AT_PRECISION = 86_400
 ENDED_ROW_KEPT = 365 * 86_400  # without a token set

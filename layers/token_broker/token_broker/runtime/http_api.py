@@ -16,6 +16,7 @@ from typing import Any
 
 from token_broker.domain.connection import Connection
 from token_broker.domain.errors import (
+    AlreadyConnected,
     BrokerMisconfigured,
     ConfirmationInvalid,
     ConnectionGone,
@@ -53,6 +54,7 @@ STATUS_CODES: tuple[tuple[type[TokenBrokerError], int], ...] = (
     (TicketInvalid, 404),
     (TooManyAttempts, 429),
     (NotConfirmed, 409),
+    (AlreadyConnected, 409),
     (ConfirmationInvalid, 403),
     (ConnectionGone, 410),
     (RequestRejected, 400),
@@ -251,6 +253,7 @@ def view(connection: Connection) -> dict[str, Any]:
         "connector": connection.connector,
         "status": connection.status.value,
         "reason": connection.reason,
+        "superseded_by": connection.superseded_by,
         "health": "degraded" if connection.degraded else "ok",
         "degraded": connection.degraded,
         "generation": connection.generation,
@@ -327,6 +330,8 @@ def _retry_after(error: TokenBrokerError) -> dict[str, str]:
 
 def _error_answer(error: TokenBrokerError) -> Response:
     content = {"error": error.error, "error_description": error.description}
+    if isinstance(error, AlreadyConnected):
+        content["connection_id"] = error.connection_id
     return answer(status_code(error), content, **_retry_after(error))
 
 

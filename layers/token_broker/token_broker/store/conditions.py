@@ -97,9 +97,9 @@ def is_rested() -> Condition:
 
 
 @named
-def is_not_on_hold(now: int) -> Condition:
-    """The same login is not being linked again."""
-    return Absent("hold_until") | AtMost("hold_until", now)
+def names_no_other() -> Condition:
+    """No other connection of its subject goes on with its login."""
+    return Absent("superseded_by")
 
 
 @named
@@ -117,7 +117,7 @@ def is_owned_by(connection_id: str | None) -> Condition:
 @named
 def is_readable() -> Condition:
     """What a claim asks for reads, and no later version of the broker wrote it."""
-    numbers = ("schema", "unsettled", "lease_until", "hold_until")
+    numbers = ("schema", "unsettled", "lease_until")
     reads = [Absent(name) | IsA(name, int) for name in numbers]
     is_known = Absent("schema") | AtMost("schema", SCHEMA)
     return reduce(and_, reads) & is_known & IsA("subject", str) & IsA("connector", str)

@@ -86,7 +86,7 @@ ATTRIBUTES: Mapping[str, Callable[[Any], Any]] = {
     "proved_at": whole,
     "unreadable": whole,
     "confirmation_hash": text,
-    "hold_until": whole,
+    "superseded_by": text,
     "keep_until": whole,
     "last_event": text,
 }

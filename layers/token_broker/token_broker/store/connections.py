@@ -34,7 +34,6 @@ from token_broker.store.conditions import (
     is_free,
     is_in,
     is_news,
-    is_not_on_hold,
     is_readable,
     is_rested,
     is_unclaimed,
@@ -102,7 +101,7 @@ class Connections(Linking, Endings):
         if ignore_back_off:
             claimed |= changes(rejected=None, refused=None, proved_at=None)
         else:
-            condition &= is_not_on_hold(now) & (is_rested() | is_due(now))
+            condition &= is_rested() | is_due(now)
         if rejected:
             claimed |= changes(rejected=generation)
         try:
@@ -119,8 +118,8 @@ class Connections(Linking, Endings):
         If `lease_id` still holds the lease, the lease ends, the counters are cleared, and the row
         becomes `status`, due at `due_at`. If not, only the set is written; a LINKING row still
         becomes `status`. A set that lands in a REVOKED row makes that row due for a revoke. Landing
-        one attempt twice is landing it once. The set of a new consent lifts a hold; a row that
-        awaits confirmation is kept until CONFIRM_WITHIN after `due_at`. Raises StaleGeneration.
+        one attempt twice is landing it once. A row that awaits confirmation is kept until
+        CONFIRM_WITHIN after `due_at`. Raises StaleGeneration.
         """
         landed = self._land(landing, lease_id=lease_id, status=status, due_at=due_at)
         self._identity.bind()
@@ -128,7 +127,7 @@ class Connections(Linking, Endings):
 
     def _land(self, landing: Landing, *, lease_id: str, status: Status, due_at: int) -> Connection:
         the_set = _of_the_set(landing)
-        moved = _of_the_move(landing, status, due_at)
+        moved = _of_the_move(status, due_at)
         follows = holds(landing.generation - 1)
         may_move = is_in(status, *(one for one, after in MOVES.items() if status in after))
         own = Write(
@@ -287,11 +286,6 @@ def _why_unclaimed(
         return RefreshInProgress(retry_after=_soon(row.lease.until - now))
     if row.malformed:
         return RowUnreadable(detail=f"these do not read: {', '.join(row.malformed)}")
-    if generation is not None and (row.hold_until or 0) > now:
-        return UpstreamUnavailable(
-            detail="on hold while the same login is linked again",
-            retry_after=(row.hold_until or 0) - now,
-        )
     if row.status in statuses and row.generation == generation and row.due_at:
         resting = max(1, row.due_at - now)
         if row.suspected:
@@ -321,14 +315,12 @@ def _of_the_set(landing: Landing) -> Row:
     )
 
 
-def _of_the_move(landing: Landing, status: Status, due_at: int) -> Row:
+def _of_the_move(status: Status, due_at: int) -> Row:
     """Return what a landing changes beside where it lands under its own lease, or as the first."""
     moved = changes(status=status, due_at=due_at)
     match status:
         case Status.ACTIVE:
             moved |= changes(reason=None, keep_until=None)
-            if landing.consent:
-                moved |= changes(hold_until=None)
         case Status.PENDING_CONFIRMATION:
             moved |= changes(keep_until=due_at + CONFIRM_WITHIN)
     return moved

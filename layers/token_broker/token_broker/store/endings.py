@@ -12,9 +12,9 @@ from token_broker.store.conditions import (
     holds,
     is_free,
     is_in,
-    is_not_on_hold,
     is_owned_by,
     leased_as,
+    names_no_other,
 )
 from token_broker.store.connection_row import (
     ATTRIBUTES,
@@ -34,7 +34,7 @@ class Endings(Reading):
     def end(
         self, leased: Connection, *, reason: Reason, due_at: int, keep_until: int, now: int
     ) -> None:
-        """Make an ACTIVE connection that is not on hold REAUTH_REQUIRED, under its lease.
+        """Make an ACTIVE connection REAUTH_REQUIRED, under its lease.
 
         Its sealed set is kept until `keep_until`. Ending it twice is ending it once. Raises
         StaleGeneration.
@@ -50,12 +50,7 @@ class Endings(Reading):
             last_event="reauthorization_required",
             updated_at=now,
         )
-        condition = (
-            leased_as(leased)
-            & is_in(Status.ACTIVE)
-            & holds(leased.generation)
-            & is_not_on_hold(now)
-        )
+        condition = leased_as(leased) & is_in(Status.ACTIVE) & holds(leased.generation)
         try:
             self._rows.update(Write(leased.id, ended, condition))
         except StaleGeneration as refused:
@@ -85,7 +80,7 @@ class Endings(Reading):
     def ask_revoke(self, connection_id: str, *, now: int) -> Connection:
         """Make the row REVOKE_PENDING and due now, and return it without its token set.
 
-        A tombstone stays one.
+        A tombstone stays one, and so does a link whose set another connection gets.
         """
         pending = changes(
             status=Status.REVOKE_PENDING,
@@ -96,7 +91,9 @@ class Endings(Reading):
         )
         is_over = is_in(Status.REVOKE_PENDING, Status.REVOKED)
         with suppress(StaleGeneration):
-            self._rows.transact(Write(connection_id, pending, exists() & ~is_over))
+            self._rows.transact(
+                Write(connection_id, pending, exists() & ~is_over & names_no_other())
+            )
         return self.look(connection_id)
 
     def mark_revoked(

@@ -2,20 +2,20 @@
 
 from __future__ import annotations
 
-from contextlib import suppress
 from dataclasses import replace
 
 from token_broker.domain.connection import Connection, Owner, Reason, Status
 from token_broker.domain.errors import (
+    AlreadyConnected,
     ConfirmationInvalid,
     ConnectionGone,
     ConnectionNotFound,
     NotConfirmed,
-    StaleGeneration,
 )
 from token_broker.domain.refresh_policy import CLOCK_SKEW
 from token_broker.store.conditions import (
     as_seen,
+    held_by,
     holds,
     is_confirmed_by,
     is_free,
@@ -50,9 +50,9 @@ class Linking(Reading):
 
         `owner` is who owned the login when it was looked up; it becomes SUPERSEDED in the same
         transaction and is due at once: the schedule erases its set. Returns the row without its
-        token set. Raises ConfirmationInvalid, NotConfirmed (LINKING), ConnectionNotFound (its time
-        is over), ConnectionGone, StaleGeneration (the owner is another by now, has other tokens, or
-        an attempt may be getting some).
+        token set. Raises ConfirmationInvalid, NotConfirmed (LINKING), AlreadyConnected,
+        ConnectionNotFound (its time is over), ConnectionGone, StaleGeneration (the owner is another
+        by now, has other tokens, or an attempt may be getting some).
         """
         row = self._read(connection_id, *PUBLIC, "confirmation_hash")
         if row.subject != subject or row.confirmation_hash != confirmation_hash:
@@ -62,6 +62,8 @@ class Linking(Reading):
                 return replace(row, confirmation_hash=None)
             case Status.LINKING:
                 raise NotConfirmed
+            case Status.SUPERSEDED if row.superseded_by:
+                raise AlreadyConnected(row.superseded_by)
             case Status.PENDING_CONFIRMATION:
                 if row.keep_until is not None and row.keep_until - CLOCK_SKEW <= now:
                     raise ConnectionNotFound
@@ -91,25 +93,24 @@ class Linking(Reading):
         added = Write(connection.id, row, is_new())
         self._rows.transact(added, *_ownership(connection, owner, now=now))
 
-    def take_over(self, connection: Connection, *, owner: Owner | None, now: int) -> None:
+    def own(self, connection: Connection, *, owner: Owner | None, now: int) -> None:
         """Make an ACTIVE connection the owner of its login, as `confirm` does; StaleGeneration."""
         if moves := _ownership(connection, owner, now=now):
             still = is_in(Status.ACTIVE) & holds(connection.generation)
             self._rows.transact(Write(connection.id, changes(updated_at=now), still), *moves)
 
-    def give_way(self, connection: Connection, *, now: int) -> None:
-        """Make an ACTIVE connection SUPERSEDED, its set to be erased; StaleGeneration.
+    def supersede(
+        self, seen: Connection, *, by: str | None = None, lease_id: str = "", now: int
+    ) -> None:
+        """Make a connection SUPERSEDED and due at once: its set is erased.
 
-        It has moved on since it was seen, or an attempt may be getting it other tokens.
+        `by`: the connection of the same subject that its set is transferred to before. `lease_id`:
+        the caller's lease, if it has one. Raises StaleGeneration: the connection has moved on since
+        it was seen, or another attempt may be getting it tokens.
         """
-        still = is_in(Status.ACTIVE) & holds(connection.generation) & is_free(now)
-        self._rows.transact(Write(connection.id, _superseded(now), still))
-
-    def hold(self, connection_id: str, *, until: int) -> None:
-        """Let no refresh token of an ACTIVE connection be sent until then."""
-        with suppress(StaleGeneration):
-            on_hold = changes(hold_until=until, due_at=until)
-            self._rows.transact(Write(connection_id, on_hold, is_in(Status.ACTIVE)))
+        still = as_seen(seen) & (is_free(now) | held_by(lease_id))
+        superseded = _superseded(now) | changes(superseded_by=by)
+        self._rows.transact(Write(seen.id, superseded, still))
 
 
 def _ownership(winner: Connection, owner: Owner | None, *, now: int) -> list[Write]:
@@ -149,5 +150,4 @@ def _superseded(now: int) -> Row:
         refused=None,
         proved_at=None,
         unreadable=None,
-        hold_until=None,
     )

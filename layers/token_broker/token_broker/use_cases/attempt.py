@@ -22,6 +22,7 @@ from token_broker.domain.outcome import REACTIONS, Answer, Grant, Reaction
 from token_broker.domain.ports import ClientCredentials, Remaining
 from token_broker.domain.refresh_policy import (
     BREAKER_PAUSE,
+    BRIEFLY,
     CANARY_PATIENCE,
     PROMPT_REPEATS,
     READ_TIMEOUT,
@@ -78,8 +79,7 @@ def claim(
 ) -> Connection:
     """Claim a row that is due, or that still holds the generation given.
 
-    Raises RowUnreadable, with nothing sent, where not all of the row reads: it may be on hold, or
-    unsettled.
+    Raises RowUnreadable, with nothing sent, where not all of the row reads: it may be unsettled.
     """
     leased = broker.connections.claim(
         connection_id,
@@ -96,6 +96,18 @@ def claim(
         release(broker, leased, event="refresh_deferred")
         raise RowUnreadable(detail=f"these do not read: {', '.join(leased.malformed)}")
     return leased
+
+
+def claim_as_seen(broker: Broker, seen: Connection) -> Connection:
+    """Claim a row, for one who sends nothing, if it stands as it was seen; backing off, too."""
+    return claim(
+        broker,
+        seen.id,
+        lease=new_lease(broker, BRIEFLY),
+        statuses=frozenset({seen.status}),
+        generation=seen.generation,
+        ignore_back_off=True,
+    )
 
 
 def postpone(

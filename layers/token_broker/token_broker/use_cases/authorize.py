@@ -9,8 +9,9 @@ from urllib.parse import urlencode, urlsplit
 
 from token_broker.domain import authorization
 from token_broker.domain.authorization import Authorization, Opening, Progress, StoredOpening
-from token_broker.domain.connection import Status
+from token_broker.domain.connection import RENEWABLE
 from token_broker.domain.errors import (
+    AlreadyConnected,
     BrokerMisconfigured,
     ConnectionNotFound,
     RequestRejected,
@@ -25,7 +26,6 @@ from token_broker.store.connections import Connections
 
 LONGEST_RETURN_TO = 1024
 TICKET = re.compile(r"[A-Za-z0-9_-]{43}")
-RENEWABLE = frozenset({Status.ACTIVE, Status.REAUTH_REQUIRED, Status.SUPERSEDED})
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -66,8 +66,8 @@ def begin(
 ) -> Begun:
     """Store an attempt to connect and return its start link, good for 15 minutes.
 
-    Raises RequestRejected, ConnectionNotFound, TooManyAttempts, and BrokerMisconfigured where its
-    code could not be exchanged for want of a client secret.
+    Raises RequestRejected, ConnectionNotFound, AlreadyConnected, TooManyAttempts, and
+    BrokerMisconfigured where its code could not be exchanged for want of a client secret.
     """
     ensure_named(subject=subject, connector=connector)
     if not listed(return_to, broker.return_to_allow_list):
@@ -134,6 +134,8 @@ def _ensure_renewable(
     found = broker.connections.look(connection_id)
     if found.subject != subject or found.connector != connector:
         raise ConnectionNotFound
+    if found.superseded_by:
+        raise AlreadyConnected(found.superseded_by)
     if found.status not in RENEWABLE:
         raise RequestRejected(
             f"A connection that is {found.status} cannot be renewed; start a new one without "

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from token_broker.domain import authorization
-from token_broker.domain.connection import Connection, Status
+from token_broker.domain.connection import IN_USE, Connection, Status
 from token_broker.domain.errors import (
+    AlreadyConnected,
     ConfirmationInvalid,
     ReauthorizationRequired,
     RefreshInProgress,
@@ -14,7 +15,7 @@ from token_broker.domain.refresh_policy import RefreshPolicy
 from token_broker.domain.secret_text import SecretText
 from token_broker.domain.token_set import Verdict
 from token_broker.store.connections import Connections
-from token_broker.use_cases.login import IN_USE, is_later
+from token_broker.use_cases.login import is_later
 from token_broker.use_cases.subject import ensure_subject
 
 
@@ -43,9 +44,12 @@ def confirm(
     """Vouch that the person who came back is the subject who left; may be repeated.
 
     Another connection of the same bank login is superseded by it. Raises ConfirmationInvalid,
-    NotConfirmed, ConnectionNotFound, ConnectionGone, ReauthorizationRequired, StaleGeneration.
+    AlreadyConnected, NotConfirmed, ConnectionNotFound, ConnectionGone, ReauthorizationRequired,
+    StaleGeneration.
     """
     seen, now = connections.look(connection_id), clock()
+    if seen.superseded_by and seen.subject == subject:
+        raise AlreadyConnected(seen.superseded_by)
     if seen.issued_at is None or seen.expires_at is None:
         raise ConfirmationInvalid
     is_pending = seen.status is Status.PENDING_CONFIRMATION
@@ -86,10 +90,13 @@ def disconnect(
 ) -> Connection:
     """Stop handing out at once and make the schedule revoke at Akoya; may be repeated.
 
-    Raises ConnectionNotFound, for another subject's connection too.
+    Raises ConnectionNotFound, for another subject's connection too, and AlreadyConnected where
+    another connection has its bank login: that one is to be disconnected.
     """
     if subject is not None:
         show(connections, connection_id=connection_id, subject=subject)
     asked = connections.ask_revoke(connection_id, now=clock())
+    if asked.superseded_by:
+        raise AlreadyConnected(asked.superseded_by)
     record("disconnect_asked", connection_id=connection_id)
     return asked

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 from token_broker.domain import authorization
 from token_broker.domain.authorization import Authorization, Result, StoredOpening
-from token_broker.domain.connection import Connection, Lease, Status, are_comparable
+from token_broker.domain.connection import RENEWABLE, Connection, Lease, Status, are_comparable
 from token_broker.domain.errors import (
     ConnectionNotFound,
     ExchangeInProgress,
@@ -23,21 +23,20 @@ from token_broker.domain.errors import (
 )
 from token_broker.domain.outcome import Answer, Grant, Reaction
 from token_broker.domain.ports import ClientCredentials, Remaining, Sealer
-from token_broker.domain.refresh_policy import BREAKER_PAUSE, BRIEFLY
+from token_broker.domain.refresh_policy import BREAKER_PAUSE
 from token_broker.domain.secret_text import SecretText
 from token_broker.domain.token_set import TokenSet, Verdict
 from token_broker.use_cases.attempt import (
     Request,
     Sent,
     claim,
+    claim_as_seen,
     ensure_sends_allowed,
-    new_lease,
     postpone,
     release,
     send,
     trip_breaker,
 )
-from token_broker.use_cases.authorize import RENEWABLE
 from token_broker.use_cases.broker import Broker
 from token_broker.use_cases.code_binding import is_bound, is_foreign, report_unbound
 from token_broker.use_cases.landing import (
@@ -48,7 +47,7 @@ from token_broker.use_cases.landing import (
     login_named_by,
     status_after,
 )
-from token_broker.use_cases.login import settle_login
+from token_broker.use_cases.login import settle_login, transfer
 from token_broker.use_cases.persist import PERSIST_PAUSE
 
 if TYPE_CHECKING:
@@ -56,7 +55,6 @@ if TYPE_CHECKING:
 
 REOPEN_TRIES = 3
 CODE_UNUSED = frozenset({Reaction.REOPEN, Reaction.REREAD_SECRET})
-FINISHED = frozenset({Status.PENDING_CONFIRMATION, Status.ACTIVE})
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -196,7 +194,7 @@ class Exchange:
 
     def _land(self, sent: Sent[_Rows], tokens: TokenSet) -> Result:
         """Land the set in the row of the login that came back, whatever its bearer is worth."""
-        broker, rows = self.broker, sent.ready
+        broker, row, rows = self.broker, self.row, sent.ready
         target = self._target(rows, tokens)
         is_new = target is rows.linking
         is_injected = is_foreign(broker, tokens, cookie=self.cookie)
@@ -214,7 +212,7 @@ class Exchange:
             expires_in=sent.answer.expires_in,
             consent=self.attempt.id,
             nonce=authorization.nonce(self.cookie),
-            is_usable=not is_injected and not is_unbound,
+            verdict=Verdict.BAD if is_injected or is_unbound else None,
         )
         landed = land(broker, target, new, sealer=rows.sealers[target.id], remaining=self.remaining)
         self._tidy(rows, target)
@@ -228,12 +226,16 @@ class Exchange:
             if landed.status is Status.PENDING_CONFIRMATION:  # what was connected before stays so
                 broker.connections.ask_revoke(landed.id, now=broker.clock())
             return self._failed("server_error")
-        if landed.status not in FINISHED or not _settle_login(broker, landed):
+        connected = _settle_login(broker, landed)
+        if connected is None:
             return self._failed("server_error")
-        broker.record("connection_established", connection_id=landed.id, connector=landed.connector)
+        if connected.id != landed.id:
+            with suppress(TokenBrokerError):  # the schedule goes on
+                transfer(broker, landed, connected, remaining=self.remaining, tokens=tokens)
+        broker.record("connection_established", connection_id=connected.id, connector=row.connector)
         if rows.renewed and is_new and are_comparable(rows.renewed.login, landed.login):
             broker.record("login_changed", connection_id=rows.renewed.id)
-        return _success(self.row, landed)
+        return _success(row, connected)
 
     def _target(self, rows: _Rows, tokens: TokenSet) -> Connection:
         """Return the connection that is renewed if its own login came back, else the new row.
@@ -304,9 +306,9 @@ def recovered(broker: Broker, row: Authorization) -> Result:
         raise ExchangeInProgress(retry_after=3)
     for connection_id in filter(None, (row.connection_id, row.replaces)):
         landed = _landed_by(broker, connection_id, row.attempt)
-        is_good = landed and landed.status in FINISHED and landed.verdict is not Verdict.BAD
-        if landed and is_good and _settle_login(broker, landed):
-            return _success(row, landed)
+        is_good = landed and landed.verdict is not Verdict.BAD
+        if landed and is_good and (connected := _settle_login(broker, landed)):
+            return _success(row, connected)
     if is_under_way(broker, row):
         raise ExchangeInProgress(retry_after=3)
     broker.record("exchange_lost", connection_id=row.visible_id)
@@ -327,14 +329,7 @@ def _landed_by(broker: Broker, connection_id: str, attempt: Lease) -> Connection
     if kept is None or kept.attempt_id != attempt.id:
         return _landed_meanwhile(broker, found, attempt)
     try:  # whoever else has claimed the row may be about to send what this set replaces
-        leased = claim(
-            broker,
-            connection_id,
-            lease=new_lease(broker, BRIEFLY),
-            statuses=frozenset({found.status}),
-            generation=found.generation,
-            ignore_back_off=True,
-        )
+        leased = claim_as_seen(broker, found)
     except (RefreshInProgress, StaleGeneration):
         raise ExchangeInProgress(retry_after=3) from None
     status = status_after(found.status, kept)
@@ -355,19 +350,20 @@ def _landed_meanwhile(broker: Broker, found: Connection, attempt: Lease) -> Conn
     return again if again.consent == attempt.id else None
 
 
-def _settle_login(broker: Broker, landed: Connection) -> bool:
-    """Settle the login now, or when the page is loaded again; return whether this one stays."""
+def _settle_login(broker: Broker, landed: Connection) -> Connection | None:
+    """Settle the login now, or when the page is loaded again; return who goes on with it."""
     try:
         return settle_login(broker, landed)
     except StaleGeneration:
         raise ExchangeInProgress(retry_after=3) from None
 
 
-def _success(row: Authorization, landed: Connection) -> Result:
+def _success(row: Authorization, connected: Connection) -> Result:
     """Tell how it went; a renewal that came back with another login left the old one untouched."""
-    changed = row.replaces is not None and landed.id != row.replaces
+    changed = row.replaces is not None and connected.id != row.replaces
+    is_pending = connected.status is Status.PENDING_CONFIRMATION
     return Result(
-        status=landed.status.lower(),
-        connection_id=landed.id,
+        status="pending_confirmation" if is_pending else "active",
+        connection_id=connected.id,
         previous_connection_id=row.replaces if changed else None,
     )

@@ -46,7 +46,7 @@ class NewSet:
     expires_in: int | None
     consent: str | None = None  # the exchange it came of; None: a rotation
     nonce: str | None = None  # the one this exchange asked for
-    is_usable: bool = True  # False: kept for its refresh token, its bearer is never handed out
+    verdict: Verdict | None = None  # None: to be checked; UNVERIFIED: once it is asked for
     is_bearer_kept: bool = False  # the answer had none, and the one before still lives
     predecessor_resent: bool = False
 
@@ -89,8 +89,10 @@ def land(
 
 def _verdict_at_hand(broker: Broker, target: Connection, new: NewSet) -> Verdict | None:
     """Return the verdict a set lands with; None: its bearer is checked once it is durable."""
-    if not new.is_usable or new.tokens.id_token is None:
+    if new.tokens.id_token is None:
         return Verdict.BAD
+    if new.verdict:
+        return new.verdict
     if new.is_bearer_kept:
         return target.verdict
     verdict = broker.id_tokens.verify_at_hand(new.tokens.id_token, nonce=new.nonce, about=target.id)

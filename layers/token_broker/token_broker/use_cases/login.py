@@ -6,15 +6,15 @@ provider); in both cases only one connection goes on, and no consent is revoked 
 
 from __future__ import annotations
 
-from token_broker.domain.connection import Connection, Landing, Owner, Status
+from token_broker.domain.connection import IN_USE, RENEWABLE, Connection, Owner, Status
 from token_broker.domain.errors import RowUnreadable
-from token_broker.domain.refresh_policy import BRIEFLY, HOLD_BEYOND
-from token_broker.domain.token_set import Verdict
-from token_broker.use_cases.attempt import claim, new_lease, release
+from token_broker.domain.ports import Remaining
+from token_broker.domain.token_set import TokenSet, Verdict
+from token_broker.use_cases.attempt import claim_as_seen, release
 from token_broker.use_cases.broker import Broker
-from token_broker.use_cases.landing import recover
+from token_broker.use_cases.landing import NewSet, land, recover
 
-IN_USE = frozenset({Status.ACTIVE, Status.REAUTH_REQUIRED})
+LINKED = frozenset({Status.PENDING_CONFIRMATION, Status.ACTIVE})
 
 
 def owner_of(broker: Broker, connection: Connection) -> Owner | None:
@@ -22,30 +22,37 @@ def owner_of(broker: Broker, connection: Connection) -> Owner | None:
     return broker.connections.owner_of(connection.login) if connection.login else None
 
 
-def settle_login(broker: Broker, linked: Connection) -> bool:
-    """Decide which connection owns a re-linked bank login; return whether `linked` stays in use.
+def settle_login(broker: Broker, linked: Connection, *, lease_id: str = "") -> Connection | None:
+    """Decide which connection goes on with a bank login that was linked, and return it.
 
-    An unconfirmed link only puts the older connection on hold. Of two ACTIVE connections, the one
-    with the later consent becomes the owner. An owner whose row does not read loses the login and
-    nothing else. May be repeated. Raises StaleGeneration while the other connection may be getting
-    tokens.
+    None: another subject's, or none. A link by the subject of a connection in use is that one's
+    re-consent, and its set is still to be transferred. Of two ACTIVE connections the one with the
+    later consent becomes the owner. An owner whose row does not read loses the login and nothing
+    else. `lease_id`: the lease of a caller that holds `linked`. May be repeated. Raises
+    StaleGeneration while another attempt may be getting tokens.
     """
-    owner = owner_of(broker, linked)
+    if linked.superseded_by:
+        named = broker.connections.look(linked.superseded_by)
+        return named if named.status in RENEWABLE else None
+    owner, now = owner_of(broker, linked), broker.clock()
     rival = owner.connection if owner and owner.id != linked.id else None
     match linked.status:
         case Status.ACTIVE if rival and is_later(rival, linked):
-            broker.connections.give_way(linked, now=broker.clock())
-            broker.record("login_given_up", connection_id=linked.id)
-            return False
+            broker.connections.supersede(linked, now=now)
+            broker.record("connection_superseded", connection_id=linked.id)
+            return None
         case Status.ACTIVE:
-            broker.connections.take_over(linked, owner=owner, now=broker.clock())
-        case Status.PENDING_CONFIRMATION if rival and linked.verdict is not Verdict.BAD:
-            until = (linked.keep_until or broker.clock()) + HOLD_BEYOND
-            needed = rival.status is Status.ACTIVE and not is_later(rival, linked)
-            if needed and (rival.hold_until or 0) < until:
-                broker.connections.hold(rival.id, until=until)
-                broker.record("login_on_hold", connection_id=rival.id)
-    return True
+            broker.connections.own(linked, owner=owner, now=now)
+        case Status.PENDING_CONFIRMATION if rival and _is_re_consent(linked, rival):
+            broker.connections.supersede(linked, by=rival.id, lease_id=lease_id, now=now)
+            broker.record("login_linked_again", connection_id=rival.id)
+            return rival
+    return linked if linked.status in LINKED else None
+
+
+def _is_re_consent(linked: Connection, owner: Connection) -> bool:
+    """Return whether a link is of a login that its own subject has connected already."""
+    return owner.subject == linked.subject and owner.status in IN_USE
 
 
 def is_later(one: Connection, other: Connection) -> bool:
@@ -55,63 +62,61 @@ def is_later(one: Connection, other: Connection) -> bool:
     return one.iat > other.iat
 
 
-def other_owner(broker: Broker, leased: Connection) -> Connection | None:
-    """Return the connection this one's bank login belongs to, if that is another one in use.
+def heir_of(broker: Broker, leased: Connection) -> Connection | None:
+    """Return the connection that goes on with this one's bank login, if that is another one.
 
-    Raises RowUnreadable where its row does not read: it may need the consent, so nothing is revoked
-    and no set erased until it reads, is renewed or is gone.
+    Its own subject's, if the row names it and no later consent owns the login; else the owner, if
+    that is in use. Raises RowUnreadable where the owner's row does not read: it may need the
+    consent, so nothing is revoked and no set erased until it reads, is renewed or is gone.
     """
     owner = owner_of(broker, leased)
     if owner and owner.is_unreadable and owner.id != leased.id:
         release(broker, leased, event="revoke_deferred")
         raise RowUnreadable(detail=f"the row of its login's owner does not read: {owner.id}")
-    if owner is None or owner.id == leased.id or owner.connection is None:
-        return None
-    return owner.connection if owner.connection.status in IN_USE else None
+    rival = owner.connection if owner and owner.id != leased.id else None
+    if leased.superseded_by and not (rival and is_later(rival, leased)):
+        named = broker.connections.look(leased.superseded_by)
+        if named.status in RENEWABLE:
+            return named
+    return rival if rival and rival.status in IN_USE else None
 
 
-def hand_over(broker: Broker, leased: Connection, heir: Connection) -> None:
-    """Give the set of a link nobody confirmed to the connection that owns the login.
+def transfer(
+    broker: Broker,
+    leased: Connection,
+    heir: Connection,
+    *,
+    remaining: Remaining,
+    tokens: TokenSet | None = None,
+) -> None:
+    """Land the set of a link as the next generation of the connection that goes on with its login.
 
     Linking may have ended that one's own tokens; revoking here would end its consent. Of two
-    consents the later one's set is kept, and the same one's is handed over once.
+    consents the later one's set is kept, and each is transferred once. `tokens`: the set, where the
+    caller cannot open it. May be repeated. Raises RefreshInProgress, StaleGeneration (the heir is
+    at something else), SetEscrowed (the next claim of the heir lands it).
     """
     is_done = heir.consent is not None and heir.consent == leased.consent
-    if leased.malformed:  # nobody can tell whose consent is the later one
+    is_earlier = heir.iat is not None and leased.iat is not None and heir.iat > leased.iat
+    if leased.malformed or is_earlier:  # malformed: nobody can tell whose consent is the later one
         return
-    if is_done or (heir.iat is not None and leased.iat is not None and heir.iat > leased.iat):
-        return
-    tokens = broker.seal.open(leased)
-    sealer = broker.seal.prepare(heir.id, subject=heir.subject, connector=heir.connector)
-    claimed = claim(
-        broker,
-        heir.id,
-        lease=new_lease(broker, BRIEFLY),
-        statuses=frozenset({heir.status}),
-        generation=heir.generation,
-        ignore_back_off=True,
-    )
-    if newer := recover(broker, claimed):
-        hand_over(broker, leased, newer)
-        return
-    now = broker.clock()
-    lease_id = claimed.lease.id if claimed.lease else ""
-    broker.connections.land(
-        Landing(
-            connection_id=heir.id,
-            generation=heir.generation + 1,
-            attempt_id=lease_id,
-            sealed=sealer.seal(tokens, generation=heir.generation + 1),
-            login=leased.login,
-            issued_at=leased.issued_at or now,
-            expires_at=leased.expires_at or now,
-            # Whose browser brought the code is nothing to the heir: it is that login's bearer.
-            verdict=Verdict.UNVERIFIED if tokens.id_token else Verdict.BAD,
-            iat=leased.iat,
+    if not is_done:
+        tokens = tokens or broker.seal.open(leased)
+        sealer = broker.seal.prepare(heir.id, subject=heir.subject, connector=heir.connector)
+        claimed = claim_as_seen(broker, heir)
+        if newer := recover(broker, claimed):
+            transfer(broker, leased, newer, remaining=remaining, tokens=tokens)
+            return
+        issued, expires = leased.issued_at or 0, leased.expires_at or 0
+        new = NewSet(
+            tokens=tokens,
+            attempt_id=claimed.lease.id if claimed.lease else "",
+            sent_at=issued,
+            expires_in=expires - issued,
             consent=leased.consent,
-        ),
-        lease_id=lease_id,
-        status=Status.ACTIVE,
-        due_at=now,
-    )
-    broker.record("token_set_handed_over", connection_id=heir.id)
+            # Whose browser brought the code is nothing to the heir: it is that login's bearer.
+            verdict=Verdict.OK if leased.verdict is Verdict.OK else Verdict.UNVERIFIED,
+        )
+        heir = land(broker, claimed, new, sealer=sealer, remaining=remaining)
+        broker.record("token_set_transferred", connection_id=heir.id)
+    settle_login(broker, heir)

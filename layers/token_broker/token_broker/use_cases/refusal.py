@@ -55,7 +55,7 @@ def end_or_suspect(
         if is_over or suspicion.is_borne_out(found, leased.id, witness, sent_at=refused.sent_at):
             try:
                 end(broker, leased, reason=found.reason, quarantine=quarantine)
-            except StaleGeneration:  # it moved on, or its login is being linked again
+            except StaleGeneration:  # it moved on
                 pass
             else:
                 return True

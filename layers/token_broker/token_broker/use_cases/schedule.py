@@ -29,7 +29,6 @@ from token_broker.domain.refresh_policy import (
     CANARY_HEARD_WITHIN,
     ENDED_ROW_KEPT,
     ESCROW_SWEPT_EVERY,
-    LOGIN_LOOKED_AT,
     REFRESH_BUDGET,
     SENDING_WINDOW,
     back_off,
@@ -40,7 +39,7 @@ from token_broker.use_cases.daily_try import may_be_tried, try_again
 from token_broker.use_cases.escrow import sweep
 from token_broker.use_cases.home import ensure_home
 from token_broker.use_cases.landing import recover
-from token_broker.use_cases.login import hand_over, other_owner, settle_login
+from token_broker.use_cases.login import heir_of, settle_login, transfer
 from token_broker.use_cases.measure import account_for, measure_expired, measure_failed
 from token_broker.use_cases.pace import AT_ONCE, Pace, Turns
 from token_broker.use_cases.refresh import refresh_held
@@ -49,7 +48,6 @@ from token_broker.use_cases.revoke import REVOKED, revoke
 
 TENDED = frozenset(Status) - {Status.REVOKED}
 MOST_UNREACHED = 3  # so many did not reach Akoya, and nobody did: not this minute
-END_POSTPONED = 900  # where the same login is being linked again
 RUN_EVERY = 60
 WRAP_UP = 5  # seconds kept back for the end of the run
 NOT_OURS_TO_END = frozenset({Reason.EXPORTED, Reason.SUPERSEDED})  # another needs that consent
@@ -186,7 +184,8 @@ def _refresh(
     broker: Broker, tending: Tending, run: Run, leased: Connection, remaining: Remaining
 ) -> None:
     if (suspect := leased.suspected) and suspect.reason in CONCLUSIVE_REASONS:
-        _end(broker, tending, run, leased, suspect.reason)
+        end(broker, leased, reason=suspect.reason, quarantine=tending.quarantine)
+        run.ended.append(leased.id)
         return
     try:
         landed = refresh_held(broker, leased, remaining, turns=run.turns)
@@ -199,17 +198,6 @@ def _refresh(
         return
     run.answered.append(leased.id)
     settle_login(broker, landed)  # mends what a renewal that died half way has left
-
-
-def _end(broker: Broker, tending: Tending, run: Run, leased: Connection, reason: Reason) -> None:
-    """End what needs no look at Akoya, unless its login is being linked again meanwhile."""
-    try:
-        end(broker, leased, reason=reason, quarantine=tending.quarantine)
-    except StaleGeneration:
-        due_at = broker.clock() + END_POSTPONED
-        postpone(broker, leased, due_at=due_at, event="end_postponed", failed=True)
-        return
-    run.ended.append(leased.id)
 
 
 def _revoke(
@@ -232,13 +220,11 @@ def _expire(
 ) -> None:
     """Revoke and remove a link whose time to be confirmed is over.
 
-    Until then, settle its login again and again: the process that linked may have died before it
-    did, and an older link of the same login may have been confirmed since.
+    Before, settle its login: the process that linked may have died before it did.
     """
-    now = broker.clock()
-    if (leased.keep_until or 0) > now:
-        settle_login(broker, leased)
-        postpone(broker, leased, due_at=now + LOGIN_LOOKED_AT, event="confirmation_awaited")
+    if leased.keep_until and leased.keep_until > broker.clock():
+        settle_login(broker, leased, lease_id=leased.lease.id if leased.lease else "")
+        postpone(broker, leased, due_at=leased.keep_until, event="confirmation_awaited")
         return
     if leased.sealed is None or _ended_at_akoya(broker, tending, run, leased, remaining):
         broker.connections.delete(leased)
@@ -249,8 +235,12 @@ def _ended_at_akoya(
     broker: Broker, tending: Tending, run: Run, leased: Connection, remaining: Remaining
 ) -> str | None:
     """Return what the end of the consent is called; None: not yet, the row is postponed."""
-    if heir := other_owner(broker, leased):
-        hand_over(broker, leased, heir)
+    if heir := heir_of(broker, leased):
+        try:
+            transfer(broker, leased, heir, remaining=remaining)
+        except (RefreshInProgress, StaleGeneration, SetEscrowed):
+            postpone(broker, leased, due_at=broker.clock(), event="transfer_deferred")
+            return None
         return REVOKED
     ended_as = revoke(
         broker, leased, quarantine=tending.quarantine, remaining=remaining, turns=run.turns
@@ -263,10 +253,12 @@ def _ended_at_akoya(
 def _erase(
     broker: Broker, tending: Tending, run: Run, leased: Connection, remaining: Remaining
 ) -> None:
-    """Try what an ended connection still holds; erase it once its time is over."""
-    del tending
+    """Try what an ended connection still holds; erase it once its time is over, or transferred."""
     now = broker.clock()
     if leased.sealed is None or (leased.keep_until or 0) <= now:
+        is_owed = leased.superseded_by and leased.sealed  # to the connection it names
+        if is_owed and not _ended_at_akoya(broker, tending, run, leased, remaining):
+            return
         broker.connections.erase_token_set(leased, gone_at=now + ENDED_ROW_KEPT, now=now)
         broker.record("token_set_erased", connection_id=leased.id)
     elif may_be_tried(broker, leased):

@@ -6,6 +6,7 @@ from dataclasses import dataclass, replace
 
 from token_broker.domain.connection import Connection, Status
 from token_broker.domain.errors import (
+    AlreadyConnected,
     BrokerMisconfigured,
     ConnectionGone,
     ConsentSuspect,
@@ -57,7 +58,7 @@ def hand_out(
 
     `rejected` is the generation whose bearer the data API refused (Akoya: 401/602); it is never
     handed out again. `subject`: for whom the caller asks, if it says so. Raises NotConfirmed,
-    ReauthorizationRequired, ConnectionGone, ConnectionNotFound, RequestRejected,
+    AlreadyConnected, ReauthorizationRequired, ConnectionGone, ConnectionNotFound, RequestRejected,
     RefreshInProgress, UpstreamUnavailable.
     """
     try:
@@ -88,7 +89,7 @@ def _note_unreadable(broker: Broker, connection_id: str) -> None:
 
 
 def _ensure_reads(seen: Connection) -> None:
-    """Raise SetUnreadable where not all of the row reads: its set may be on hold, or superseded."""
+    """Raise SetUnreadable where not all of the row reads: its set may be a superseded one."""
     if seen.malformed:
         raise SetUnreadable(detail=f"these do not read: {', '.join(seen.malformed)}")
 
@@ -162,6 +163,8 @@ def _ensure_active(connection: Connection) -> None:
             return
         case Status.LINKING | Status.PENDING_CONFIRMATION:
             raise NotConfirmed
+        case Status.SUPERSEDED if connection.superseded_by:
+            raise AlreadyConnected(connection.superseded_by)
         case Status.REAUTH_REQUIRED | Status.SUPERSEDED:
             raise ReauthorizationRequired
         case Status.REVOKE_PENDING | Status.REVOKED:
