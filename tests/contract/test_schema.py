@@ -140,7 +140,7 @@ def leave_in_escrow(world: World, connection_id: str) -> None:
                 "verdict": "unverified",
                 "iat": START,
                 "consent": "d" * 32,
-                "suspected": None,
+                "suspect": None,
             }
         ).encode(),
     )

@@ -10,6 +10,7 @@ from __future__ import annotations
 import base64
 import json
 from collections.abc import Iterator
+from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
 from token_broker.adapters.aws import member, translated
@@ -87,23 +88,8 @@ def _key(connection_id: str, generation: int, attempt_id: str) -> str:
 
 
 def _to_bytes(landing: Landing) -> bytes:
-    return json.dumps(
-        {
-            "schema": SCHEMA,
-            "connection_id": landing.connection_id,
-            "generation": landing.generation,
-            "attempt_id": landing.attempt_id,
-            "sealed": base64.b64encode(landing.sealed).decode(),
-            "login": landing.login,
-            "issued_at": landing.issued_at,
-            "expires_at": landing.expires_at,
-            "verdict": landing.verdict.value,
-            "iat": landing.iat,
-            "consent": landing.consent,
-            "predecessor_resent": landing.predecessor_resent,
-            "suspected": landing.suspect.reason.value if landing.suspect else None,
-        }
-    ).encode()
+    sealed = base64.b64encode(landing.sealed).decode()
+    return json.dumps(asdict(landing) | {"schema": SCHEMA, "sealed": sealed}).encode()
 
 
 def _from_bytes(body: bytes) -> Landing:
@@ -111,20 +97,13 @@ def _from_bytes(body: bytes) -> Landing:
         kept = json.loads(body)
         if kept.pop("schema", SCHEMA) > SCHEMA:
             raise RowNewer(detail="a later version of the broker wrote this: deploy that one")
-        suspected = kept.pop("suspected")
+        suspect = kept["suspect"]
         return Landing(
             **kept
             | {
                 "sealed": base64.b64decode(kept["sealed"]),
                 "verdict": Verdict(kept["verdict"]),
-                "suspect": Suspect(
-                    generation=kept["generation"],
-                    reason=Reason(suspected),
-                    since=kept["issued_at"],
-                    streak_since=kept["issued_at"],
-                )
-                if suspected
-                else None,
+                "suspect": suspect and Suspect(**suspect | {"reason": Reason(suspect["reason"])}),
             }
         )
     except (KeyError, TypeError, ValueError) as exc:
