@@ -269,12 +269,7 @@ def view(connection: Connection) -> dict[str, Any]:
 
 def for_backend(handle: Handler) -> Handler:
     """Answer a backend's request; every error becomes its JSON answer."""
-
-    def handler(event: Event, context: Any) -> Response:
-        response, _ = _answered(event, lambda: handle(event, context), _error_answer)
-        return response
-
-    return handler
+    return lambda event, context: _answered(event, lambda: handle(event, context), _error_answer)[0]
 
 
 def audited(act: Act) -> Callable[[Callable[[Event, Any, Audit], Response]], Handler]:
@@ -297,12 +292,7 @@ def audited(act: Act) -> Callable[[Callable[[Event, Any, Audit], Response]], Han
 
 def for_browser(handle: Handler) -> Handler:
     """Answer a person's browser; every error becomes a page that says what to do."""
-
-    def handler(event: Event, context: Any) -> Response:
-        response, _ = _answered(event, lambda: handle(event, context), _error_page)
-        return response
-
-    return handler
+    return lambda event, context: _answered(event, lambda: handle(event, context), _error_page)[0]
 
 
 def _answered(
