@@ -187,6 +187,13 @@ class Owner:
     is_unreadable: bool = False  # its row is there, and may hold a set that a consent still feeds
 
 
+def is_later(one: Connection, other: Connection) -> bool:
+    """Return whether a connection in use comes from a later consent than another one."""
+    if one.status is not Status.ACTIVE or one.iat is None or other.iat is None:
+        return False
+    return one.iat > other.iat
+
+
 def login_of(key: SecretText, *, environment: str, client_id: str, connector: str, sub: str) -> str:
     """Return the keyed hash that names one bank login; `sub` alone is unique per provider only.
 

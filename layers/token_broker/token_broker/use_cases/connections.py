@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from token_broker.domain import authorization
-from token_broker.domain.connection import IN_USE, Connection, Status
+from token_broker.domain.connection import IN_USE, Connection, Status, is_later
 from token_broker.domain.errors import (
     AlreadyConnected,
     ConfirmationInvalid,
@@ -15,7 +15,6 @@ from token_broker.domain.refresh_policy import RefreshPolicy
 from token_broker.domain.secret_text import SecretText
 from token_broker.domain.token_set import Verdict
 from token_broker.store.connections import Connections
-from token_broker.use_cases.login import is_later
 from token_broker.use_cases.subject import ensure_subject
 
 

@@ -6,7 +6,7 @@ provider); in both cases only one connection goes on, and no consent is revoked 
 
 from __future__ import annotations
 
-from token_broker.domain.connection import IN_USE, RENEWABLE, Connection, Owner, Status
+from token_broker.domain.connection import IN_USE, RENEWABLE, Connection, Owner, Status, is_later
 from token_broker.domain.errors import RowUnreadable
 from token_broker.domain.ports import Remaining
 from token_broker.domain.token_set import TokenSet, Verdict
@@ -53,13 +53,6 @@ def settle_login(broker: Broker, linked: Connection, *, lease_id: str = "") -> C
 def _is_re_consent(linked: Connection, owner: Connection) -> bool:
     """Return whether a link is of a login that its own subject has connected already."""
     return owner.subject == linked.subject and owner.status in IN_USE
-
-
-def is_later(one: Connection, other: Connection) -> bool:
-    """Return whether a connection in use comes from a later consent than another one."""
-    if one.status is not Status.ACTIVE or one.iat is None or other.iat is None:
-        return False
-    return one.iat > other.iat
 
 
 def heir_of(broker: Broker, leased: Connection) -> Connection | None:
