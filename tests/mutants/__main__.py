@@ -15,7 +15,8 @@ import tempfile
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
-from tests.mutants.guards import GUARDS, Guard
+from tests.mutants.guard import Guard
+from tests.mutants.guards import GUARDS
 
 ROOT = Path(__file__).parents[2]
 TREES = ("benchmarks", "layers", "local", "functions", "operations", "events", "tests")
@@ -57,7 +58,8 @@ def _died_of(guard: Guard, asked_first: str | None) -> str | None:
             shutil.copytree(ROOT / tree, copy / tree, ignore=NOT_COPIED)
         for file in FILES:
             shutil.copy(ROOT / file, copy / file)
-        switch_off(guard, copy)
+        mutated = copy / guard.file
+        mutated.write_text(guard.switched_off(mutated.read_text()))
         return (asked_first and _first_failure(copy, asked_first)) or _first_failure(copy, *TESTS)
 
 
@@ -71,15 +73,6 @@ def _first_failure(root: Path, *tests: str) -> str | None:
     )
     found = re.search(r"^FAILED (\S.*?)(?: - .*)?$", run.stdout, re.MULTILINE)
     return found.group(1) if found else None
-
-
-def switch_off(guard: Guard, root: Path) -> None:
-    """Put the guard's other text in its place; raise ValueError if it does not stand there."""
-    file = root / guard.file
-    text = file.read_text()
-    if text.count(guard.on) != 1:
-        raise ValueError(f"{guard.name}: stands {text.count(guard.on)} times in {guard.file}")
-    file.write_text(text.replace(guard.on, guard.off))
 
 
 if __name__ == "__main__":
