@@ -18,9 +18,9 @@ from moto import mock_aws
 from local.akoya_sandbox.ledger import fingerprint
 from tests.acts import Acts
 from tests.clock import FixedClock
-from tests.fakes.connections import MemoryConnections
 from tests.fakes.rows import MemoryRows
-from tests.fakes.vault import MemoryClientSecret, MemoryEscrow, MemorySeal, MemorySecretPresence
+from tests.fakes.vault import MemoryClientSecret, MemoryEscrow, MemorySeal
+from tests.memory_connections import MemoryConnections
 from tests.tables import Aws, create_storage
 from tests.wiring import CLIENT_ID, CLIENT_SECRET
 from token_broker.adapters.client_credentials import (
@@ -97,8 +97,8 @@ class World(Acts):
     def in_memory(cls, dialect: str | None = None) -> World:
         """Create a world on fakes, fast enough to be made thousands of times."""
         clock = FixedClock()
-        credentials = ClientCredentials(
-            client_id=CLIENT_ID, client_secret=SecretText(CLIENT_SECRET)
+        client_secret = MemoryClientSecret(
+            ClientCredentials(client_id=CLIENT_ID, client_secret=SecretText(CLIENT_SECRET))
         )
         connections = MemoryRows()
         world = cls.over(
@@ -108,8 +108,8 @@ class World(Acts):
             control=MemoryRows(),
             escrow=MemoryEscrow(),
             seal=MemorySeal(),
-            client_secret=MemoryClientSecret(credentials),
-            secret_presence=MemorySecretPresence(),
+            client_secret=client_secret,
+            secret_presence=client_secret,
         )
         world._memory = MemoryConnections(connections)
         if dialect:

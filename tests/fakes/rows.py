@@ -10,23 +10,8 @@ from typing import Any
 
 from tests.tables import INDEXES
 from token_broker.domain.errors import StaleGeneration
-from token_broker.store.rows import (
-    Above,
-    Absent,
-    AtMost,
-    Both,
-    Condition,
-    Either,
-    Equals,
-    Fewer,
-    IsA,
-    Named,
-    Not,
-    OneOf,
-    Path,
-    Row,
-    Write,
-)
+from token_broker.store import rows
+from token_broker.store.rows import Condition, Path, Row, Write
 
 Test = Callable[[Row], bool]
 MISSING = object()
@@ -57,21 +42,19 @@ class MemoryRows:
         limit: int | None = None,
     ) -> list[Row]:
         keys = INDEXES[index]
-        first = where.one if isinstance(where, Both) else where
-        assert isinstance(first, Equals)
+        first = where.one if isinstance(where, rows.Both) else where
+        assert isinstance(first, rows.Equals)
         with self._mutex:
             there = list(self._parts[keys.partition, first.value].values())
         found = [row for row in filter(_test(where), there) if keys.order in row]
         found.sort(key=lambda row: row[keys.order], reverse=newest_first)
-        found = found[:limit]
-        if matching:
-            found = list(filter(_test(matching), found))
-        return [_shown(row, only or keys.attributes) for row in found]
+        matches = _test(matching) if matching else bool
+        return [_shown(row, only or keys.attributes) for row in filter(matches, found[:limit])]
 
     def scan(self, *, matching: Condition, only: Collection[str]) -> Iterator[Row]:
         with self._mutex:
-            rows = list(self.rows.values())
-        return (_shown(row, only) for row in filter(_test(matching), rows))
+            there = list(self.rows.values())
+        return (_shown(row, only) for row in filter(_test(matching), there))
 
     def put(self, row: Row, *, condition: Condition | None = None) -> None:
         with self._mutex:
@@ -108,7 +91,7 @@ class MemoryRows:
         return self.its_id
 
     def _ensure(self, row_id: str, condition: Condition | None) -> None:
-        if condition and not holds(condition, self.rows.get(row_id, {})):
+        if condition and not _test(condition)(self.rows.get(row_id, {})):
             raise StaleGeneration
 
     def _keep(self, row_id: str, row: Row | None) -> None:
@@ -122,54 +105,43 @@ class MemoryRows:
             self.rows[row_id] = row
 
 
-def holds(condition: Condition, row: Row) -> bool:
-    """Return whether a condition holds of a row; an empty one is none."""
-    return _test(condition)(row)
-
-
 def _test(condition: Condition) -> Test:  # noqa: C901 - a list
-    """Return how to tell of any row whether a condition holds."""
+    """Return how to tell of any row, or of an empty one, whether a condition holds."""
     match condition:
-        case Named(_, inner):
+        case rows.Named(_, inner):
             return _test(inner)
-        case Both(one, other):
+        case rows.Both(one, other):
             this, that = _test(one), _test(other)
             return lambda row: this(row) and that(row)
-        case Either(one, other):
+        case rows.Either(one, other):
             this, that = _test(one), _test(other)
             return lambda row: this(row) or that(row)
-        case Not(inner):
+        case rows.Not(inner):
             test = _test(inner)
             return lambda row: not test(row)
-        case Equals(path, value):
-            at = _at(path)
-            return lambda row: bool(at(row) == value)
-        case AtMost(path, value):
-            at = _at(path)
-            return lambda row: isinstance(found := at(row), NUMBER) and bool(found <= value)
-        case Above(path, value):
-            at = _at(path)
-            return lambda row: isinstance(found := at(row), NUMBER) and bool(found > value)
-        case OneOf(path, values):
-            at = _at(path)
-            return lambda row: at(row) in values
-        case Absent(path):
-            at = _at(path)
-            return lambda row: at(row) is MISSING
-        case IsA(path, kind):
-            at, kinds = _at(path), NUMBER if kind is int else kind
-            return lambda row: isinstance(at(row), kinds)
-        case Fewer(path, than):
-            at = _at(path)
-            return lambda row: isinstance(found := at(row), dict) and len(found) < than
+        case rows.Equals(path, value):
+            return _at(path, lambda found: bool(found == value))
+        case rows.AtMost(path, value):
+            return _at(path, lambda found: isinstance(found, NUMBER) and bool(found <= value))
+        case rows.Above(path, value):
+            return _at(path, lambda found: isinstance(found, NUMBER) and bool(found > value))
+        case rows.OneOf(path, values):
+            return _at(path, lambda found: found in values)
+        case rows.Absent(path):
+            return _at(path, lambda found: found is MISSING)
+        case rows.IsA(path, kind):
+            kinds = NUMBER if kind is int else kind
+            return _at(path, lambda found: isinstance(found, kinds))
+        case rows.Fewer(path, than):
+            return _at(path, lambda found: isinstance(found, dict) and len(found) < than)
     raise TypeError(condition)
 
 
-def _at(path: Path) -> Callable[[Row], Any]:
+def _at(path: Path, test: Callable[[Any], bool]) -> Test:
     if isinstance(path, str):
-        return lambda row: row.get(path, MISSING)
+        return lambda row: test(row.get(path, MISSING))
     attribute, name = path
-    return lambda row: row.get(attribute, {}).get(name, MISSING)
+    return lambda row: test(row.get(attribute, {}).get(name, MISSING))
 
 
 def _shown(row: Row, only: Collection[str]) -> Row:

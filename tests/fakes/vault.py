@@ -31,8 +31,7 @@ class MemoryEscrow:
         self.kept.pop((connection_id, generation, attempt_id), None)
 
     def put_before(self, moment: int) -> Iterator[tuple[str, int, str]]:
-        before = [name for name, landing in self.kept.items() if landing.issued_at < moment]
-        yield from before
+        return iter([name for name, one in self.kept.items() if one.issued_at < moment])
 
 
 @dataclass(frozen=True)
@@ -56,14 +55,12 @@ class MemorySeal:
     def open(self, connection: Connection) -> TokenSet:
         if connection.sealed is None:
             raise SetUnreadable
-        bound_to, generation, refresh_token, id_token = json.loads(connection.sealed)
+        *bound_to, refresh_token, id_token = json.loads(connection.sealed)
         its_own = [connection.id, connection.subject, connection.connector]
-        if (bound_to, generation) != (its_own, connection.generation):
+        if bound_to != [its_own, connection.generation]:
             raise SetUnreadable
-        return TokenSet(
-            refresh_token=SecretText(refresh_token),
-            id_token=SecretText(id_token) if id_token else None,
-        )
+        id_token = id_token and SecretText(id_token)
+        return TokenSet(refresh_token=SecretText(refresh_token), id_token=id_token)
 
 
 class MemoryClientSecret:
@@ -82,16 +79,9 @@ class MemoryClientSecret:
         self._cached = self.credentials
         return self._cached
 
+    def is_set(self) -> bool:
+        return self.credentials is not None
+
     def forget(self) -> None:
         """Let what was read be older than it is kept."""
         self._cached = None
-
-
-class MemorySecretPresence:
-    """A secret that is set unless a test says otherwise."""
-
-    def __init__(self) -> None:
-        self.there = True
-
-    def is_set(self) -> bool:
-        return self.there

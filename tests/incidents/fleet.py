@@ -15,9 +15,9 @@ from local.akoya_sandbox.grants import Grant
 from local.akoya_sandbox.people import Login
 from tests.acts import END_AFTER, TOMBSTONE, Inline
 from tests.clock import START
-from tests.fakes.connections import MemoryConnections
 from tests.incidents.alarms import Alarms
 from tests.interleavings.flows import REFRESH_TIMEOUT
+from tests.memory_connections import MemoryConnections
 from tests.wiring import CLIENT_ID, LOGIN_KEY
 from tests.world import World
 from token_broker.domain.connection import Connection, Status, login_of
