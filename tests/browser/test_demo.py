@@ -100,12 +100,6 @@ def test_reloading_going_back_and_a_second_tab_send_the_code_once(person: Person
     assert person.exchanges() == 1
 
 
-def test_a_start_link_that_is_unknown_says_what_to_do(person: Person) -> None:
-    person.goes_to(f"{person.stack['public_base_url']}/start/{'a' * 43}")
-
-    assert "start again" in person.reads()
-
-
 def test_a_redirect_without_its_cookie_connects_nobody_and_says_what_to_do(
     person: Person,
 ) -> None:
@@ -117,14 +111,6 @@ def test_a_redirect_without_its_cookie_connects_nobody_and_says_what_to_do(
 
     assert "does not belong to a connection started in this browser" in person.reads()
     assert person.exchanges() == 0
-
-
-def test_a_made_up_redirect_says_what_to_do_and_shows_nothing_of_it(person: Person) -> None:
-    base = person.stack["callback_url"]
-    for query in ("code=x", "state=<script>x</script>&code=y", "error=access_denied&state="):
-        person.goes_to(f"{base}?{query}")
-        assert "start again" in person.reads()
-        assert "script" not in person.page.content().lower().replace("javascript", "")
 
 
 def test_a_bank_can_be_connected_by_keyboard_alone(person: Person) -> None:

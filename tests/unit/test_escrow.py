@@ -205,24 +205,6 @@ def test_a_try_on_escrow_that_took_effect_unheard_is_removed_once_the_set_has_la
     assert not escrowed(world, one.id, 2)
 
 
-def test_after_a_disconnect_the_set_in_escrow_is_the_one_that_is_revoked(world: World) -> None:
-    one = world.connect()
-    world.make_due(one.id)
-    with table_away(world):
-        world.run_schedule()
-    world.broker.connections.ask_revoke(one.id, now=world.clock())
-
-    for _ in range(4):
-        world.pass_a_lease()
-        world.run_schedule()
-
-    row = world.row(one.id)
-    assert (row.status, row.sealed) == (Status.REVOKED, None)
-    assert not escrowed(world, one.id, 2)
-    assert world.sends() == 1
-    assert all(grant.get("ended") for grant in world.provider.grants())
-
-
 def test_a_set_that_nothing_took_is_said_so_once_with_connection_and_attempt(world: World) -> None:
     one = world.connect()
     world.make_due(one.id)
