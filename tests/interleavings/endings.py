@@ -149,8 +149,19 @@ class Trial:
         return Verdict.RECOVERABLE
 
 
-def cells_of(case: Case, dialect: str) -> Iterator[Cell]:
-    """Cut a flow at every step in every way that fits the step."""
+def cells_of(case: Case, dialect: str, *, in_turn: bool = False) -> Iterator[Cell]:
+    """Cut a flow at every step in every way that fits the step, or only those whose turn it is."""
+    for one in _cuts(case, dialect):
+        if not in_turn or is_send(one.step) or DIALECTS[turn(one) % len(DIALECTS)] == dialect:
+            yield _cut_once(case, dialect, one)
+
+
+def turn(*cuts: Cut) -> int:
+    """Number cuts, so that dialects that differ only in what Akoya answers can take turns."""
+    return sum(one.place + [*Fault].index(one.fault) for one in cuts)
+
+
+def _cuts(case: Case, dialect: str) -> Iterator[Cut]:
     trial = Trial(case, dialect)
     for place, step in enumerate(trial.run({})):
         for fault in Fault:
@@ -158,7 +169,7 @@ def cells_of(case: Case, dialect: str) -> Iterator[Cell]:
                 continue
             if fault in BY_A_PERSON and trial.prepared.end is not End.CONNECTED:
                 continue
-            yield _cut_once(case, dialect, Cut(place, step, fault))
+            yield Cut(place, step, fault)
 
 
 def _cut_once(case: Case, dialect: str, one: Cut) -> Cell:

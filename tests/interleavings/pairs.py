@@ -12,7 +12,15 @@ from collections.abc import Iterator
 from typing import NamedTuple
 
 from tests.interleavings.cuts import Fault, is_send
-from tests.interleavings.endings import BY_A_PERSON, DIALECTS, TOKEN_ENDPOINT_ONLY, Cell, Cut, Trial
+from tests.interleavings.endings import (
+    BY_A_PERSON,
+    DIALECTS,
+    TOKEN_ENDPOINT_ONLY,
+    Cell,
+    Cut,
+    Trial,
+    turn,
+)
 from tests.interleavings.flows import CASES, Case, End
 
 FLOWS = (
@@ -49,7 +57,6 @@ SLOW = frozenset({Fault.DEADLINE, Fault.AWAY})
 ENDS = frozenset({Fault.KILLED_AFTER, Fault.AWAY_KILLED})  # another process goes on
 # Of a write, throttled is timed out without effect, and delivered twice is once.
 OF_AWS = frozenset(Fault) - TOKEN_ENDPOINT_ONLY - {Fault.THROTTLED, Fault.DUPLICATED}
-ALL = tuple(Fault)
 
 
 class Pair(NamedTuple):
@@ -83,10 +90,9 @@ def thinned(case: Case) -> Iterator[tuple[str, Pair]]:
         for pair in pairs(case, dialect):
             dialects[pair].append(dialect)
     for pair, possible in dialects.items():
-        cuts = (pair.first, pair.second)
-        turn = sum(one.place + ALL.index(one.fault) for one in cuts) % len(possible)
-        is_sent = any(is_send(one.step) for one in cuts)
-        yield from ((dialect, pair) for dialect in (possible if is_sent else [possible[turn]]))
+        is_sent = is_send(pair.first.step) or is_send(pair.second.step)
+        its_turn = possible[turn(pair.first, pair.second) % len(possible)]
+        yield from ((dialect, pair) for dialect in (possible if is_sent else [its_turn]))
 
 
 def pairs(case: Case, dialect: str) -> Iterator[Pair]:
