@@ -16,6 +16,7 @@ import requests
 
 from akoya_token_broker_client import Bearer, Broker, BrokerFailed
 from akoya_token_broker_client.bearers import MOST, Bearers
+from akoya_token_broker_client.broker import new_session
 from tests.client.conftest import ID, LIFE, BrokerServer
 from tests.client.server import Answer, Asked, Server
 from tests.clock import FixedClock
@@ -103,6 +104,25 @@ def test_threads_that_ask_for_different_connections_do_not_wait_for_each_other(
         found = [pool.submit(broker.bearer, one) for one in (ID, "0" * 32)]
 
     assert [one.result().generation for one in found] == [1, 1]
+
+
+def test_twenty_threads_keep_a_socket_each(
+    api: BrokerServer, clock: FixedClock, caplog: pytest.LogCaptureFixture
+) -> None:
+    all_are_there = threading.Barrier(20)
+
+    def hand_out(asked: Asked) -> Answer:
+        all_are_there.wait(5)
+        return api.hand_out(asked)
+
+    api.answering = hand_out
+    session = new_session()
+    broker = Broker(api.url, region="us-east-1", clock=clock, session=session)
+    with session, ThreadPoolExecutor(20) as pool:
+        found = list(pool.map(broker.bearer, [f"{number:032}" for number in range(20)]))
+
+    assert {one.generation for one in found} == {1}
+    assert caplog.text == ""  # urllib3 warns of each socket it throws away
 
 
 class Question(Future[Bearer]):

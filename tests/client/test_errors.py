@@ -22,6 +22,7 @@ EXPECTED = {
     "invalid_confirmation": client.ConfirmationInvalid,
     "connection_not_found": client.ConnectionNotFound,
     "not_confirmed": client.NotConfirmed,
+    "already_connected": client.AlreadyConnected,
     "reauthorization_required": client.ReauthorizationRequired,
     "stale_generation": client.Unavailable,
     "gone": client.Disconnected,
@@ -68,6 +69,14 @@ def test_every_error_the_broker_documents_is_one_of_the_clients(
     assert type(told) is EXPECTED[code]
     assert (told.error, told.status, told.connection_id) == (code, status, ID)
     assert told.description == "What to do."
+
+
+def test_who_uses_a_connection_that_gave_way_is_told_which_one_to_use(
+    broker: Broker, api: BrokerServer
+) -> None:
+    api.answers(Answer(409, {"error": "already_connected", "connection_id": "0" * 32}))
+
+    assert refused(broker).connection_id == "0" * 32
 
 
 def test_the_table_that_is_tested_is_the_whole_table() -> None:

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import inspect
 import io
 import itertools
 import json
 import re
 from collections.abc import Iterator
+from dataclasses import fields
 from typing import Any
 from urllib.parse import parse_qs, urlsplit
 
@@ -16,6 +18,7 @@ import requests
 from akoya_token_broker_client import (
     Broker,
     ConfirmationInvalid,
+    Connection,
     ConnectionNotFound,
     ConsentSuspect,
     DataAccessRefused,
@@ -27,6 +30,7 @@ from akoya_token_broker_client import (
 )
 from tests.handlers.deployed import BASE_URL, EVENTS, Context, Deployed, deployed
 from tests.tables import Aws
+from token_broker.runtime import http_api
 
 DATA = "https://sandbox-products.ddp.akoya.com"
 ACCOUNTS = f"{DATA}/accounts-info/v3/mikomo"
@@ -154,6 +158,12 @@ def test_a_connections_life_is_told_in_the_clients_types(
     assert broker.disconnect(connection_id).status == "REVOKE_PENDING"
     with pytest.raises(Disconnected):
         broker.hand_out(connection_id)
+
+
+def test_the_client_knows_every_member_that_a_connection_is_shown_with() -> None:
+    shown = re.findall(r'^ +"(\w+)":', inspect.getsource(http_api.view), re.MULTILINE)
+
+    assert set(shown) == {one.name for one in fields(Connection)}
 
 
 def test_what_the_functions_refuse_has_a_type(functions: Deployed, broker: Broker) -> None:

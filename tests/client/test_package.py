@@ -42,6 +42,8 @@ def test_the_wheel_holds_the_package_its_types_and_nothing_else(wheel: Path) -> 
     held = {name for name in zipfile.ZipFile(wheel).namelist() if ".dist-info/" not in name}
     assert "py.typed" in files
     assert held == {f"{client.__name__}/{name}" for name in files}
+    license_text = (ROOT / "LICENSE").read_bytes()
+    assert (ROOT / "clients" / "python" / "LICENSE").read_bytes() == license_text
     assert wheel.name.startswith(f"akoya_token_broker_client-{client.__version__}-py3-none-any")
 
 

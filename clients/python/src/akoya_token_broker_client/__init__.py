@@ -11,6 +11,7 @@ from akoya_token_broker_client.bearers import Bearer
 from akoya_token_broker_client.broker import Broker
 from akoya_token_broker_client.connections import Begun, Connection
 from akoya_token_broker_client.errors import (
+    AlreadyConnected,
     BrokerError,
     BrokerFailed,
     ConfirmationInvalid,
@@ -30,6 +31,7 @@ from akoya_token_broker_client.errors import (
 __version__ = "0.1.0.dev0"
 
 __all__ = [
+    "AlreadyConnected",
     "Bearer",
     "Begun",
     "Broker",

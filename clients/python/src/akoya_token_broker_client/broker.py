@@ -13,6 +13,7 @@ from urllib.parse import quote
 
 import requests
 from botocore.credentials import Credentials as FixedCredentials
+from requests.adapters import HTTPAdapter
 
 from akoya_token_broker_client.auth import (
     ConnectionAuth,
@@ -25,6 +26,7 @@ from akoya_token_broker_client.calls import Calls, Credentials, Waiting
 from akoya_token_broker_client.connections import Begun, Connection, Listed, read
 
 PATIENCE = 10.0  # seconds
+MOST_SOCKETS = 64  # kept open between calls; more threads than that open one a call
 
 
 class Broker:
@@ -50,7 +52,7 @@ class Broker:
             api_url,
             region=region,
             credentials=credentials,
-            session=session or requests.Session(),
+            session=session or new_session(),
             waiting=Waiting(patience=patience, clock=clock, sleep=sleep),
         )
         self._bearers = Bearers(clock)
@@ -121,8 +123,8 @@ class Broker:
         """Ask the broker for the bearer, whatever is held; `auth` and `bearer` do it for you.
 
         `rejected` is the generation that the data API has refused; a `next_use` that has passed is
-        not told. Raises NotConfirmed, ReauthorizationRequired, Disconnected, ConnectionNotFound,
-        Unavailable.
+        not told. Raises NotConfirmed, AlreadyConnected, ReauthorizationRequired, Disconnected,
+        ConnectionNotFound, Unavailable.
         """
         ensure_zoned("next_use", next_use)
         back_at = int(next_use.timestamp()) if next_use else 0
@@ -157,7 +159,8 @@ class Broker:
     def confirm(self, connection_id: str, *, subject: str, confirmation: str) -> Connection:
         """Vouch that the person who came back is the subject who left; may be repeated.
 
-        Raises ConfirmationInvalid, NotConfirmed, ReauthorizationRequired, Disconnected.
+        Raises ConfirmationInvalid, NotConfirmed, AlreadyConnected, ReauthorizationRequired,
+        Disconnected.
         """
         body = {"subject": subject, "confirmation": confirmation}
         path = f"{path_of(connection_id)}/confirm"
@@ -189,6 +192,14 @@ class Broker:
             connection_id=connection_id,
         )
         return read(Connection, content)
+
+
+def new_session() -> requests.Session:
+    """Return a session that keeps a socket for each of many threads."""
+    session = requests.Session()
+    for scheme in ("https://", "http://"):
+        session.mount(scheme, HTTPAdapter(pool_maxsize=MOST_SOCKETS))
+    return session
 
 
 def path_of(connection_id: str) -> str:

@@ -34,6 +34,7 @@ class Connection:
     health: str
     degraded: str | None = None
     reason: str | None = None
+    superseded_by: str | None = None
     generation: int
     expires_at: int | None = None
     due_at: int | None = None

@@ -6,6 +6,7 @@ BrokerError                     catch this to catch all
 ├ ConfirmationInvalid           do not retry: not this person, or not this connection      403
 ├ ConnectionNotFound            it is not there, or another subject's: begin a new one     404
 ├ NotConfirmed                  confirm first                                              409
+├ AlreadyConnected              use its `connection_id`: that bank login was connected      409
 ├ ReauthorizationRequired       the person consents again: begin with this connection_id   409
 ├ Disconnected                  it is over                                                 410
 ├ Unavailable                   ask again after `retry_after` seconds                 429, 503
@@ -85,6 +86,12 @@ class NotConfirmed(BrokerError):
     error = "not_confirmed"
 
 
+class AlreadyConnected(BrokerError):
+    """The subject had this bank login connected already; `connection_id` is the one to use."""
+
+    error = "already_connected"
+
+
 class ReauthorizationRequired(BrokerError):
     """The person has to consent again; the connection keeps its id.
 
@@ -146,6 +153,7 @@ OWN: tuple[type[BrokerError], ...] = (
     ConfirmationInvalid,
     ConnectionNotFound,
     NotConfirmed,
+    AlreadyConnected,
     ReauthorizationRequired,
     Disconnected,
     Unavailable,
@@ -185,6 +193,6 @@ def error_of(
         str(content.get("error_description") or f"The broker answered {status}."),
         error=str(code) if code else None,
         status=status,
-        connection_id=connection_id,
+        connection_id=content.get("connection_id", connection_id),
         retry_after=retry_after,
     )
