@@ -46,7 +46,7 @@ def test_importing_the_package_does_nothing() -> None:
         "def forbidden(*a, **k): raise SystemExit('touched the outside at import')\n"
         "socket.socket.connect = forbidden\n"
     )
-    made = "assert not token_broker.runtime.bootstrap._session.cache_info().currsize\n"
+    made = "import boto3\nassert boto3.DEFAULT_SESSION is None\n"
     assert run(watch + imports + "\n" + made) == ""
 
 
@@ -79,24 +79,23 @@ def at_start() -> dict[str, str]:
 
 
 @pytest.mark.parametrize(
-    ("function", "clients", "absent"),
+    ("builder", "clients", "absent"),
     [
-        ("authorize", ["dynamodb"], {"cryptography", "token_broker.use_cases.broker", *SENDS}),
-        ("connections", ["dynamodb"], {"cryptography", "token_broker.use_cases.broker", *SENDS}),
-        ("token", ["dynamodb", "dynamodb", "kms"], SENDS),
-        ("refresh", ["dynamodb", "dynamodb", "kms"], {"token_broker.use_cases.authorize", *SENDS}),
-        ("callback", ["dynamodb", "dynamodb", "kms"], {"jwt", "pydantic", "aws_xray_sdk"}),
+        ("linking", ["dynamodb"], {"cryptography", "token_broker.use_cases.broker", *SENDS}),
+        ("connections_admin", ["dynamodb"], {"cryptography", "token_broker.adapters.seal", *SENDS}),
+        ("handing_out", ["dynamodb", "dynamodb", "kms"], SENDS),
+        ("tending", ["dynamodb", "dynamodb", "kms"], {"token_broker.use_cases.authorize", *SENDS}),
+        ("finishing", ["dynamodb", "dynamodb", "kms"], {"jwt", "pydantic", "aws_xray_sdk"}),
     ],
 )
 def test_a_function_loads_and_makes_at_its_start_only_what_all_its_requests_need(
-    function: str, clients: list[str], absent: set[str]
+    builder: str, clients: list[str], absent: set[str]
 ) -> None:
-    here = f"sys.path.insert(0, {str(ROOT / 'functions' / function)!r})\nimport app\n"
-    told = "print(*sorted(made))\nprint(*sys.modules)"
-    made, loaded = run(WATCHED + here + told, env=at_start()).splitlines()
+    code = f"bootstrap.{builder}()\nprint(*sorted(made))\nprint(*sys.modules)"
+    made, loaded = run(WATCHED + code, env=at_start()).splitlines()
     assert made.split() == clients
     assert "token_broker.store.connections" in loaded.split()
-    assert not (absent | {"boto3"}) & set(loaded.split())
+    assert not absent & set(loaded.split())
 
 
 def test_a_fresh_bearer_is_handed_out_without_what_only_a_refresh_needs() -> None:

@@ -6,6 +6,8 @@ from collections.abc import Collection, Iterator, Mapping
 from decimal import Decimal
 from typing import TYPE_CHECKING, Any
 
+from boto3.dynamodb.types import Binary, TypeDeserializer, TypeSerializer
+
 from token_broker.adapters.aws import member, translated
 from token_broker.domain.errors import (
     BrokerMisconfigured,
@@ -45,6 +47,9 @@ LASTING = frozenset(
 SERVICE = "DynamoDB"
 KINDS = {int: "N", str: "S"}
 MOVED = frozenset({"ConditionalCheckFailed", "TransactionConflict"})
+
+_serialize = TypeSerializer().serialize
+_deserialize = TypeDeserializer().deserialize
 
 
 class DynamoRows:
@@ -231,44 +236,24 @@ class Expressions:
 
 def to_wire(row: Row) -> dict[str, Any]:
     """Return a row in DynamoDB's typed form."""
-    return {name: _typed(value) for name, value in row.items()}
+    return {name: _serialize(value) for name, value in row.items()}
 
 
 def from_wire(item: dict[str, Any]) -> Row:
     """Return a row from DynamoDB's typed form."""
-    return {name: _plain(*next(iter(typed.items()))) for name, typed in item.items()}
+    return {name: _plain(_deserialize(value)) for name, value in item.items()}
 
 
-def _typed(value: object) -> dict[str, Any]:
+def _plain(value: Any) -> Any:
     match value:
-        case bool():
-            return {"BOOL": value}
-        case int():
-            return {"N": str(value)}
-        case str():
-            return {"S": value}
-        case bytes():
-            return {"B": value}
+        case Decimal() if value == value.to_integral_value():
+            return int(value)
+        case Binary():
+            return bytes(value)  # type: ignore[call-overload]
         case dict():
-            return {"M": to_wire(value)}
-    from boto3.dynamodb.types import TypeSerializer  # noqa: PLC0415 - of a row that is not as ours
-
-    return {**TypeSerializer().serialize(value)}
-
-
-def _plain(kind: str, value: Any) -> Any:
-    match kind:
-        case "N":
-            number = Decimal(value)
-            return int(number) if number == number.to_integral_value() else number
-        case "M":
-            return from_wire(value)
-        case "S" | "B" | "BOOL":
+            return {name: _plain(inner) for name, inner in value.items()}
+        case _:
             return value
-    from boto3.dynamodb.types import TypeDeserializer  # noqa: PLC0415
-
-    deserialize: Any = TypeDeserializer().deserialize
-    return deserialize({kind: value})
 
 
 def _rows(page: dict[str, Any]) -> list[Row]:

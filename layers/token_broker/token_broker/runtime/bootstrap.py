@@ -7,10 +7,9 @@ import secrets
 import time
 import uuid
 from collections.abc import Mapping
-from functools import cache
 from typing import TYPE_CHECKING, Any
 
-import botocore.session
+import boto3
 from botocore.config import Config
 
 from token_broker.adapters.dynamodb import DynamoRows
@@ -39,14 +38,6 @@ if TYPE_CHECKING:
 PATIENT = Config(connect_timeout=2, read_timeout=5, retries={"total_max_attempts": 3})
 ONE_TRY_ON_TABLE = Config(connect_timeout=0.7, read_timeout=1.3, retries={"total_max_attempts": 1})
 IMPATIENT = Config(connect_timeout=1, read_timeout=3, retries={"total_max_attempts": 1})
-
-
-_session = cache(botocore.session.get_session)
-
-
-def aws(service: str, config: Config) -> Any:
-    """Make the client that boto3 would, without what boto3 loads beside it."""
-    return _session().create_client(service, config=config)
 
 
 def clock() -> int:
@@ -99,8 +90,8 @@ def linking(environ: Mapping[str, str] = os.environ) -> tuple[AuthorizeBroker, s
     from token_broker.use_cases.authorize import AuthorizeBroker  # noqa: PLC0415
 
     provider = settings.IdentityProvider.from_env(environ)
-    client = aws("dynamodb", PATIENT)
-    presence = on_demand(lambda: aws("secretsmanager", IMPATIENT))
+    client = boto3.client("dynamodb", config=PATIENT)
+    presence = on_demand(lambda: boto3.client("secretsmanager", config=IMPATIENT))
     broker = AuthorizeBroker(
         authorizations=authorizations(environ, client),
         connections=connections(environ, client),
@@ -158,10 +149,10 @@ def sending(
 
     provider = settings.IdentityProvider.from_env(environ)
     akoya = on_demand(session)
-    s3 = on_demand(lambda: aws("s3", IMPATIENT))
-    secrets_manager = on_demand(lambda: aws("secretsmanager", PATIENT))
-    dynamodb = dynamodb or aws("dynamodb", PATIENT)
-    impatient = aws("dynamodb", ONE_TRY_ON_TABLE)
+    s3 = on_demand(lambda: boto3.client("s3", config=IMPATIENT))
+    secrets_manager = on_demand(lambda: boto3.client("secretsmanager", config=PATIENT))
+    dynamodb = dynamodb or boto3.client("dynamodb", config=PATIENT)
+    impatient = boto3.client("dynamodb", config=ONE_TRY_ON_TABLE)
     return Broker(
         environment=provider.environment,
         client_id=provider.client_id,
@@ -170,7 +161,7 @@ def sending(
         escrow=S3Escrow(s3, settings.escrow_bucket_name(environ)),
         control=Control(DynamoRows(dynamodb, settings.control_table_name(environ)), clock=clock),
         seal=KmsSeal(
-            aws("kms", PATIENT),
+            boto3.client("kms", config=PATIENT),
             settings.token_key_arn(environ),
             environment=provider.environment,
         ),
@@ -203,7 +194,7 @@ def finishing(environ: Mapping[str, str] = os.environ) -> tuple[Broker, Finishin
     from token_broker.use_cases.callback import Finishing  # noqa: PLC0415
 
     provider = settings.IdentityProvider.from_env(environ)
-    dynamodb = aws("dynamodb", PATIENT)
+    dynamodb = boto3.client("dynamodb", config=PATIENT)
     broker = sending(environ, dynamodb=dynamodb)
     ready(broker.token_endpoint)  # a person waits, and Lambda gives a start more CPU than a request
     return broker, Finishing(
@@ -239,7 +230,7 @@ def connections_admin(
 
     And whether a caller must name the subject.
     """
-    client = aws("dynamodb", PATIENT)
+    client = boto3.client("dynamodb", config=PATIENT)
     return (
         connections(environ, client),
         policy(environ),
