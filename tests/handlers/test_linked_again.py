@@ -19,7 +19,7 @@ def test_the_browser_names_the_connection_that_exists_and_so_does_the_id_first_g
     assert went == {"connection_id": [first], "status": ["active"]}
     begun = broker.values["begun_id"]
     broker.values["connection_id"] = begun
-    for name in ("token.hand-out", "connections.confirm", "connections.disconnect"):
+    for name in ("token.hand-out", "connections.disconnect"):
         answer = broker.handle(name)
         body = json.loads(answer["body"])
         assert (answer["statusCode"], body["error"]) == (409, "already_connected")

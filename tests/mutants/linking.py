@@ -108,9 +108,9 @@ GUARDS = (
     ),
     Guard(
         "same login: another subject's link is no re-consent",
-        "use_cases/login.py::_is_re_consent",
-        "owner.subject == linked.subject and owner.status in IN_USE",
-        "owner.status in IN_USE",
+        "use_cases/login.py::settle_login",
+        "rival and rival.subject == linked.subject and rival.status in IN_USE",
+        "rival and rival.status in IN_USE",
     ),
     Guard(
         "same login: a link whose process died is settled by the schedule",

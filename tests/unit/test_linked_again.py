@@ -12,6 +12,7 @@ from tests.interleavings.flows import ended
 from tests.interruptions import before, cut_at, table_away
 from tests.spoiled import spoil
 from tests.world import World
+from token_broker.domain import authorization
 from token_broker.domain.authorization import Result
 from token_broker.domain.connection import Connection, Status
 from token_broker.domain.errors import (
@@ -21,7 +22,6 @@ from token_broker.domain.errors import (
     ReauthorizationRequired,
     UpstreamUnavailable,
 )
-from token_broker.domain.secret_text import SecretText
 from token_broker.use_cases import connections
 from token_broker.use_cases.attempt import claim_as_seen, postpone
 
@@ -155,6 +155,8 @@ def test_the_id_first_given_is_answered_with_the_connection_that_exists(runs: in
     world, first = connected()
     own = linked_again(world)
     world.pass_minutes(runs)
+    (cookie,) = list(world.browser.values())[-1:]
+    confirmation = authorization.confirmation(cookie)
     table, clock, record = world.broker.connections, world.clock, world.broker.record
 
     def confirm(subject: str) -> object:
@@ -165,7 +167,7 @@ def test_the_id_first_given_is_answered_with_the_connection_that_exists(runs: in
             record,
             connection_id=own,
             subject=subject,
-            confirmation=SecretText("any"),
+            confirmation=confirmation,
         )
 
     requests: tuple[Callable[[], object], ...] = (

@@ -104,9 +104,8 @@ class Linking(Reading):
     ) -> None:
         """Make a connection SUPERSEDED and due at once: its set is erased.
 
-        `by`: the connection of the same subject that its set is transferred to before. `lease_id`:
-        the caller's lease, if it has one. Raises StaleGeneration: the connection has moved on since
-        it was seen, or another attempt may be getting it tokens.
+        `by`: its subject's connection that gets the set before. `lease_id`: the caller's, if it has
+        one. Raises StaleGeneration: it has moved on, or another attempt may be getting it tokens.
         """
         still = as_seen(seen) & (is_free(now) | held_by(lease_id))
         superseded = _superseded(now) | changes(superseded_by=by)

@@ -47,8 +47,6 @@ def confirm(
     StaleGeneration.
     """
     seen, now = connections.look(connection_id), clock()
-    if seen.superseded_by and seen.subject == subject:
-        raise AlreadyConnected(seen.superseded_by)
     if seen.issued_at is None or seen.expires_at is None:
         raise ConfirmationInvalid
     is_pending = seen.status is Status.PENDING_CONFIRMATION
@@ -59,13 +57,13 @@ def confirm(
             "The broker cannot read this connection's record. Start again.",
             detail=f"these do not read: {', '.join(seen.malformed)}",
         )
-    owner = connections.owner_of(seen.login) if seen.login else None
+    owner = connections.owner_of(seen.login) if is_pending and seen.login else None
     rival = owner.connection if owner and owner.id != seen.id else None
     if rival and is_later(rival, seen):
         raise ReauthorizationRequired(  # this one's tokens are dead
             "This bank login was connected again elsewhere meanwhile. Start again."
         )
-    if is_pending and rival and rival.status in IN_USE and rival.leased(now):
+    if rival and rival.status in IN_USE and rival.leased(now):
         raise RefreshInProgress(retry_after=5)  # it may be getting tokens: not in the middle of it
     confirmed = connections.confirm(
         connection_id,
@@ -89,8 +87,7 @@ def disconnect(
 ) -> Connection:
     """Stop handing out at once and make the schedule revoke at Akoya; may be repeated.
 
-    Raises ConnectionNotFound, for another subject's connection too, and AlreadyConnected where
-    another connection has its bank login: that one is to be disconnected.
+    Raises ConnectionNotFound, for another subject's too, and AlreadyConnected: disconnect that one.
     """
     if subject is not None:
         show(connections, connection_id=connection_id, subject=subject)

@@ -41,11 +41,9 @@ from token_broker.use_cases.broker import Broker
 from token_broker.use_cases.code_binding import is_bound, is_foreign, report_unbound
 from token_broker.use_cases.landing import (
     NewSet,
-    due_after,
     land,
     land_escrowed,
     login_named_by,
-    status_after,
 )
 from token_broker.use_cases.login import settle_login, transfer
 from token_broker.use_cases.persist import PERSIST_PAUSE
@@ -226,8 +224,7 @@ class Exchange:
             if landed.status is Status.PENDING_CONFIRMATION:  # what was connected before stays so
                 broker.connections.ask_revoke(landed.id, now=broker.clock())
             return self._failed("server_error")
-        connected = _settle_login(broker, landed)
-        if connected is None:
+        if (connected := _settle_login(broker, landed)) is None:
             return self._failed("server_error")
         if connected.id != landed.id:
             with suppress(TokenBrokerError):  # the schedule goes on
@@ -317,37 +314,31 @@ def recovered(broker: Broker, row: Authorization) -> Result:
 
 def _landed_by(broker: Broker, connection_id: str, attempt: Lease) -> Connection | None:
     """Return the connection if it holds this attempt's set, landing it from escrow if need be."""
-    try:
-        found = broker.connections.look(connection_id)
-    except ConnectionNotFound:
-        return None
-    if found.consent == attempt.id:
+    found = _look(broker, connection_id)
+    if found is None or found.consent == attempt.id:
         return found
     if attempt.until > broker.clock():
         raise ExchangeInProgress(retry_after=3)
     kept = broker.escrow.find(connection_id, found.generation + 1)
-    if kept is None or kept.attempt_id != attempt.id:
-        return _landed_meanwhile(broker, found, attempt)
+    if kept is None or kept.attempt_id != attempt.id:  # or the schedule has landed it just now
+        again = _look(broker, connection_id)
+        return again if again and again.consent == attempt.id else None
     try:  # whoever else has claimed the row may be about to send what this set replaces
         leased = claim_as_seen(broker, found)
     except (RefreshInProgress, StaleGeneration):
         raise ExchangeInProgress(retry_after=3) from None
-    status = status_after(found.status, kept)
-    due_at = due_after(broker, found, kept, status=status)
     try:
-        return land_escrowed(broker, kept, leased, status=status, due_at=due_at)
+        return land_escrowed(broker, kept, leased)
     except UpstreamUnavailable:
         release(broker, leased, event="exchange_deferred")
         raise
 
 
-def _landed_meanwhile(broker: Broker, found: Connection, attempt: Lease) -> Connection | None:
-    """Look again: the schedule may have taken the set out of escrow just now."""
+def _look(broker: Broker, connection_id: str) -> Connection | None:
     try:
-        again = broker.connections.look(found.id)
+        return broker.connections.look(connection_id)
     except ConnectionNotFound:
         return None
-    return again if again.consent == attempt.id else None
 
 
 def _settle_login(broker: Broker, landed: Connection) -> Connection | None:
@@ -361,9 +352,8 @@ def _settle_login(broker: Broker, landed: Connection) -> Connection | None:
 def _success(row: Authorization, connected: Connection) -> Result:
     """Tell how it went; a renewal that came back with another login left the old one untouched."""
     changed = row.replaces is not None and connected.id != row.replaces
-    is_pending = connected.status is Status.PENDING_CONFIRMATION
     return Result(
-        status="pending_confirmation" if is_pending else "active",
+        status="active" if connected.status in RENEWABLE else "pending_confirmation",
         connection_id=connected.id,
         previous_connection_id=row.replaces if changed else None,
     )

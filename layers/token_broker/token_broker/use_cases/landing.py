@@ -235,21 +235,15 @@ def recover(
     except TokenBrokerError:
         release(broker, leased, event="refresh_deferred")
         raise
-    if landing is None:
-        return None
-    return land_escrowed(
-        broker,
-        landing,
-        leased,
-        status=status or status_after(leased.status, landing),
-        due_at=due_after(broker, leased, landing, status=leased.status),
-    )
+    return land_escrowed(broker, landing, leased, status=status) if landing else None
 
 
 def land_escrowed(
-    broker: Broker, landing: Landing, leased: Connection, *, status: Status, due_at: int
+    broker: Broker, landing: Landing, leased: Connection, *, status: Status | None = None
 ) -> Connection:
     """Land a set from escrow, then remove it there; one that stays behind is swept later."""
+    status = status or status_after(leased.status, landing)
+    due_at = due_after(broker, leased, landing, status=status)
     lease_id = leased.lease.id if leased.lease else ""
     landed = broker.connections.land(landing, lease_id=lease_id, status=status, due_at=due_at)
     discard(broker, landing)

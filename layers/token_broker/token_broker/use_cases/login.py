@@ -7,7 +7,7 @@ provider); in both cases only one connection goes on, and no consent is revoked 
 from __future__ import annotations
 
 from token_broker.domain.connection import IN_USE, RENEWABLE, Connection, Owner, Status, is_later
-from token_broker.domain.errors import RowUnreadable
+from token_broker.domain.errors import RowUnreadable, StaleGeneration
 from token_broker.domain.ports import Remaining
 from token_broker.domain.token_set import TokenSet, Verdict
 from token_broker.use_cases.attempt import claim_as_seen, release
@@ -36,6 +36,7 @@ def settle_login(broker: Broker, linked: Connection, *, lease_id: str = "") -> C
         return named if named.status in RENEWABLE else None
     owner, now = owner_of(broker, linked), broker.clock()
     rival = owner.connection if owner and owner.id != linked.id else None
+    is_re_consent = rival and rival.subject == linked.subject and rival.status in IN_USE
     match linked.status:
         case Status.ACTIVE if rival and is_later(rival, linked):
             broker.connections.supersede(linked, now=now)
@@ -43,16 +44,11 @@ def settle_login(broker: Broker, linked: Connection, *, lease_id: str = "") -> C
             return None
         case Status.ACTIVE:
             broker.connections.own(linked, owner=owner, now=now)
-        case Status.PENDING_CONFIRMATION if rival and _is_re_consent(linked, rival):
+        case Status.PENDING_CONFIRMATION if rival and is_re_consent:
             broker.connections.supersede(linked, by=rival.id, lease_id=lease_id, now=now)
             broker.record("login_linked_again", connection_id=rival.id)
             return rival
     return linked if linked.status in LINKED else None
-
-
-def _is_re_consent(linked: Connection, owner: Connection) -> bool:
-    """Return whether a link is of a login that its own subject has connected already."""
-    return owner.subject == linked.subject and owner.status in IN_USE
 
 
 def heir_of(broker: Broker, leased: Connection) -> Connection | None:
@@ -97,9 +93,8 @@ def transfer(
         tokens = tokens or broker.seal.open(leased)
         sealer = broker.seal.prepare(heir.id, subject=heir.subject, connector=heir.connector)
         claimed = claim_as_seen(broker, heir)
-        if newer := recover(broker, claimed):
-            transfer(broker, leased, newer, remaining=remaining, tokens=tokens)
-            return
+        if recover(broker, claimed):
+            raise StaleGeneration  # its newest set has just come out of escrow
         issued, expires = leased.issued_at or 0, leased.expires_at or 0
         new = NewSet(
             tokens=tokens,

@@ -12,7 +12,6 @@ from token_broker.domain.errors import (
     ConnectionNotFound,
     ConsentSuspect,
     GrantRefused,
-    StaleGeneration,
     TokenBrokerError,
 )
 from token_broker.domain.suspicion import ENDED_BY_REFUSAL, Witness
@@ -43,7 +42,8 @@ def end_or_suspect(
 ) -> bool:
     """Record a refusal the schedule met; return whether the connection ended by it.
 
-    `end_after`: seconds from the first refusal after which it ends without a witness.
+    `end_after`: seconds from the first refusal after which it ends without a witness. Raises
+    StaleGeneration: it was disconnected or superseded meanwhile.
     """
     leased, found = refused.leased, refused.suspect
     _tell(broker, refused)
@@ -53,13 +53,9 @@ def end_or_suspect(
         witness = _witness(broker, leased)
         is_over = refused.sent_at - found.since >= end_after
         if is_over or suspicion.is_borne_out(found, leased.id, witness, sent_at=refused.sent_at):
-            try:
-                end(broker, leased, reason=found.reason, quarantine=quarantine)
-            except StaleGeneration:  # it moved on
-                pass
-            else:
-                return True
-        elif witness and _is_on_its_way(broker, leased, witness):
+            end(broker, leased, reason=found.reason, quarantine=quarantine)
+            return True
+        if witness and _is_on_its_way(broker, leased, witness):
             look_at = min(look_at, now + suspicion.WITNESS_AWAITED)
     _settle(broker, refused, due_at=look_at)
     return False
