@@ -25,7 +25,7 @@ class Index:
 
 
 INDEXES = {
-    "due": Index("shard", "due_at", ("status", "expires_at", "asked_at", "suspect")),
+    "due": Index("shard", "due_at", ("status", "expires_at", "asked_at", "suspect", "connector")),
     "subject": Index(
         "subject",
         "linked_at",

@@ -109,6 +109,7 @@ class Wired:
             ),
             policy=RefreshPolicy(margin=3_600, keep_alive=7 * 86_400),
             clock=clock,
+            ticks=lambda: clock.now,
             pause=clock.advance,
             new_id=new_id,
             record=record,

@@ -94,9 +94,9 @@ class World(Acts):
         return world
 
     @classmethod
-    def in_memory(cls, dialect: str | None = None) -> World:
+    def in_memory(cls, dialect: str | None = None, *, clock: FixedClock | None = None) -> World:
         """Create a world on fakes, fast enough to be made thousands of times."""
-        clock = FixedClock()
+        clock = clock or FixedClock()
         client_secret = MemoryClientSecret(
             ClientCredentials(client_id=CLIENT_ID, client_secret=SecretText(CLIENT_SECRET))
         )

@@ -13,8 +13,6 @@ from token_broker.use_cases.measure import account_for_failure
 
 broker, tending = bootstrap.tending()
 
-WORKERS = 8
-
 
 def lambda_handler(_event: dict[str, Any], context: Any) -> dict[str, int]:
     """Tend one minute's worth; the answer only serves whoever invokes it by hand."""
@@ -22,7 +20,7 @@ def lambda_handler(_event: dict[str, Any], context: Any) -> dict[str, int]:
         run = schedule.tend_due(
             broker,
             tending,
-            workers=ThreadPoolExecutor(WORKERS),
+            workers=ThreadPoolExecutor(tending.threads),
             remaining=bootstrap.remaining(context),
         )
     except Exception as exc:  # noqa: BLE001 - Lambda would log its text

@@ -98,8 +98,19 @@ def test_due_lists_what_is_due_oldest_first_and_no_more_than_asked(table: Connec
     for place, due_in in enumerate((50, 10, 30, 20, 40)):
         table.create(linking(id=str(place) * 32, due_at=NOW + due_in))
 
-    assert [due_at - NOW for _, due_at in table.due(now=NOW + 40, limit=3)] == [10, 20, 30]
+    assert [one.due_at - NOW for one in table.due(now=NOW + 40, limit=3)] == [10, 20, 30]
     assert table.due(now=NOW + 9, limit=3) == []
+
+
+def test_due_finds_what_other_connectors_have_due_behind_any_number_of_those_named(
+    table: Connections,
+) -> None:
+    for place, connector in enumerate(("a", "a", "b", "a", "c", "a", "b")):
+        table.create(linking(id=str(place) * 32, due_at=NOW + place, connector=connector))
+
+    found = table.due(now=NOW + 9, limit=2, beside=("a", "x"))
+
+    assert [(one.connector, one.due_at - NOW) for one in found] == [("b", 2), ("c", 4)]
 
 
 def test_expiries_are_of_bearers_in_use_whose_refresh_is_due_by_then(
@@ -320,7 +331,7 @@ def test_a_set_that_lands_after_the_end_makes_the_row_due_for_a_revoke(
     landed = table.land(landing(2), lease_id="lost", status=Status.ACTIVE, due_at=NOW + 900)
 
     assert (landed.status, landed.generation) == (Status.REVOKE_PENDING, 2)
-    assert table.due(now=NOW, limit=9) == [(ID, NOW)]
+    assert table.due(now=NOW, limit=9) == [(ID, NOW, "mikomo")]
 
 
 def test_a_landing_under_suspicion_carries_it(table: Connections) -> None:
@@ -688,7 +699,7 @@ def test_what_comes_in_owns_its_login_from_the_start(table: Connections) -> None
 
     assert table.get(ID) == coming()
     assert owner_id(table) == ID
-    assert table.due(now=NOW + 900, limit=9) == [(ID, NOW + 900)]
+    assert table.due(now=NOW + 900, limit=9) == [(ID, NOW + 900, "mikomo")]
     for other in (coming(), coming("d" * 32)):
         with pytest.raises(StaleGeneration):
             table.bring_in(other, owner=None, now=NOW)

@@ -69,7 +69,7 @@ def test_a_set_that_lands_late_keeps_its_row_and_has_it_tended(
     landed = table.land(landing(2), lease_id="lost", status=Status.ACTIVE, due_at=NOW + 900)
 
     assert (landed.sealed, gone_at(table)) == (b"sealed", None)
-    assert table.due(now=NOW, limit=9) == [(ID, NOW)]
+    assert table.due(now=NOW, limit=9) == [(ID, NOW, "mikomo")]
 
 
 def test_a_row_that_is_claimed_does_not_go_under_whoever_awaits_a_set(table: Connections) -> None:
@@ -78,7 +78,7 @@ def test_a_row_that_is_claimed_does_not_go_under_whoever_awaits_a_set(table: Con
     held = claim(table, "renewal", now=NOW + 800, generation=1, ignore_back_off=True)
 
     assert gone_at(table) is None
-    assert table.due(now=held.due_at or 0, limit=9) == [(ID, held.due_at)]
+    assert table.due(now=held.due_at or 0, limit=9) == [(ID, held.due_at, "mikomo")]
 
 
 def test_the_pointer_of_a_login_goes_with_the_row_it_names(table: Connections) -> None:

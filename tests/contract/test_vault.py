@@ -13,7 +13,7 @@ from token_broker.domain.errors import RowUnreadable
 from token_broker.domain.secret_text import SecretText
 from token_broker.domain.suspicion import Witness
 from token_broker.domain.token_set import TokenSet, Verdict
-from token_broker.store.control import Trouble
+from token_broker.store.control import Hang, Trouble
 from token_broker.use_cases.broker import Broker
 
 NOW = 1_800_000_000
@@ -118,6 +118,25 @@ def test_opening_and_closing_the_breaker_leave_what_is_known_of_witnesses(either
     control.close_breaker()
 
     assert control.witness("mikomo") == Witness(connection_id="a", answered_at=NOW)
+
+
+def test_a_connector_hangs_from_a_timeout_to_a_rotation_and_is_known_for_an_hour(
+    either: World,
+) -> None:
+    control = either.broker.control
+    assert control.hang_met(connector="mikomo", sent_at=NOW)
+    assert control.hang_met(connector="capital", sent_at=NOW)
+    either.clock.advance(30)
+
+    assert control.rotation_met(connector="mikomo", by="a")
+    assert not control.rotation_met(connector="mikomo", by="b")
+    either.clock.advance(10)
+
+    assert control.hangs() == {"mikomo": Hang(at=NOW, is_over=True), "capital": Hang(at=NOW)}
+    assert not control.hang_met(connector="mikomo", sent_at=NOW + 30)
+    assert control.hang_met(connector="mikomo", sent_at=NOW + 31)
+    either.clock.advance(3_600)
+    assert control.hangs() == {}
 
 
 def test_the_connections_of_a_connector_that_are_refused_are_counted_once_an_hour_each(

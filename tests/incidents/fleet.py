@@ -14,13 +14,13 @@ from functools import cache
 from local.akoya_sandbox.grants import Grant
 from local.akoya_sandbox.people import Login
 from tests.acts import END_AFTER, TOMBSTONE, Inline
-from tests.clock import START
+from tests.clock import START, FixedClock
 from tests.incidents.alarms import Alarms
 from tests.interleavings.flows import REFRESH_TIMEOUT
 from tests.memory_connections import MemoryConnections
 from tests.wiring import CLIENT_ID, LOGIN_KEY
 from tests.world import World
-from token_broker.domain.connection import Connection, Status, login_of
+from token_broker.domain.connection import Connection, Due, Status, login_of
 from token_broker.domain.errors import Reported, TokenBrokerError
 from token_broker.domain.refresh_policy import SENDING_WINDOW
 from token_broker.domain.secret_text import SecretText
@@ -133,7 +133,7 @@ class Fleet:
     def statuses(self) -> Counter[Status]:
         return Counter(self.table[one].status for one in self.ids)
 
-    def due(self) -> list[tuple[str, int]]:
+    def due(self) -> list[Due]:
         """List what is due now, oldest first."""
         return self.world.broker.connections.due(now=self.world.clock(), limit=len(self.ids))
 
@@ -168,37 +168,42 @@ def fleet_of(size: int) -> Fleet:
     few = max(1, size // 100)
     for number in range(1, few + 1):
         expired = START - number
-        fleet.spent.append(_connect(fleet, due_at=START + number % MINUTE, expires_at=expired))
+        fleet.spent.append(connect(fleet, due_at=START + number % MINUTE, expires_at=expired))
     for number in range(1, few + 1):
         runs_out = START + HOUR // 2 + number * MINUTE // few
         fleet.running_out.append(
-            _connect(fleet, due_at=START + SOON * number // few, expires_at=runs_out)
+            connect(fleet, due_at=START + SOON * number // few, expires_at=runs_out)
         )
     rest = size - 2 * few
     for number in range(1, rest + 1):
         due_at = START + DAY * number // rest
-        fleet.living.append(_connect(fleet, due_at=due_at, expires_at=due_at + 2 * HOUR))
+        fleet.living.append(connect(fleet, due_at=due_at, expires_at=due_at + 2 * HOUR))
     return fleet
 
 
-def fleet_due_at(moments: Iterable[int], *, connectors: Sequence[str] = ("mikomo",)) -> Fleet:
+def fleet_due_at(
+    moments: Iterable[int],
+    *,
+    connectors: Sequence[str] = ("mikomo",),
+    clock: FixedClock | None = None,
+) -> Fleet:
     """Make a stack of one connection for each moment, due then; its bearer lives two hours more.
 
     The connectors take turns.
     """
-    world = World.in_memory()
+    world = World.in_memory(clock=clock)
     world.provider.change_settings({"id_token_lifetime": DAY})
     fleet = Fleet(world)
     for place, moment in enumerate(moments):
         connector = connectors[place % len(connectors)]
         expires_at = moment + 2 * HOUR
         fleet.living.append(
-            _connect(fleet, due_at=moment, expires_at=expires_at, connector=connector)
+            connect(fleet, due_at=moment, expires_at=expires_at, connector=connector)
         )
     return fleet
 
 
-def _connect(fleet: Fleet, *, due_at: int, expires_at: int, connector: str = "mikomo") -> str:
+def connect(fleet: Fleet, *, due_at: int, expires_at: int, connector: str = "mikomo") -> str:
     """Add a connection that holds the first refresh token of a consent of its own."""
     world = fleet.world
     number = len(fleet.spent) + len(fleet.running_out) + len(fleet.living) + 1

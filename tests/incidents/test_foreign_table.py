@@ -45,7 +45,7 @@ def test_nothing_is_sent_from_anothers_table_and_at_home_all_goes_on_by_itself(s
     nothing_is_sent_for_an_hour(fleet)
 
     fleet.world.broker.connections.adopt(home)  # the operator corrects the configuration
-    waiting = [one for one, _ in fleet.due()]
+    waiting = [one for one, *_ in fleet.due()]
     since = len(fleet.world.events)
     fleet.hurry()
     fleet.pass_minutes(5)

@@ -237,7 +237,7 @@ def lasts_an_hour(fleet: Fleet, incident: Incident) -> None:
 
 def drains(fleet: Fleet) -> None:
     """Let the schedule work off what has become due: oldest first, at its pace, and no further."""
-    waiting = [connection_id for connection_id, _ in fleet.due()]
+    waiting = [connection_id for connection_id, *_ in fleet.due()]
     since, first_run = len(fleet.world.events), len(fleet.runs)
     runs = len(waiting) // A_RUN + 2 + BACK_OFF_LONGEST // MINUTE
 

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from tests.mutants import answers, ending, keeping, linking, sending, serving, watching
+from tests.mutants import answers, ending, keeping, linking, pacing, sending, serving, watching
 from tests.mutants.guard import Guard
 
 GUARDS: tuple[Guard, ...] = (
     *sending.GUARDS,
+    *pacing.GUARDS,
     *answers.GUARDS,
     *keeping.GUARDS,
     *linking.GUARDS,

@@ -54,22 +54,10 @@ GUARDS = (
         "Reaction.REPEAT_ONCE: 0",
     ),
     Guard(
-        "repeat: while nothing has answered in a run, its canary alone",
-        "use_cases/pace.py::Pace.may_repeat",
-        "self._has_answered() or connection_id == self._canary",
-        "True",
-    ),
-    Guard(
         "repeat: a set remembers that its predecessor was sent twice",
         "use_cases/refusal.py::refused",
         "sent.ambiguous or leased.unsettled > 1 or leased.predecessor_resent",
         "sent.ambiguous or leased.unsettled > 1",
-    ),
-    Guard(
-        "pace: a repeat goes before every first send",
-        "use_cases/pace.py::Pace.first",
-        "not self._is_taken and (not self._repeats_waiting)",
-        "not self._is_taken",
     ),
     Guard(
         "lease: it outlives its holder by the skew of clocks, too",
@@ -101,18 +89,6 @@ GUARDS = (
         "use_cases/refresh.py::_is_resent",
         "sent.ambiguous or leased.unsettled > 1 or is_same",
         "sent.ambiguous or leased.unsettled > 1",
-    ),
-    Guard(
-        "pace: one has the turn at a time",
-        "use_cases/pace.py::Pace.first",
-        "not self._is_taken and (not self._repeats_waiting)",
-        "not self._repeats_waiting",
-    ),
-    Guard(
-        "pace: no first send once the next run is near",
-        "use_cases/schedule.py::tend_due",
-        "max(remaining() - SENDING_WINDOW, REFRESH_BUDGET + WRAP_UP)",
-        "REFRESH_BUDGET + WRAP_UP",
     ),
     Guard(
         "pre-flight: whatever happens, the lease is released",

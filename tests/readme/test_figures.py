@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +10,10 @@ import pytest
 from tests.readme.test_readme import TEMPLATE
 from token_broker.domain import refresh_policy as policy
 from token_broker.domain import suspicion
+from token_broker.store.control import HANG_EXPLAINS, HANG_STANDS
+from token_broker.use_cases.bulkhead import HANG_TRIED, THREADS, UNHEARD
 from token_broker.use_cases.persist import TABLE_TRY
+from token_broker.use_cases.schedule import BEGUN_AHEAD
 
 ROOT = Path(__file__).parents[2]
 OPERATIONS, DECISIONS, README = (
@@ -36,16 +38,11 @@ def bucket_forgets_after() -> int:
     return int(rule["ExpirationInDays"])
 
 
-def workers() -> int:
-    source = (ROOT / "functions" / "refresh" / "app.py").read_text()
-    (found,) = re.findall(r"^WORKERS = (\d+)$", source, re.MULTILINE)
-    return int(found)
-
-
 ATTEMPT = policy.CONNECT_TIMEOUT + policy.READ_TIMEOUT
 REPEAT = policy.CONNECT_TIMEOUT + policy.REPEAT_READ_TIMEOUT
 CALLERS, RUNS = timeout("Token"), timeout("Refresh")
 FIRST, SECOND, THIRD = (after // 60 for after in suspicion.LOOKS_AFTER)
+HALF = THREADS // 2
 A_RUN = default("RateLimitPerSecond") * policy.SENDING_WINDOW
 
 STATED = {
@@ -71,14 +68,22 @@ STATED = {
             f"{policy.lease_end(0, RUNS)} s (`refresh`) later"
         ),
     ),
-    "workers": (OPERATIONS, f"{workers()} at most under way at once"),
+    "threads": (OPERATIONS, f"{THREADS} at most under way at once"),
     "slow banks": (
         OPERATIONS,
         (
-            f"at 4 s an answer a run makes {workers() // 4} sends a second, whatever the rate; "
-            f"at 40 s, {workers() / 40}"
+            f"holds {UNHEARD} of the {THREADS} until it has answered in the run, then {HALF}: if "
+            f"it takes 4 s to answer, a run makes {HALF // 4} sends a second to it, whatever the "
+            f"rate; at 40 s, {HALF / 40}"
         ),
     ),
+    "slowed down": (
+        OPERATIONS,
+        (f"for the seconds it names, {policy.SLOW_AT_MOST} at most, or {policy.SLOW_FOR} if Akoya"),
+    ),
+    "ramp": (OPERATIONS, f"reach the whole within {policy.RAMP_UP} seconds"),
+    "decided waits": (DECISIONS, f"wait for more than {policy.WORTH_WAITING} seconds ends"),
+    "hanging banks": (OPERATIONS, f"503 with `Retry-After` {HANG_TRIED}, until"),
     "window": (OPERATIONS, f"begins nothing after its {policy.SENDING_WINDOW}th second"),
     "canary": (OPERATIONS, f"hangs for {policy.CANARY_HEARD_WITHIN} seconds"),
     "a run": (OPERATIONS, f"time for {A_RUN} connections, an hour for {A_RUN * 60:,}"),
@@ -112,5 +117,9 @@ def test_what_is_stated_in_words_is_in_force() -> None:
     """Where a page says two seconds, twice, an hour, a quarter of an hour."""
     assert TABLE_TRY == 2
     assert policy.PROMPT_REPEATS == 2
+    assert (policy.SLOWEST, policy.SLOW_AT_MOST, policy.RAMP_UP) == (1 / 4, 300, 60)
+    assert BEGUN_AHEAD == 2
+    assert (HANG_STANDS, HANG_EXPLAINS, UNHEARD) == (120, 3_600, 2)
+    assert (THREADS - 1) // UNHEARD == 7
     assert (policy.ESCROW_PATIENCE, policy.ESCROW_SWEPT_EVERY) == (3_600, 900)
     assert timeout("Token") == timeout("Callback")

@@ -81,11 +81,13 @@ def test_tables_forget_what_is_over_and_never_by_the_expiry_of_a_bearer(stack: D
     }
 
 
-def test_the_due_index_holds_no_more_than_what_is_measured_of_it(stack: Deployed) -> None:
+def test_the_due_index_holds_no_more_than_what_is_measured_of_it_and_whose_turn_it_is(
+    stack: Deployed,
+) -> None:
     index = indexes(stack)["due"]
     assert index["Projection"] == {
         "ProjectionType": "INCLUDE",
-        "NonKeyAttributes": ["status", "expires_at", "asked_at", "suspect"],
+        "NonKeyAttributes": ["status", "expires_at", "asked_at", "suspect", "connector"],
     }
 
 

@@ -29,7 +29,7 @@ from token_broker.domain.errors import (
     TokenBrokerError,
     UpstreamUnavailable,
 )
-from token_broker.domain.refresh_policy import SEND_BUDGET
+from token_broker.domain.refresh_policy import SEND_BUDGET, SLOW_FOR
 from token_broker.domain.secret_text import SecretText
 from token_broker.runtime.observability import ALARMS
 from token_broker.use_cases import authorize
@@ -386,6 +386,7 @@ def test_a_provider_that_does_not_take_the_code_ends_in_a_told_state(
         with pytest.raises(UpstreamUnavailable):
             world.come_back(address)
         world.http.before = None
+        world.clock.advance(SLOW_FOR)
         assert world.come_back(address).result.status == "pending_confirmation"
         return
     went = world.come_back(address)

@@ -4,9 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
-from contextlib import suppress
-from dataclasses import replace
+from functools import partial
 from itertools import pairwise
 from typing import Any
 
@@ -14,25 +12,55 @@ import pytest
 import requests
 
 from tests.acts import END_AFTER
+from tests.clock import START, FixedClock
+from tests.virtual_time import VirtualTime
 from tests.world import World
 from token_broker.use_cases import schedule
 from token_broker.use_cases.pace import Pace
 
 
-def test_every_send_waits_for_its_share_of_a_second() -> None:
-    pauses: list[float] = []
-    pace = Pace(4, pause=pauses.append, has_answered=lambda: True)
+def pace_of(clock: FixedClock, rate: float, *, answered: bool = True) -> Pace:
+    return Pace(
+        rate,
+        ticks=lambda: clock.now,
+        pause=clock.advance,
+        slow_for=lambda: -1_000,
+        has_answered=lambda: answered,
+    )
+
+
+def test_every_send_waits_for_its_share_of_a_second_and_none_that_comes_later() -> None:
+    clock = FixedClock()
+    pace, sent = pace_of(clock, 4), []
+
+    for turn in (partial(pace.first, "one"), pace.again, partial(pace.first, "another")):
+        turn()
+        sent.append(clock.now - START)
+    clock.advance(10)
+    pace.again()
+
+    assert (sent, clock.now - START) == ([0, 0.25, 0.5], 10.5)
+
+
+def test_a_share_of_the_rate_is_a_rate() -> None:
+    clock = FixedClock()
+    pace = pace_of(clock, 2 * 0.8 / 16)
 
     pace.first("one")
-    pace.again()
     pace.first("another")
 
-    assert pauses == [0.25, 0.25, 0.25]
+    assert clock.now - START == 10
 
 
 def test_the_first_in_a_run_is_its_canary_until_something_answers() -> None:
-    answered = threading.Event()
-    pace = Pace(2, pause=lambda _: None, has_answered=answered.is_set)
+    clock, answered = FixedClock(), threading.Event()
+    pace = Pace(
+        2,
+        ticks=clock,
+        pause=clock.advance,
+        slow_for=lambda: -1_000,
+        has_answered=answered.is_set,
+    )
 
     pace.first("canary")
     pace.first("another")
@@ -42,99 +70,106 @@ def test_the_first_in_a_run_is_its_canary_until_something_answers() -> None:
     assert pace.may_repeat("another")
 
 
-def test_a_repeat_goes_before_a_first_send_that_waits_for_longer() -> None:
-    order: list[str] = []
-    go_on = threading.Event()
+@pytest.mark.parametrize("repeat_comes", ["first", "last"])
+def test_a_repeat_goes_before_a_first_send_that_waits_with_it(repeat_comes: str) -> None:
+    time, order = VirtualTime(), []
+    pace = pace_of(time, 2)
 
-    def pause(_: float) -> None:
-        order.append(threading.current_thread().name)
-        if len(order) == 1:
-            assert go_on.wait(30)
+    def turn(name: str, take: Callable[[], None]) -> None:
+        take()
+        order.append((name, time.now - START))
 
-    pace = Pace(2, pause=pause, has_answered=lambda: True)
-    sender = threading.Thread(target=pace.first, args=("one",), name="sender", daemon=True)
-    first = threading.Thread(target=pace.first, args=("two",), name="first", daemon=True)
-    repeat = threading.Thread(target=pace.again, name="repeat", daemon=True)
+    turn("sender", partial(pace.first, "one"))
+    waiting = [("first", partial(pace.first, "two")), ("repeat", pace.again)]
+    for name, take in reversed(waiting) if repeat_comes == "first" else waiting:
+        time.submit(turn, name, take)
+        time.advance(0.125)
+    time.shutdown()
 
-    sender.start()
-    wait_until(lambda: order == ["sender"])
-    first.start()
-    wait_until(lambda: waiting(pace) == 1)
-    repeat.start()
-    wait_until(lambda: waiting(pace) == 2)
-    go_on.set()
-    for thread in (sender, first, repeat):
-        thread.join()
-
-    assert order == ["sender", "repeat", "first"]
+    assert order == [("sender", 0), ("repeat", 0.5), ("first", 1)]
 
 
 def test_nobody_has_a_turn_while_another_waits_out_its_own() -> None:
-    taking, most = [0], [0]
-    counting, everybody = threading.Lock(), threading.Barrier(2)
+    time, sent = VirtualTime(), []
+    pace = pace_of(time, 2)
 
-    def pause(_: float) -> None:
-        with counting:
-            taking[0] += 1
-            most[0] = max(most[0], taking[0])
-        with suppress(threading.BrokenBarrierError):  # which opens if a second one comes in too
-            everybody.wait(0.01)
-        with counting:
-            taking[0] -= 1
+    def turn(take: Callable[[], None]) -> None:
+        take()
+        sent.append(time.now - START)
 
-    pace = Pace(2, pause=pause, has_answered=lambda: True)
-    sends = [threading.Thread(target=pace.first, args=(str(n),)) for n in range(3)]
-    sends += [threading.Thread(target=pace.again) for _ in range(3)]
-    for thread in sends:
-        thread.start()
-    for thread in sends:
-        thread.join()
+    for number in range(3):
+        time.submit(turn, partial(pace.first, str(number)))
+        time.submit(turn, pace.again)
+    time.shutdown()
 
-    assert most == [1]
+    assert sorted(sent) == [0, 0.5, 1, 1.5, 2, 2.5]
 
 
-def test_a_repeat_reaches_akoya_first_and_within_a_second_at_the_default_rate(
+def test_a_run_claims_no_more_than_its_turns_of_two_seconds_ahead(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    """Of a canary and three others the first goes unanswered while another waits for its turn."""
-    world, paces, turns = World.in_memory(), [], [0]
+    """Who holds a lease while it waits keeps a caller from refreshing."""
+    time = VirtualTime()
+    monkeypatch.setattr(schedule, "wait", time.wait)
+    world = World.in_memory(clock=time)
+    leased: list[int] = []
+    rows = [
+        world.connect(user, user).id for user in (f"mikomo_{number}" for number in range(1, 21))
+    ]
+    for one in rows:
+        world.make_due(one)
 
-    def made(*args: Any, **how: Any) -> Pace:
-        paces.append(Pace(*args, **how))
-        return paces[-1]
+    def on_request(_: requests.PreparedRequest) -> None:
+        leased.append(sum(world.row(one).leased(world.clock()) for one in rows))
+        time.advance(0.25)
 
-    def pause(seconds: float) -> None:
-        turns[0] += 1
-        turn = turns[0]
-        wait_until(lambda: len(refreshes(world)) >= turn - 1)
-        if turn == 2:
-            world.provider.arm({"fault": "error_before_commit", "on": ["refresh"], "times": 1})
-            world.http.before = until_another_has_the_turn
-        if turn == 3:
-            wait_until(lambda: waiting(paces[0]) == 2)  # the repeat, and the last one
-        world.clock.advance(seconds)
+    world.http.before = on_request
+    schedule.tend_due(
+        world.broker,
+        schedule.Tending(
+            rate=2, limit=40, quarantine=86_400, tombstone=86_400, end_after=END_AFTER
+        ),
+        workers=time,
+        remaining=world.remaining,
+    )
 
-    def until_another_has_the_turn(_: requests.PreparedRequest) -> None:
-        wait_until(lambda: turns[0] >= 3)
+    assert len(leased) == 20
+    assert max(leased) <= 2 * schedule.BEGUN_AHEAD + 1, "and who sends"
 
-    monkeypatch.setattr(schedule, "Pace", made)
-    for user in ("mikomo_1", "mikomo_2", "mikomo_3", "mikomo_4"):
+
+def test_a_repeat_reaches_akoya_within_a_second_at_the_default_rate_whoever_else_waits(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """The first of eight goes unanswered once another has been answered."""
+    time = VirtualTime()
+    monkeypatch.setattr(schedule, "wait", time.wait)
+    world = World.in_memory(clock=time)
+    for user in (f"mikomo_{number}" for number in range(1, 9)):
         world.make_due(world.connect(user, user).id)
+    arm = iter([{}, {"fault": "error_before_commit", "on": ["refresh"], "times": 1}])
+
+    def on_request(_: requests.PreparedRequest) -> None:
+        if fault := next(arm, {}):
+            world.provider.arm(fault)
+        time.advance(0.25)
+
+    world.http.before = on_request
     run = schedule.tend_due(
-        replace(world.broker, pause=pause),
+        world.broker,
         schedule.Tending(
             rate=2, limit=10, quarantine=86_400, tombstone=86_400, end_after=END_AFTER
         ),
-        workers=ThreadPoolExecutor(4),
+        workers=time,
         remaining=world.remaining,
     )
 
     assert run.failed == []
     presented = [one["presented"] for one in refreshes(world)]
-    assert len(presented) == 5
-    assert presented.index(presented[3]) == 1
+    assert len(presented) == 9
+    (failed,) = {one for one in presented if presented.count(one) == 2}
     sent_at = [one["received_at"] for one in refreshes(world)]
-    assert sent_at[3] - sent_at[1] <= 1
+    first, again = (at for at, one in zip(sent_at, presented, strict=True) if one == failed)
+    assert again - first <= 1
     assert all(later - earlier >= 0.5 for earlier, later in pairwise(sent_at))
 
 
@@ -142,17 +177,3 @@ def refreshes(world: World) -> list[dict[str, Any]]:
     """Return the refreshes that reached Akoya."""
     received = world.provider.ledger()["requests"]
     return [one for one in received if one["grant_type"] == "refresh_token"]
-
-
-def waiting(pace: Pace) -> int:
-    """Return how many threads wait for their turn."""
-    return len(pace._turn._waiters)  # type: ignore[attr-defined]
-
-
-def wait_until(is_so: Callable[[], bool]) -> None:
-    """Wait for another thread; fail rather than hang where it never comes to that."""
-    for _ in range(5_000):
-        if is_so():
-            return
-        threading.Event().wait(0.001)
-    raise AssertionError("it never came to that")

@@ -244,7 +244,12 @@ def classify(grant: Grant, wire: Wire) -> Answer:
     asks_to_wait = wire.status == HTTPStatus.SERVICE_UNAVAILABLE and wire.retry_after is not None
     if wire.status == HTTPStatus.TOO_MANY_REQUESTS or asks_to_wait:
         wait = _seconds(wire.retry_after)
-        return Answer(outcome=Outcome.THROTTLED, detail=detail, retry_after=wait)
+        return Answer(
+            outcome=Outcome.THROTTLED,
+            detail=detail,
+            retry_after=wait,
+            is_for_all=wire.status == HTTPStatus.TOO_MANY_REQUESTS,
+        )
     if wire.status >= HTTPStatus.INTERNAL_SERVER_ERROR:
         wait = _seconds(wire.retry_after)
         return Answer(outcome=Outcome.UPSTREAM, detail=detail, retry_after=wait)

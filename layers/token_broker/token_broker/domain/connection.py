@@ -7,6 +7,7 @@ import hmac
 from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import StrEnum
+from typing import NamedTuple
 
 from token_broker.domain.secret_text import SecretText
 from token_broker.domain.token_set import Verdict
@@ -152,6 +153,14 @@ class Connection:
         if self.verdict is Verdict.BAD or self.expires_at is None:
             return 0
         return max(0, self.expires_at - now)
+
+
+class Due(NamedTuple):
+    """What the schedule knows of a connection before it is claimed."""
+
+    id: str
+    due_at: int
+    connector: str  # empty where the row names none
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -107,4 +107,5 @@ class Answer:
     id_token: SecretText | None = None
     expires_in: int | None = None
     retry_after: int | None = None
+    is_for_all: bool = False  # a 429: too many requests of ours, whatever the connection
     reported: bool = False  # documented as a fault of our request: a human should look, too

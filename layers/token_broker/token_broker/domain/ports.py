@@ -21,6 +21,9 @@ from token_broker.domain.token_set import Claims, TokenSet, Verdict
 Clock = Callable[[], int]
 """Whole seconds since the epoch."""
 
+Ticks = Callable[[], float]
+"""Seconds to the fraction, since no moment in particular."""
+
 Remaining = Callable[[], float]
 """Seconds until this invocation is ended from outside."""
 

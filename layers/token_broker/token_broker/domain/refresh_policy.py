@@ -23,6 +23,12 @@ SENDING_WINDOW = 55  # of a run: the schedule fires each 60 s, so first sends of
 CANARY_HEARD_WITHIN = 10  # one that hangs for longer does not keep a run's next one waiting
 BRIEFLY = 60  # the lease of a holder that sends nothing
 
+SLOW_FOR = 5  # where a 429 names no time
+SLOW_AT_MOST = 300  # for all; the connection that met it waits for as long as it was told
+RAMP_UP = 60  # after it, from SLOWEST to the whole rate
+SLOWEST = 1 / 4
+WORTH_WAITING = 10  # a longer pause ends a run
+
 UNSETTLED_DELAY = 60
 BACK_OFF_FIRST = 60
 BACK_OFF_LONGEST = 900
@@ -54,6 +60,11 @@ def back_off(connection_id: str, failures: int) -> int:
     """Return the seconds to wait after so many failures in a row: doubling, bounded, spread."""
     wait = min(BACK_OFF_LONGEST, BACK_OFF_FIRST * 2 ** min(failures, 10))
     return int(wait) - jitter(f"{connection_id}/{failures}", wait // 4)
+
+
+def share_of_rate(since: int) -> float:
+    """Return how much of a rate may be used so many seconds after Akoya's wait was over."""
+    return min(1, SLOWEST + (1 - SLOWEST) * max(0, since) / RAMP_UP)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -7,6 +7,7 @@ import secrets
 import time
 import uuid
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import boto3
@@ -182,6 +183,7 @@ def sending(
         ),
         policy=policy(environ),
         clock=clock,
+        ticks=time.monotonic,
         pause=time.sleep,
         new_id=new_id,
         record=record,
@@ -220,7 +222,16 @@ def tending(environ: Mapping[str, str] = os.environ) -> tuple[Broker, Tending]:
 
 def handing_out(environ: Mapping[str, str] = os.environ) -> tuple[Broker, bool]:
     """Build what `token` stands on, and whether a caller must name the subject."""
-    return sending(environ), settings.require_subject(environ)
+    from token_broker.use_cases.pace import Bucket  # noqa: PLC0415
+
+    broker = sending(environ)
+    turns = Bucket(
+        settings.rate_limit(environ),
+        ticks=broker.ticks,
+        pause=broker.pause,
+        slow_for=broker.control.slow_for,
+    )
+    return replace(broker, turns=turns), settings.require_subject(environ)
 
 
 def connections_admin(

@@ -1,4 +1,4 @@
-"""What holds for many connections at once: the breaker, and whom each connector answers."""
+"""What holds for many connections at once: the breaker, and whom a connector answers or not."""
 
 from __future__ import annotations
 
@@ -23,6 +23,8 @@ from token_broker.store.rows import (
 SENDERS = "senders"
 CACHED_FOR = 10
 HOUR = 3_600
+HANG_STANDS = 120  # seconds since its latest timeout: each minute's run tries it again
+HANG_EXPLAINS = HOUR  # what it has due may wait for so long after, and nobody is to blame
 REFUSAL_NOTED_EVERY = 600
 
 
@@ -40,11 +42,23 @@ class Trouble:
     explained_until: int = 0  # until then an alarm speaks for lag and for expired bearers
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Hang:
+    """A connector let a send time out; no connection is to blame."""
+
+    at: int  # the latest
+    is_over: bool = False  # it has answered with a rotation since
+
+    def stands(self, now: int) -> bool:
+        """Return whether callers leave that connector to the schedule."""
+        return not self.is_over and now - self.at < HANG_STANDS
+
+
 class Control:
     """Rows of the control table; what every sender reads stands in one of them.
 
-    That one holds the breaker and, by connector, when it refused somebody last (`refused#…`) and
-    whom it answered since (`answered#…`).
+    That one holds the breaker and, by connector, when it refused somebody last (`refused#…`),
+    whom it answered since (`answered#…`) and when it let a send time out (`hangs#…`).
     """
 
     def __init__(self, rows: Rows, *, clock: Clock) -> None:
@@ -70,6 +84,19 @@ class Control:
         """Leave to the runs that follow what they have to know."""
         self._set(asdict(trouble))
 
+    def slow_for(self) -> int:
+        """Return for how long Akoya asks all sends to wait; negative: since when no longer.
+
+        As this process knows it, which is up to 10 s old wherever a send is begun.
+        """
+        until: int = (self._known or {}).get("slow_until", 0)
+        return until - self._clock()
+
+    def slow_down(self, *, until: int) -> None:
+        """Let all sends wait until then, and begin slowly: Akoya has too many of them."""
+        if until > self._clock() + self.slow_for():
+            self._set({"slow_until": until})
+
     def open_breaker(self, *, until: int) -> None:
         """Pause all sends: our credentials are refused. After `until` a canary may try."""
         self._set({"open_until": until})
@@ -77,6 +104,33 @@ class Control:
     def close_breaker(self) -> None:
         """Let sends go on."""
         self._set({"open_until": None})
+
+    def hangs(self) -> dict[str, Hang]:
+        """Return the connectors that let a send time out within the hour; up to 10 s old."""
+        now, known = self._clock(), self._known_lately()
+        hangs = {name: Hang(**one) for name, one in known.items() if name.startswith("hangs#")}
+        return {
+            name.removeprefix("hangs#"): hang
+            for name, hang in hangs.items()
+            if now - hang.at < HANG_EXPLAINS
+        }
+
+    def hang_met(self, *, connector: str, sent_at: int) -> bool:
+        """Note that a connector let a send time out; return False where that proves nothing.
+
+        So it is where this process has met a rotation of that connector since the send: then one
+        connection hangs, not its bank.
+        """
+        if self._answered.get(connector, {"at": 0})["at"] >= sent_at:
+            return False
+        now = self._clock()
+        past = {
+            name: None
+            for name, one in (self._known or {}).items()
+            if name.startswith("hangs#") and now - one["at"] >= HANG_EXPLAINS
+        }
+        self._set(past | {f"hangs#{connector}": asdict(Hang(at=now))})
+        return True
 
     def refusal_met(self, *, connector: str, earlier_at: int | None) -> int:
         """Note that this connector refused a connection, which is suspect from now on.
@@ -102,16 +156,22 @@ class Control:
         )
         return int(self._rows.update(counted)["count"])
 
-    def rotation_met(self, *, connector: str, by: str) -> None:
+    def rotation_met(self, *, connector: str, by: str) -> bool:
         """Note which connection was answered with a rotation, where a suspect of its connector is.
 
-        At most once in NOTED_EVERY seconds; elsewhere it makes no call.
+        At most once in NOTED_EVERY seconds, and that its connector hangs no more; elsewhere it
+        makes no call. Returns whether the connector hung.
         """
-        now = self._clock()
+        now, known = self._clock(), self._known or {}
         self._answered[connector] = {"id": by, "at": now}
-        refused_at = (self._known or {}).get(f"refused#{connector}", 0)
-        if now - refused_at < SUSPECT_STANDS and (noted := self._to_be_noted(connector)):
+        is_asked = now - known.get(f"refused#{connector}", 0) < SUSPECT_STANDS
+        noted = self._to_be_noted(connector) if is_asked else {}
+        hang = known.get(f"hangs#{connector}")
+        if has_hung := hang is not None and not hang["is_over"]:
+            noted |= {f"hangs#{connector}": {**hang, "is_over": True}}
+        if noted:
             self._set(noted)
+        return has_hung
 
     def witness(self, connector: str) -> Witness | None:
         """Return which connection of a connector was answered last, as far as it was noted."""

@@ -2,19 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator
 from dataclasses import replace
 from heapq import merge
 from itertools import islice
 
-from token_broker.domain.connection import Connection, Owner, Status
+from token_broker.domain.connection import Connection, Due, Owner, Status
 from token_broker.domain.errors import ConnectionNotFound, RowNewer, RowUnreadable
 from token_broker.domain.ports import Record
 from token_broker.store.conditions import is_in
 from token_broker.store.connection_row import PUBLIC, SHARDS, connection_of
-from token_broker.store.rows import Above, Absent, AtMost, Equals, Row, Rows
+from token_broker.store.rows import Above, Absent, AtMost, Equals, OneOf, Row, Rows
 
 MEASURED = 500  # rows of a shard whose expiry a run looks at
+LOOKED_PAST = (
+    5_000  # rows of a shard among which a run looks for other connectors' than those named
+)
 
 
 def pointer_of(login: str) -> str:
@@ -73,14 +76,22 @@ class Reading:
             except (RowNewer, RowUnreadable) as exc:
                 self._record("row_left_out", connection_id=str(row.get("id")), detail=exc.detail)
 
-    def due(self, *, now: int, limit: int) -> list[tuple[str, int]]:
-        """List (id, due_at) of what is due, oldest first, at most `limit`; may lag."""
+    def due(self, *, now: int, limit: int, beside: Collection[str] = ()) -> list[Due]:
+        """List what is due, oldest first, at most `limit`; may lag.
+
+        With `beside`, of other connectors than these, among the LOOKED_PAST oldest of each shard.
+        """
         shards = [
-            self._rows.query("due", Equals("shard", shard) & AtMost("due_at", now), limit=limit)
+            self._rows.query(
+                "due",
+                Equals("shard", shard) & AtMost("due_at", now),
+                matching=~OneOf("connector", tuple(beside)) if beside else None,
+                limit=LOOKED_PAST if beside else limit,
+            )
             for shard in range(SHARDS)
         ]
         oldest = islice(merge(*shards, key=lambda row: row["due_at"]), limit)
-        return [(row["id"], row["due_at"]) for row in oldest]
+        return [Due(row["id"], row["due_at"], str(row.get("connector", ""))) for row in oldest]
 
     def expiries(self, *, due_until: int, asked_since: int) -> list[int]:
         """List when bearers in use expire: of ACTIVE connections asked for since then.

@@ -18,7 +18,7 @@ from token_broker.domain.errors import (
     TokenBrokerError,
     UpstreamUnavailable,
 )
-from token_broker.domain.outcome import REACTIONS, Answer, Grant, Reaction
+from token_broker.domain.outcome import REACTIONS, Answer, Grant, Outcome, Reaction
 from token_broker.domain.ports import ClientCredentials, Remaining
 from token_broker.domain.refresh_policy import (
     BREAKER_PAUSE,
@@ -30,10 +30,13 @@ from token_broker.domain.refresh_policy import (
     REPEAT_BUDGET,
     REPEAT_READ_TIMEOUT,
     SEND_BUDGET,
+    SLOW_AT_MOST,
+    SLOW_FOR,
     back_off,
     lease_end,
 )
 from token_broker.use_cases.broker import Broker
+from token_broker.use_cases.bulkhead import note_hang
 from token_broker.use_cases.home import ensure_home
 from token_broker.use_cases.pace import AT_ONCE, Turns
 
@@ -60,6 +63,8 @@ def ensure_sends_allowed(broker: Broker) -> None:
     if until is not None and now < until + CANARY_PATIENCE:
         wait = until + CANARY_PATIENCE - now
         raise UpstreamUnavailable(detail="the breaker is open", retry_after=wait)
+    if (slow_for := broker.control.slow_for()) > 0:
+        raise UpstreamUnavailable(detail="Akoya asks to wait", retry_after=slow_for)
 
 
 def new_lease(broker: Broker, ends_in: float) -> Lease:
@@ -148,6 +153,7 @@ class Request(Generic[Ready]):
 
     grant: Grant
     connection_id: str
+    connector: str
     lease: Lease | None
     prepare: Callable[[], Ready]  # everything that can fail without Akoya
     transmit: Callable[[Ready, ClientCredentials, int], Answer]  # with a read timeout, in seconds
@@ -187,6 +193,10 @@ def send(
     while True:
         answer = request.transmit(ready, credentials, read_timeout)
         reaction = REACTIONS[answer.outcome, request.grant]
+        if answer.outcome is Outcome.TIMEOUT:
+            note_hang(broker, request.connector, sent_at=sent_at)
+        if answer.is_for_all:
+            _slow_down(broker, answer)
         sent = Sent(
             ready=ready, answer=answer, reaction=reaction, sent_at=sent_at, ambiguous=repeats > 0
         )
@@ -220,6 +230,14 @@ def _newer_secret(broker: Broker, refused: ClientCredentials) -> ClientCredentia
     except TokenBrokerError:
         return None
     return current if current != refused else None
+
+
+def _slow_down(broker: Broker, answer: Answer) -> None:
+    """Let all senders wait for as long as Akoya has said, within reason."""
+    seconds = min(answer.retry_after or SLOW_FOR, SLOW_AT_MOST)
+    broker.record("slowed_down", value=seconds)
+    with suppress(TokenBrokerError):  # who meets it next says so again
+        broker.control.slow_down(until=broker.clock() + seconds)
 
 
 def trip_breaker(broker: Broker, answer: Answer, *, by: str) -> Reported:

@@ -13,11 +13,13 @@ from token_broker.domain.ports import (
     Pause,
     Record,
     Seal,
+    Ticks,
     TokenEndpoint,
 )
 from token_broker.domain.refresh_policy import RefreshPolicy
 from token_broker.store.connections import Connections
 from token_broker.store.control import Control
+from token_broker.use_cases.pace import AT_ONCE, Turns
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -36,6 +38,8 @@ class Broker:
     id_tokens: IdTokens
     policy: RefreshPolicy
     clock: Clock
+    ticks: Ticks
     pause: Pause
     new_id: NewId
     record: Record
+    turns: Turns = AT_ONCE  # of the refreshes that callers wait for

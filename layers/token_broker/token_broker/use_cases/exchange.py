@@ -109,6 +109,7 @@ class Exchange:
         return Request(
             grant=Grant.AUTHORIZATION_CODE,
             connection_id=self.row.connection_id,
+            connector=self.row.connector,
             lease=self.attempt,
             prepare=self._prepare,
             transmit=transmit,

@@ -35,6 +35,7 @@ from token_broker.use_cases.attempt import (
     trip_breaker,
 )
 from token_broker.use_cases.broker import Broker
+from token_broker.use_cases.bulkhead import ensure_not_hanging
 from token_broker.use_cases.landing import NewSet, land, recover
 from token_broker.use_cases.login import settle_login
 from token_broker.use_cases.pace import AT_ONCE, Turns
@@ -44,24 +45,27 @@ Ready = tuple[TokenSet, Sealer]
 
 
 def ensure_fresh(
-    broker: Broker, *, connection_id: str, generation: int, rejected: bool, remaining: Remaining
+    broker: Broker, seen: Connection, *, rejected: bool, remaining: Remaining
 ) -> Connection:
-    """Refresh the generation the caller saw and return the row that holds its successor.
+    """Refresh the generation a caller saw and return the row that holds its successor.
 
     Raises RefreshInProgress, StaleGeneration, ConsentSuspect, UpstreamUnavailable,
     BrokerMisconfigured.
     """
     ensure_sends_allowed(broker)
+    ensure_not_hanging(broker, seen.connector)
     leased = claim(
         broker,
-        connection_id,
+        seen.id,
         lease=new_lease(broker, remaining()),
         statuses=frozenset({Status.ACTIVE}),
-        generation=generation,
+        generation=seen.generation,
         rejected=rejected,
     )
     try:
-        return recover(broker, leased) or refresh_held(broker, leased, remaining)
+        return recover(broker, leased) or refresh_held(
+            broker, leased, remaining, turns=broker.turns
+        )
     except SetEscrowed as kept:
         return kept.connection
     except GrantRefused as refused:
@@ -106,6 +110,7 @@ def _request(broker: Broker, leased: Connection) -> Request[Ready]:
     return Request(
         grant=Grant.REFRESH_TOKEN,
         connection_id=leased.id,
+        connector=leased.connector,
         lease=leased.lease,
         prepare=prepare,
         transmit=transmit,

@@ -81,9 +81,10 @@ def end(broker: Broker, leased: Connection, *, reason: Reason, quarantine: int) 
 
 
 def note_rotation(broker: Broker, landed: Connection) -> None:
-    """Note who was answered with a rotation, should one of the same connector need a witness."""
+    """Note who was answered: its connector hangs no more, and a suspect may need a witness."""
     try:
-        broker.control.rotation_met(connector=landed.connector, by=landed.id)
+        if broker.control.rotation_met(connector=landed.connector, by=landed.id):
+            broker.record("connector_answers", connector=landed.connector)
     except TokenBrokerError as exc:
         broker.record("witness_unnoted", connection_id=landed.id, detail=exc.detail)
 

@@ -74,6 +74,7 @@ def _request(broker: Broker, leased: Connection, quarantine: int) -> Request[Tok
     return Request(
         grant=Grant.REVOKE,
         connection_id=leased.id,
+        connector=leased.connector,
         lease=leased.lease,
         prepare=lambda: broker.seal.open(leased),
         transmit=transmit,

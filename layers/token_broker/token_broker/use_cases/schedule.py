@@ -1,17 +1,19 @@
 """Tend what is due, oldest first: refresh, end what is over, finish a revoke, erase.
 
 Every connection is claimed before it is touched, so runs may overlap. A run starts with one
-connection at a time until Akoya has answered one (the canary).
+connection at a time until Akoya has answered one (the canary). How many threads a connector may
+hold: `bulkhead`.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from concurrent.futures import Executor
+from collections import Counter
+from collections.abc import Callable, Collection
+from concurrent.futures import FIRST_COMPLETED, Executor, Future, wait
 from contextlib import suppress
 from dataclasses import dataclass, field
 
-from token_broker.domain.connection import Connection, Reason, Status
+from token_broker.domain.connection import Connection, Due, Reason, Status
 from token_broker.domain.errors import (
     AkoyaUnreached,
     BrokerMisconfigured,
@@ -35,6 +37,7 @@ from token_broker.domain.refresh_policy import (
 )
 from token_broker.use_cases.attempt import claim, new_lease, postpone
 from token_broker.use_cases.broker import Broker
+from token_broker.use_cases.bulkhead import THREADS, Bulkhead
 from token_broker.use_cases.daily_try import may_be_tried, try_again
 from token_broker.use_cases.escrow import sweep
 from token_broker.use_cases.home import ensure_home
@@ -49,6 +52,7 @@ from token_broker.use_cases.revoke import REVOKED, revoke
 TENDED = frozenset(Status) - {Status.REVOKED}
 MOST_UNREACHED = 3  # so many did not reach Akoya, and nobody did: not this minute
 RUN_EVERY = 60
+BEGUN_AHEAD = 2  # seconds: nobody holds a lease for longer while it waits for its turn
 WRAP_UP = 5  # seconds kept back for the end of the run
 NOT_OURS_TO_END = frozenset({Reason.EXPORTED, Reason.SUPERSEDED})  # another needs that consent
 CONCLUSIVE_REASONS = frozenset({Reason.LOGIN_CHANGED})  # no second send needed
@@ -60,6 +64,7 @@ class Run:
 
     tended: list[str] = field(default_factory=list)
     answered: list[str] = field(default_factory=list)  # Akoya's token endpoint itself spoke
+    heard: set[str] = field(default_factory=set)  # the connectors of these
     suspected: list[str] = field(default_factory=list)  # refused, and looked at again
     ended: list[str] = field(default_factory=list)
     failed: list[str] = field(default_factory=list)
@@ -68,6 +73,11 @@ class Run:
     stopped: bool = False  # a cause is named: no secret, no key, refused credentials
     closes: float = 0  # with so many seconds left nothing is begun any more
     turns: Turns = AT_ONCE
+
+    def hears(self, leased: Connection) -> None:
+        """Note that Akoya answered a connection."""
+        self.answered.append(leased.id)
+        self.heard.add(leased.connector)
 
     def is_open(self, remaining: Remaining) -> bool:
         """Return whether another connection may be begun with."""
@@ -79,11 +89,12 @@ class Run:
 class Tending:
     """How much one run may do."""
 
-    rate: int  # sends a second
+    rate: float  # sends a second
     limit: int  # connections a run
     quarantine: int  # seconds an ended connection keeps its sealed set
     tombstone: int  # seconds the row of a revoked connection is kept
     end_after: int  # seconds of refusals after which a connection ends without a witness
+    threads: int = THREADS  # sends under way at once
 
 
 def tend_due(broker: Broker, tending: Tending, *, workers: Executor, remaining: Remaining) -> Run:
@@ -93,23 +104,41 @@ def tend_due(broker: Broker, tending: Tending, *, workers: Executor, remaining: 
     """
     ensure_home(broker)
     run, now = Run(), broker.clock()
-    due = broker.connections.due(now=now, limit=tending.limit)
-    lag = now - due[0][1] if due else 0
+    hangs = broker.control.hangs()
+    hanging = {connector for connector, hang in hangs.items() if hang.stands(now)}
+    due = _due(broker, now=now, limit=tending.limit, hanging=hanging)
+    lag = max((now - one.due_at for one in due if one.connector not in hangs), default=0)
     broker.record("oldest_due_seconds", value=lag)
     measure_expired(broker)
     paused_until = broker.control.breaker()
     if paused_until is not None and paused_until > now:
         account_for(broker, lag=lag, answered=False, in_vain=False, alarmed=True)
         return run
-    run.turns = Pace(tending.rate, pause=broker.pause, has_answered=lambda: bool(run.answered))
+    run.turns = pace = Pace(
+        tending.rate,
+        ticks=broker.ticks,
+        pause=broker.pause,
+        slow_for=broker.control.slow_for,
+        has_answered=lambda: bool(run.answered),
+    )
     run.closes = max(remaining() - SENDING_WINDOW, REFRESH_BUDGET + WRAP_UP)
-    for connection_id, _ in due:
-        if not run.is_open(remaining):
+    bulkhead = Bulkhead(due, threads=tending.threads, hanging=hanging, heard=run.heard)
+    under_way: dict[Future[None], Due] = {}
+    patience: float | None
+    while run.is_open(remaining) and pace.is_worth_waiting():
+        awaiting_turn = sum(not pace.has_begun(one.id) for one in under_way.values())
+        is_ahead = awaiting_turn * pace.between >= BEGUN_AHEAD
+        one = None if is_ahead else bulkhead.begin()
+        if one:
+            under_way[workers.submit(_tend, broker, tending, run, one.id, remaining)] = one
+            patience = 0 if run.answered else CANARY_HEARD_WITHIN
+        elif under_way:
+            patience = pace.between if is_ahead else None
+        else:
             break
-        future = workers.submit(_tend, broker, tending, run, connection_id, remaining)
-        if not run.answered:
-            with suppress(TimeoutError):  # a bank that hangs must not cost the others their run
-                future.result(timeout=CANARY_HEARD_WITHIN)
+        ended, _ = wait(under_way, patience, FIRST_COMPLETED)
+        for future in ended:
+            bulkhead.end(under_way.pop(future))
     workers.shutdown(wait=True)
     in_vain = bool(run.deferred) and not run.answered and not run.stopped
     if in_vain:
@@ -122,6 +151,24 @@ def tend_due(broker: Broker, tending: Tending, *, workers: Executor, remaining: 
     measure_failed(broker, failed=run.failed, tended=run.tended)
     account_for(broker, lag=lag, answered=bool(run.answered), in_vain=in_vain, alarmed=run.stopped)
     return run
+
+
+def _due(broker: Broker, *, now: int, limit: int, hanging: Collection[str]) -> list[Due]:
+    """Return what is due, oldest first; what one connector has due hides nothing of another's.
+
+    Behind what a connector has due that hangs, or takes more than half the places of a full run,
+    what the others have due is looked for.
+    """
+    due = broker.connections.due(now=now, limit=limit)
+    places = Counter(one.connector for one in due)
+    crowds = [
+        connector
+        for connector, taken in places.items()
+        if connector in hanging or (len(due) == limit and taken > limit // 2)
+    ]
+    if crowds:
+        due += broker.connections.due(now=now, limit=limit, beside=crowds)
+    return sorted(dict.fromkeys(due), key=lambda one: one.due_at)
 
 
 def _tend(
@@ -139,8 +186,8 @@ def _tend(
             _TASKS[leased.status](broker, tending, run, leased, remaining)
     except (RefreshInProgress, StaleGeneration, ConnectionNotFound):
         pass  # somebody else was here first
-    except SetEscrowed:
-        run.answered.append(connection_id)
+    except SetEscrowed as exc:
+        run.hears(exc.connection)
     except RowUnreadable as exc:
         run.failed.append(connection_id)
         broker.record("row_unreadable", connection_id=connection_id, detail=exc.detail)
@@ -190,13 +237,13 @@ def _refresh(
     try:
         landed = refresh_held(broker, leased, remaining, turns=run.turns)
     except GrantRefused as refused:
-        run.answered.append(leased.id)
+        run.hears(leased)
         is_over = end_or_suspect(
             broker, refused, end_after=tending.end_after, quarantine=tending.quarantine
         )
         (run.ended if is_over else run.suspected).append(leased.id)
         return
-    run.answered.append(leased.id)
+    run.hears(leased)
     settle_login(broker, landed)  # mends what a renewal that died half way has left
 
 
@@ -246,7 +293,7 @@ def _ended_at_akoya(
         broker, leased, quarantine=tending.quarantine, remaining=remaining, turns=run.turns
     )
     if ended_as in (REVOKED, None):
-        run.answered.append(leased.id)
+        run.hears(leased)
     return ended_as
 
 
@@ -263,7 +310,7 @@ def _erase(
         broker.record("token_set_erased", connection_id=leased.id)
     elif may_be_tried(broker, leased):
         back = try_again(broker, leased, remaining, run.turns)
-        run.answered.append(leased.id)
+        run.hears(leased)
         if back:
             settle_login(broker, back)
     else:  # a renewal that died made it due before its time

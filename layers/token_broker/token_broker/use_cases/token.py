@@ -215,13 +215,7 @@ def _renewed(
     if lives and not refused and not broker.id_tokens.acceptable(seen.verdict):
         # Another one could not be checked either.
         raise UpstreamUnavailable(detail="no signing keys to check the bearer with")
-    landed = ensure_fresh(
-        broker,
-        connection_id=seen.id,
-        generation=seen.generation,
-        rejected=refused and lives,
-        remaining=remaining,
-    )
+    landed = ensure_fresh(broker, seen, rejected=refused and lives, remaining=remaining)
     if is_proof:
         note_proof(broker, landed)
     return _checked(broker, landed)
@@ -230,13 +224,7 @@ def _renewed(
 def _renewed_ahead(broker: Broker, seen: Connection, *, remaining: Remaining) -> Connection:
     """Refresh where the rejected bearer came out of escrow; its set is landed first."""
     kept = broker.escrow.find(seen.id, seen.generation + 1)
-    landed = ensure_fresh(
-        broker,
-        connection_id=seen.id,
-        generation=seen.generation,
-        rejected=False,
-        remaining=remaining,
-    )
+    landed = ensure_fresh(broker, seen, rejected=False, remaining=remaining)
     if kept is None or landed.attempt_id != kept.attempt_id:
         return _checked(broker, landed)  # of a send just now: another bearer than the rejected one
     return _renewed(broker, landed, rejected=landed.generation, remaining=remaining)
