@@ -68,6 +68,12 @@ def world(aws: Aws) -> World:
     return World.on_aws(aws)
 
 
+@pytest.fixture
+def memory() -> World:
+    """The same on fakes: for what takes many steps."""
+    return World.in_memory()
+
+
 @pytest.fixture(scope="session")
 def stack() -> Iterator[dict[str, Any]]:
     """The whole product deployed on this machine, for the tests of a session."""

@@ -205,18 +205,18 @@ def test_a_try_on_escrow_that_took_effect_unheard_is_removed_once_the_set_has_la
     assert not escrowed(world, one.id, 2)
 
 
-def test_a_set_that_nothing_took_is_said_so_once_with_connection_and_attempt(world: World) -> None:
-    one = world.connect()
-    world.make_due(one.id)
-    with table_away(world, bucket_too=True):
-        world.run_schedule()
+def test_a_set_that_nothing_took_is_said_so_once_with_connection_and_attempt(memory: World) -> None:
+    one = memory.connect()
+    memory.make_due(one.id)
+    with table_away(memory, bucket_too=True):
+        memory.run_schedule()
 
-    (said,) = world.recorded("token_persist_failed")
+    (said,) = memory.recorded("token_persist_failed")
     assert said["connection_id"] == one.id
     assert len(said["attempt_id"]) == 32
     assert said["generation"] == 2
-    assert world.pass_refusals(one.id).reason is Reason.ROTATION_LOST
-    assert len(world.recorded("token_persist_failed")) == 1
+    assert memory.pass_refusals(one.id).reason is Reason.ROTATION_LOST
+    assert len(memory.recorded("token_persist_failed")) == 1
 
 
 # ── what it takes to get there ───────────────────────────────────────────────────────────────────
@@ -389,46 +389,46 @@ def test_a_person_who_does_not_reload_leaves_no_consent_behind(world: World) -> 
 
 @pytest.mark.parametrize("ended", [False, True], ids=["active", "ended"])
 @pytest.mark.parametrize("reloads", [False, True], ids=["by the schedule", "by the reloaded page"])
-def test_a_renewed_consent_in_escrow_is_kept(world: World, *, ended: bool, reloads: bool) -> None:
-    one = world.connect()
+def test_a_renewed_consent_in_escrow_is_kept(memory: World, *, ended: bool, reloads: bool) -> None:
+    one = memory.connect()
     if ended:
-        world.provider.expire("refresh_token")
-        assert world.pass_refusals(one.id).status is Status.REAUTH_REQUIRED
-    address = world.consent(world.open(world.begin(connection_id=one.id)))
-    with table_away(world), pytest.raises(SetEscrowed):
-        world.come_back(address)
-    refused_so_far = len(world.refused())
+        memory.provider.expire("refresh_token")
+        assert memory.pass_refusals(one.id).status is Status.REAUTH_REQUIRED
+    address = memory.consent(memory.open(memory.begin(connection_id=one.id)))
+    with table_away(memory), pytest.raises(SetEscrowed):
+        memory.come_back(address)
+    refused_so_far = len(memory.refused())
 
-    world.pass_a_lease()
+    memory.pass_a_lease()
     if reloads:
-        assert world.come_back(address).result.status == "active"
+        assert memory.come_back(address).result.status == "active"
     else:
-        world.run_schedule()
+        memory.run_schedule()
 
-    row = world.row(one.id)
+    row = memory.row(one.id)
     assert (row.status, row.generation) == (Status.ACTIVE, 2)
-    assert world.hand_out(one.id).generation == 2
-    world.make_due(one.id)
-    world.run_schedule()
-    assert world.row(one.id).generation == 3
-    assert len(world.refused()) == refused_so_far
+    assert memory.hand_out(one.id).generation == 2
+    memory.make_due(one.id)
+    memory.run_schedule()
+    assert memory.row(one.id).generation == 3
+    assert len(memory.refused()) == refused_so_far
 
 
-def test_a_renewal_that_died_does_not_shorten_the_quarantine(world: World) -> None:
-    one = world.connect()
-    world.provider.expire("refresh_token")
-    kept_until = world.pass_refusals(one.id).keep_until or 0
-    address = world.consent(world.open(world.begin(connection_id=one.id)))
-    with table_away(world, bucket_too=True), pytest.raises(OutcomeUnknown):
-        world.come_back(address)
+def test_a_renewal_that_died_does_not_shorten_the_quarantine(memory: World) -> None:
+    one = memory.connect()
+    memory.provider.expire("refresh_token")
+    kept_until = memory.pass_refusals(one.id).keep_until or 0
+    address = memory.consent(memory.open(memory.begin(connection_id=one.id)))
+    with table_away(memory, bucket_too=True), pytest.raises(OutcomeUnknown):
+        memory.come_back(address)
 
-    world.pass_a_lease()
-    world.run_schedule()
+    memory.pass_a_lease()
+    memory.run_schedule()
 
-    row = world.row(one.id)
+    row = memory.row(one.id)
     assert row.sealed is not None
     assert row.keep_until == kept_until
-    assert world.clock() < (row.due_at or 0) < kept_until
+    assert memory.clock() < (row.due_at or 0) < kept_until
 
 
 def test_a_renewal_in_escrow_is_not_lost_to_the_transfer_of_an_older_link() -> None:

@@ -15,11 +15,6 @@ from token_broker.store.reading import pointer_of
 from token_broker.use_cases.connections import show
 
 
-@pytest.fixture
-def memory() -> World:
-    return World.in_memory()
-
-
 def erased(memory: World) -> str:
     """Connect, let Akoya refuse until the end, and let the quarantine pass; return the id."""
     one = memory.connect()

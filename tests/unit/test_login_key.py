@@ -17,11 +17,6 @@ ANOTHER = "a" * 43
 ONE = {"environment": "sandbox", "client_id": "client", "connector": "mikomo", "sub": "ada"}
 
 
-@pytest.fixture
-def memory() -> World:
-    return World.in_memory()
-
-
 def change_key(world: World) -> None:
     """Let the table have another key than the logins in it, as after rows came from elsewhere."""
     world.memory.spoil(identity.ID, {"login_key": ANOTHER})

@@ -206,39 +206,39 @@ def ended_by_mistake(world: World) -> str:
     return one.id
 
 
-def test_the_operator_brings_a_connection_back_within_the_quarantine(world: World) -> None:
-    connection_id = ended_by_mistake(world)
-    world.clock.advance(6 * 86_400)
-    world.run_schedule()
+def test_the_operator_brings_a_connection_back_within_the_quarantine(memory: World) -> None:
+    connection_id = ended_by_mistake(memory)
+    memory.clock.advance(6 * 86_400)
+    memory.run_schedule()
 
-    reinstate(world.broker, connection_id)
-    world.provider.disarm()
-    world.run_schedule()
+    reinstate(memory.broker, connection_id)
+    memory.provider.disarm()
+    memory.run_schedule()
 
-    row = world.row(connection_id)
+    row = memory.row(connection_id)
     assert (row.status, row.reason, row.generation) == (Status.ACTIVE, None, 2)
-    assert world.hand_out(connection_id).generation == 2
+    assert memory.hand_out(connection_id).generation == 2
 
 
-def test_one_that_is_truly_dead_is_suspect_again_and_ends_again(world: World) -> None:
-    connection_id = ended_by_mistake(world)
-    world.provider.expire("refresh_token")
+def test_one_that_is_truly_dead_is_suspect_again_and_ends_again(memory: World) -> None:
+    connection_id = ended_by_mistake(memory)
+    memory.provider.expire("refresh_token")
 
-    reinstate(world.broker, connection_id)
-    world.run_schedule()
-    assert world.row(connection_id).degraded
+    reinstate(memory.broker, connection_id)
+    memory.run_schedule()
+    assert memory.row(connection_id).degraded
 
-    assert world.pass_refusals(connection_id).status is Status.REAUTH_REQUIRED
+    assert memory.pass_refusals(connection_id).status is Status.REAUTH_REQUIRED
 
 
-def test_after_the_quarantine_nothing_is_left_to_reinstate(world: World) -> None:
-    connection_id = ended_by_mistake(world)
-    world.clock.advance(7 * 86_400)
-    world.run_schedule()
-    assert world.row(connection_id).sealed is None
+def test_after_the_quarantine_nothing_is_left_to_reinstate(memory: World) -> None:
+    connection_id = ended_by_mistake(memory)
+    memory.clock.advance(7 * 86_400)
+    memory.run_schedule()
+    assert memory.row(connection_id).sealed is None
 
     with pytest.raises(RequestRejected, match="erased"):
-        reinstate(world.broker, connection_id)
+        reinstate(memory.broker, connection_id)
 
 
 def test_a_living_connection_cannot_be_reinstated(world: World) -> None:

@@ -60,29 +60,29 @@ def test_a_run_that_died_over_an_unconfirmed_link_does_not_make_a_lost_rotation_
 
 
 def test_an_ended_connection_keeps_its_sealed_set_for_the_quarantine_and_then_erases_it(
-    world: World,
+    memory: World,
 ) -> None:
-    (one,) = several(world, 1)
-    refuse_all(world)
-    assert world.pass_refusals(one.id).sealed is not None
+    (one,) = several(memory, 1)
+    refuse_all(memory)
+    assert memory.pass_refusals(one.id).sealed is not None
 
-    world.clock.advance(7 * 86_400)
-    world.run_schedule()
+    memory.clock.advance(7 * 86_400)
+    memory.run_schedule()
 
-    row = world.row(one.id)
+    row = memory.row(one.id)
     assert (row.status, row.sealed) == (Status.REAUTH_REQUIRED, None)
 
 
-def test_a_new_consent_brings_an_ended_connection_back(world: World) -> None:
-    one = world.connect()
-    refuse_all(world)
-    world.pass_refusals(one.id)
+def test_a_new_consent_brings_an_ended_connection_back(memory: World) -> None:
+    one = memory.connect()
+    refuse_all(memory)
+    memory.pass_refusals(one.id)
 
-    went = world.link(connection_id=one.id)
+    went = memory.link(connection_id=one.id)
 
-    row = world.row(one.id)
+    row = memory.row(one.id)
     assert (went.result.status, row.status, row.reason) == ("active", Status.ACTIVE, None)
-    assert world.hand_out(one.id).generation == 2
+    assert memory.hand_out(one.id).generation == 2
 
 
 # ── incidents ────────────────────────────────────────────────────────────────────────────────────
