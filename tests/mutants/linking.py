@@ -162,9 +162,27 @@ GUARDS = (
     ),
     Guard(
         "transfer: a set whose connection was disconnected is",
-        "use_cases/login.py::heir_of",
-        "if named.status in RENEWABLE:\n    return named",
-        "return named",
+        "use_cases/login.py::_named_by",
+        "named if named and named.status in RENEWABLE else None",
+        "named",
+    ),
+    Guard(
+        "transfer: a set whose connection's row is gone is revoked, too",
+        "use_cases/login.py::_named_by",
+        "ConnectionNotFound",
+        "KeyError",
+    ),
+    Guard(
+        "transfer: one that was overtaken lands above nothing",
+        "use_cases/landing.py::land",
+        "new.consent != new.attempt_id",
+        "new.consent is None",
+    ),
+    Guard(
+        "landing: a consent replaces no set that descends from it",
+        "use_cases/landing.py::land",
+        "target.consent == new.consent",
+        "target.consent is None",
     ),
     Guard(
         "superseded: nobody is whom another attempt holds",

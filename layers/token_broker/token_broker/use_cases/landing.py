@@ -62,8 +62,10 @@ def land(
 ) -> Connection:
     """Make a set durable in its row, or else in escrow; then check its bearer.
 
-    A consent that meets a newer set lands above that one. `status` is what the row becomes, if not
-    what its own status and the set make of it. Raises StaleGeneration, SetEscrowed, OutcomeUnknown.
+    A consent that meets a newer set lands above that one, unless that descends from it. A transfer
+    does not: who overtook it may have used its set, or have a later one. `status` is what the row
+    becomes, if not what its own status and the set make of it. Raises StaleGeneration, SetEscrowed,
+    OutcomeUnknown.
     """
     verdict = _verdict_at_hand(broker, target, new)
     landing = _sealed(broker, target, new, verdict, sealer)
@@ -74,9 +76,11 @@ def land(
             landed = persist(broker, landing, status=status, due_at=due_at, remaining=remaining)
             break
         except StaleGeneration:
-            if new.consent is None:
+            if new.consent != new.attempt_id:
                 raise
             target = broker.connections.look(target.id)
+            if target.consent == new.consent:
+                return target
             landing = _sealed(broker, target, new, verdict, sealer)
     if landed is None:
         _leave_to_escrow(broker, target)

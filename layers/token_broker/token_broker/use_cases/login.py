@@ -7,7 +7,7 @@ provider); in both cases only one connection goes on, and no consent is revoked 
 from __future__ import annotations
 
 from token_broker.domain.connection import IN_USE, RENEWABLE, Connection, Owner, Status, is_later
-from token_broker.domain.errors import RowUnreadable, StaleGeneration
+from token_broker.domain.errors import ConnectionNotFound, RowUnreadable, StaleGeneration
 from token_broker.domain.ports import Remaining
 from token_broker.domain.token_set import TokenSet, Verdict
 from token_broker.use_cases.attempt import claim_as_seen, release
@@ -32,8 +32,7 @@ def settle_login(broker: Broker, linked: Connection, *, lease_id: str = "") -> C
     StaleGeneration while another attempt may be getting tokens.
     """
     if linked.superseded_by:
-        named = broker.connections.look(linked.superseded_by)
-        return named if named.status in RENEWABLE else None
+        return _named_by(broker, linked)
     owner, now = owner_of(broker, linked), broker.clock()
     rival = owner.connection if owner and owner.id != linked.id else None
     is_re_consent = rival and rival.subject == linked.subject and rival.status in IN_USE
@@ -63,11 +62,18 @@ def heir_of(broker: Broker, leased: Connection) -> Connection | None:
         release(broker, leased, event="revoke_deferred")
         raise RowUnreadable(detail=f"the row of its login's owner does not read: {owner.id}")
     rival = owner.connection if owner and owner.id != leased.id else None
-    if leased.superseded_by and not (rival and is_later(rival, leased)):
-        named = broker.connections.look(leased.superseded_by)
-        if named.status in RENEWABLE:
-            return named
+    if not (rival and is_later(rival, leased)) and (named := _named_by(broker, leased)):
+        return named
     return rival if rival and rival.status in IN_USE else None
+
+
+def _named_by(broker: Broker, link: Connection) -> Connection | None:
+    """Return the connection that a superseded link's set is for, while that can take it."""
+    try:
+        named = broker.connections.look(link.superseded_by) if link.superseded_by else None
+    except ConnectionNotFound:  # it was revoked, and its tombstone is gone
+        return None
+    return named if named and named.status in RENEWABLE else None
 
 
 def transfer(
