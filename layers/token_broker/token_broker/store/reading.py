@@ -117,15 +117,18 @@ class Reading:
             )
         ]
 
-    def owner_of(self, login: str) -> Owner | None:
+    def owner_of(self, login: str, *, asking: str | None = None) -> Owner | None:
         """Return who owns a login, without the token set.
 
-        An owner whose row does not read, or not all of it, comes without its connection.
+        An owner whose row does not read, or not all of it, comes without its connection; and so
+        does the connection that is `asking`, for it has its row.
         """
         pointer = self._rows.get(pointer_of(login), only=("owner", "gone_at"))
         if not pointer:
             return None
         owner = Owner(id=str(pointer["owner"]), connection=None, is_going="gone_at" in pointer)
+        if owner.id == asking:
+            return owner
         try:
             found = self.look(owner.id)
         except ConnectionNotFound:

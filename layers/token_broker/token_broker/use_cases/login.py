@@ -19,7 +19,9 @@ LINKED = frozenset({Status.PENDING_CONFIRMATION, Status.ACTIVE})
 
 def owner_of(broker: Broker, connection: Connection) -> Owner | None:
     """Return who owns the connection's bank login, if it is known."""
-    return broker.connections.owner_of(connection.login) if connection.login else None
+    if connection.login is None:
+        return None
+    return broker.connections.owner_of(connection.login, asking=connection.id)
 
 
 def settle_login(broker: Broker, linked: Connection, *, lease_id: str = "") -> Connection | None:
