@@ -89,7 +89,6 @@ def bring_in(broker: Broker, leased: Held, *, dry_run: bool) -> Arrival:
             iat=iat,
             expires_at=now + max(0, left),
             due_at=now + jitter(connection_id, SPREAD_OF_IMPORTS),
-            asked_at=now,
             last_event="brought_in",
         ),
         owner=owner,

@@ -105,13 +105,19 @@ class Acts(Wired):
         return self.confirm(self.link(subject, user=user), subject)
 
     def hand_out(
-        self, connection_id: str, *, min_validity: int | None = None, rejected: int | None = None
+        self,
+        connection_id: str,
+        *,
+        min_validity: int | None = None,
+        rejected: int | None = None,
+        next_use: int | None = None,
     ) -> token.Bearer:
         return token.hand_out(
             self.broker,
             connection_id=connection_id,
             min_validity=min_validity,
             rejected=rejected,
+            next_use=next_use,
             remaining=self.remaining,
         )
 

@@ -11,7 +11,7 @@ from token_broker.use_cases import token
 
 broker, require_subject = bootstrap.handing_out()
 
-NUMBERS = {"min_validity": int, "rejected": int}
+NUMBERS = {"min_validity": int, "rejected": int, "next_use": int}
 MEMBERS = {"subject": str, **NUMBERS}
 
 
@@ -30,6 +30,7 @@ def lambda_handler(event: http_api.Event, context: Any, audit: Audit) -> http_ap
         subject=http_api.named_subject(body.get("subject"), required=require_subject),
         min_validity=body.get("min_validity"),
         rejected=body.get("rejected"),
+        next_use=body.get("next_use"),
         remaining=bootstrap.remaining(context),
     )
     audit.subject, audit.generation = bearer.subject, bearer.generation

@@ -129,7 +129,7 @@ def test_expiries_are_of_bearers_in_use_whose_refresh_is_due_by_then(
     connection("1")
     connection("2")
     connection("3", due_at=NOW + 901)
-    connection("4", asked_at=NOW - 1)
+    connection("4", asked_at=NOW - 30 * 86_400)
     connection("5", asked_at=None)
     connection("6", status=Status.REAUTH_REQUIRED)
     connection("7", expires_at=None)
@@ -137,9 +137,9 @@ def test_expiries_are_of_bearers_in_use_whose_refresh_is_due_by_then(
         "8", suspect=Suspect(generation=0, reason=Reason.GRANT_DEAD, since=NOW, streak_since=NOW)
     )
 
-    found = table.expiries(due_until=NOW + 900, asked_since=NOW)
+    found = table.expiries(due_until=NOW + 900)
 
-    assert sorted(found) == [NOW + 1, NOW + 2]
+    assert sorted(found) == [NOW + 1, NOW + 2, NOW + 4]
 
 
 # ── linking ──────────────────────────────────────────────────────────────────────────────────────
@@ -453,11 +453,11 @@ def next_generation(table: Connections, row: Connection) -> Connection:
 def test_being_asked_for_brings_the_due_time_forward_never_back(table: Connections) -> None:
     seen = active(table)
 
-    table.note_asked(seen, now=NOW + 1, due_at=NOW + 500)
+    table.make_due(seen, due_at=NOW + 500, asked_at=NOW + 1)
     assert (table.get(ID).asked_at, table.get(ID).due_at) == (NOW + 1, NOW + 500)
 
-    table.note_asked(table.get(ID), now=NOW + 2, due_at=NOW + 550)
-    assert (table.get(ID).asked_at, table.get(ID).due_at) == (NOW + 2, NOW + 500)
+    table.make_due(table.get(ID), due_at=NOW + 550, asked_at=NOW + 2)
+    assert (table.get(ID).asked_at, table.get(ID).due_at) == (NOW + 1, NOW + 500)
 
 
 def test_a_row_is_made_due_where_it_is_as_it_was_seen_and_nobody_claims_it(
@@ -473,6 +473,10 @@ def test_a_row_is_made_due_where_it_is_as_it_was_seen_and_nobody_claims_it(
     held = claim(table)
     table.make_due(seen, due_at=NOW)
     assert table.get(ID) == held
+
+    settle(table, held, settled=True)
+    table.make_due(seen, due_at=NOW)
+    assert table.get(ID).due_at == NOW + 700  # it backs off
 
 
 # ── moves ────────────────────────────────────────────────────────────────────────────────────────

@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib.util
 import json
 import sys
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -88,6 +89,7 @@ class Deployed:
     def come_back(self) -> dict[str, list[str]]:
         self.consent()
         went = parse_qs(urlsplit(self.handle("callback.success")["headers"]["Location"]).query)
+        self.values["tomorrow"] = str(int(time.time()) + 86_400)
         self.values["connection_id"] = went["connection_id"][0]
         self.values["confirmation"] = went["confirmation"][0]
         return went

@@ -88,6 +88,7 @@ MEMBERS = (
     "confirmation",
     "min_validity",
     "rejected",
+    "next_use",
 )
 FEW = settings(
     max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
@@ -126,7 +127,7 @@ def test_a_body_that_is_no_object_of_plain_members_is_refused(
 
 
 @pytest.mark.parametrize("number", [10**12 + 1, 10**38, 10**400, -(10**400)])
-@pytest.mark.parametrize("member", ["min_validity", "rejected"])
+@pytest.mark.parametrize("member", ["min_validity", "rejected", "next_use"])
 def test_a_number_beyond_any_use_is_refused(
     functions: Deployed, alarms: list[str], member: str, number: int
 ) -> None:

@@ -66,6 +66,9 @@ BEFORE: dict[str, Prepare] = {
             "token.min-validity-not-a-number",
             "token.min-validity-negative",
             "token.rejected-never-was",
+            "token.next-use",
+            "token.next-use-over",
+            "token.next-use-not-a-number",
         ],
         Deployed.connect,
     ),
@@ -85,6 +88,7 @@ GOOD = {
     "token.subject": 200,
     "token.rejected": 200,
     "token.min-validity": 200,
+    "token.next-use": 200,
 }
 BAD = {
     "authorize.begin-return-to-unlisted": (400, "invalid_request"),
@@ -118,6 +122,8 @@ BAD = {
     "token.min-validity-not-a-number": (400, "invalid_request"),
     "token.min-validity-negative": (400, "invalid_request"),
     "token.rejected-never-was": (400, "invalid_request"),
+    "token.next-use-over": (400, "invalid_request"),
+    "token.next-use-not-a-number": (400, "invalid_request"),
     "token.unknown": (404, "connection_not_found"),
 }
 PAGES = ("authorize.start", "callback.")

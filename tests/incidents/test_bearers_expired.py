@@ -12,16 +12,16 @@ from tests.clock import START
 from tests.incidents.fleet import DAY, MINUTE, Fleet, fleet_of
 from tests.loopback import http_response
 from token_broker.domain.connection import Reason, Suspect
-from token_broker.domain.refresh_policy import ASKED_LATELY
 
 EXPIRED, NO_GOOD_RUN = "BearersExpiredAlarm", "NoGoodRunAlarm"
 
 
 def expire(fleet: Fleet, some: Collection[str]) -> None:
-    """Let bearers have run out, and their connections be due over the next five minutes."""
+    """Let bearers in use have run out, and their connections be due over the next five minutes."""
     for number, one in enumerate(some):
         row = fleet.table[one]
-        fleet.table[one] = replace(row, expires_at=START, due_at=START + number % 5 * MINUTE)
+        due_at = START + number % 5 * MINUTE
+        fleet.table[one] = replace(row, expires_at=START, asked_at=START - 1, due_at=due_at)
 
 
 def is_away_for(fleet: Fleet, some: Collection[str]) -> None:
@@ -64,6 +64,7 @@ def test_bearers_that_expire_because_the_schedule_is_too_slow_are_a_page_before_
     expire(fleet, fleet.ids)
     fleet.hurry()
     fleet.pass_minutes(5)
+    fleet.pass_minutes(1, ask=fleet.ids)
     fleet.rate, fleet.a_run = 2, 1
     assert fleet.world.recorded("bearers_expired")[-1]["value"] == 0
 
@@ -91,10 +92,7 @@ def test_bearers_that_nobody_asks_for_may_expire() -> None:
     fleet = fleet_of(100)
     for one in fleet.ids:
         row = fleet.table[one]
-        long_ago = START - ASKED_LATELY - DAY
-        fleet.table[one] = replace(
-            row, expires_at=long_ago, asked_at=long_ago, due_at=START + 7 * DAY
-        )
+        fleet.table[one] = replace(row, expires_at=START - DAY, asked_at=None, due_at=START + DAY)
 
     fleet.pass_minutes(60)
 

@@ -2,7 +2,17 @@
 
 from __future__ import annotations
 
-from tests.mutants import answers, ending, keeping, linking, pacing, sending, serving, watching
+from tests.mutants import (
+    answers,
+    cadence,
+    ending,
+    keeping,
+    linking,
+    pacing,
+    sending,
+    serving,
+    watching,
+)
 from tests.mutants.guard import Guard
 
 GUARDS: tuple[Guard, ...] = (
@@ -13,5 +23,6 @@ GUARDS: tuple[Guard, ...] = (
     *linking.GUARDS,
     *ending.GUARDS,
     *serving.GUARDS,
+    *cadence.GUARDS,
     *watching.GUARDS,
 )

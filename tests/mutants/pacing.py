@@ -38,7 +38,7 @@ GUARDS = (
     Guard(
         "pace: the refreshes of callers take turns in their process",
         "use_cases/refresh.py::ensure_fresh",
-        "refresh_held(broker, leased, remaining, turns=broker.turns)",
+        "refresh_held(broker, leased, remaining, turns=broker.turns, ask=ask)",
         "refresh_held(broker, leased, remaining)",
     ),
     Guard(

@@ -43,6 +43,7 @@ RIGHTS: dict[str, dict[str, set[str]]] = {
             "dynamodb:GetItem",
             "dynamodb:UpdateItem",
         },
+        "ConnectionsTable.Arn/index/due": {"dynamodb:Query"},
         "ControlTable.Arn": {"dynamodb:GetItem", "dynamodb:PutItem", "dynamodb:UpdateItem"},
         "TokenKey.Arn": {"kms:Decrypt", "kms:GenerateDataKey"},
         "ClientSecret.Id": {"secretsmanager:GetSecretValue"},

@@ -33,7 +33,7 @@ def make_due_now(world: World, made: list[Connection]) -> None:
     """Have somebody ask for these, which brings them forward."""
     for one in made:
         row, now = world.row(one.id), world.clock()
-        world.broker.connections.note_asked(row, now=now, due_at=now)
+        world.broker.connections.make_due(row, due_at=now, asked_at=now)
         assert world.row(one.id).due_at == now
 
 
@@ -340,28 +340,6 @@ def test_a_token_set_moved_to_another_row_is_reported_and_not_sent(world: World)
 
 
 # ── due ──────────────────────────────────────────────────────────────────────────────────────────
-
-
-def test_a_connection_nobody_asks_for_is_only_kept_alive(world: World) -> None:
-    world.provider.change_settings({"id_token_lifetime": 86_400})
-    one = world.connect()
-    for _ in range(10):
-        due_at = world.row(one.id).due_at
-        assert due_at is not None
-        if due_at - world.clock() > 2 * 86_400:
-            break
-        world.clock.now = float(due_at)
-        world.run_schedule()
-    else:
-        pytest.fail("still refreshed for every bearer")
-
-    assert world.clock() - (one.asked_at or 0) >= 3 * 86_400
-    kept = world.row(one.id)
-    world.clock.now = float(kept.expires_at or 0)
-    assert world.hand_out(one.id).generation == kept.generation + 1
-    row = world.row(one.id)
-    assert row.due_at is not None
-    assert row.due_at - world.clock() < 86_400
 
 
 def test_a_run_ends_before_its_deadline_and_leaves_the_rest_to_the_next(world: World) -> None:

@@ -99,7 +99,7 @@ def test_a_list_of_rows_that_was_cut_is_not_an_empty_one(read: str) -> None:
         record=unrecorded,
     )
     reads: dict[str, Callable[[], object]] = {
-        "expiries": lambda: table.expiries(due_until=START, asked_since=0),
+        "expiries": lambda: table.expiries(due_until=START),
         "of_subject": lambda: table.of_subject("ada"),
         "every": lambda: list(table.every()),
     }

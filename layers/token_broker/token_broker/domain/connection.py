@@ -100,7 +100,7 @@ class Connection:
     verdict: Verdict = Verdict.UNVERIFIED
     reason: Reason | None = None
     due_at: int | None = None
-    asked_at: int | None = None
+    asked_at: int | None = None  # since when the bearer held now is in use; None: it is not
     lease: Lease | None = None
     attempt_id: str | None = None  # the attempt whose token set this row holds
     consent: str | None = None  # the exchange its tokens descend from, however often refreshed
@@ -179,6 +179,7 @@ class Landing:
     consent: str | None = None  # the exchange it came of; None: a rotation
     suspect: Suspect | None = None
     predecessor_resent: bool = False
+    asked_at: int | None = None  # the moment of the ask that caused it, if its bearer is in use
 
     @property
     def set_id(self) -> str:

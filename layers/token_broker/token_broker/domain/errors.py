@@ -22,6 +22,7 @@ TokenBrokerError
 ├ UpstreamUnavailable          the weather: ask again later                503
 │  ├ OutcomeUnknown            sent, and nobody knows what became of it    503
 │  ├ AkoyaUnreached            no connection, or a page in Akoya's place   503
+│  ├ TurnToCome                many ask at once, and this one's turn comes 503
 │  ├ SetEscrowed               a new set is durable in escrow alone        503
 │  ├ ConsentSuspect            refused, and it may be Akoya's own fault    503
 │  │  └ GrantRefused           the same, with the lease still held
@@ -251,6 +252,13 @@ class UpstreamUnavailable(TokenBrokerError):
 
 class OutcomeUnknown(UpstreamUnavailable):
     """A request went out and no answer tells what became of it."""
+
+
+class TurnToCome(UpstreamUnavailable):
+    """Many stale connections are asked for at once; the caller's turn is after Retry-After."""
+
+    event = "turn_told"
+    description = "Many are refreshed before this one. Ask again after Retry-After seconds."
 
 
 class AkoyaUnreached(UpstreamUnavailable):

@@ -38,8 +38,7 @@ BREAKER_PAUSE = 45  # less than the minute between runs, so that every run tries
 CANARY_PATIENCE = 75  # how long after that callers still leave the first try to the schedule
 
 CONFIRM_WITHIN = 600  # some runs less than it takes to end a connection whose tokens a link ended
-ASKED_LATELY = 3 * 86_400
-ASKED_AT_PRECISION = 86_400
+NEXT_USE_WITHIN = 366 * 86_400
 ENDED_ROW_KEPT = 365 * 86_400  # without a token set
 ESCROW_PATIENCE = 3_600  # an older object in escrow is reported as stranded
 ESCROW_SWEPT_EVERY = 900
@@ -68,6 +67,14 @@ def share_of_rate(since: int) -> float:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Ask:
+    """A caller's asking for a bearer, and when it will ask again, if it says so."""
+
+    at: int
+    next_use: int | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class RefreshPolicy:
     """When a connection must be looked at next. All values in seconds."""
 
@@ -82,15 +89,30 @@ class RefreshPolicy:
         """Return what a caller may ask for at most, lest asking forces endless refreshes."""
         return life // 2
 
-    def due_at(self, held: Connection | Landing, *, now: int, asked_at: int | None) -> int:
-        """Return when a set is due: before its bearer's expiry if it is in use, else to keep alive.
+    def asked_at(self, held: Connection | Landing, ask: Ask | None) -> int | None:
+        """Return since when a bearer is in use, so that it is renewed before it expires.
 
-        The bearer's life counts from `issued_at`, a moment on our clock.
+        None where nobody asked for it, or who did will ask again only when it is over.
+        """
+        issued, expires_at = held.issued_at or 0, held.expires_at or 0
+        lasts_until = expires_at - self.early(expires_at - issued)
+        if ask is None or (ask.next_use is not None and ask.next_use > lasts_until):
+            return None
+        return ask.at
+
+    def due_at(self, held: Connection | Landing, *, now: int, ask: Ask | None) -> int:
+        """Return when a set is due: before its bearer expires, or is asked for again, or to live.
+
+        `ask` asked for this very set. The bearer's life counts from `issued_at`, on our clock.
         """
         key, issued, expires_at = held.set_id, held.issued_at or 0, held.expires_at or 0
         if expires_at <= issued:  # a rotation without a bearer: fetch one soon
             return now + UNSETTLED_DELAY
-        if asked_at is None or now - asked_at > ASKED_LATELY:
-            return now + self.keep_alive - jitter(key, self.keep_alive // 10)
         early = self.early(expires_at - issued)
-        return max(now + 1, expires_at - early - jitter(key, early // 2))
+        to_live = now + self.keep_alive - jitter(key, self.keep_alive // 10)
+        if self.asked_at(held, ask) is not None:
+            return max(now + 1, expires_at - early - jitter(key, early // 2))
+        if ask is None or ask.next_use is None:
+            return to_live
+        spread = self.longest_min_validity(expires_at - issued) - early
+        return min(to_live, max(now + 1, ask.next_use - early - jitter(key, spread)))

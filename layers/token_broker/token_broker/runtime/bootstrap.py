@@ -41,6 +41,9 @@ ONE_TRY_ON_TABLE = Config(connect_timeout=0.7, read_timeout=1.3, retries={"total
 IMPATIENT = Config(connect_timeout=1, read_timeout=3, retries={"total_max_attempts": 1})
 
 
+ONE_CALLER_IN = 5  # of the rate's places a process gives to callers that do not queue up
+
+
 def clock() -> int:
     """Return whole seconds since the epoch."""
     return int(time.time())
@@ -222,6 +225,7 @@ def tending(environ: Mapping[str, str] = os.environ) -> tuple[Broker, Tending]:
 
 def handing_out(environ: Mapping[str, str] = os.environ) -> tuple[Broker, bool]:
     """Build what `token` stands on, and whether a caller must name the subject."""
+    from token_broker.use_cases.door import Door  # noqa: PLC0415
     from token_broker.use_cases.pace import Bucket  # noqa: PLC0415
 
     broker = sending(environ)
@@ -231,7 +235,8 @@ def handing_out(environ: Mapping[str, str] = os.environ) -> tuple[Broker, bool]:
         pause=broker.pause,
         slow_for=broker.control.slow_for,
     )
-    return replace(broker, turns=turns), settings.require_subject(environ)
+    door = Door(rate=settings.rate_limit(environ), one_in=ONE_CALLER_IN)
+    return replace(broker, turns=turns, door=door), settings.require_subject(environ)
 
 
 def connections_admin(

@@ -223,17 +223,15 @@ class Connections(Linking, Endings):
         """Note that the predecessor was refused upon another, and that the consent lives."""
         self._note(landed, refused=landed.generation - 1, proved_at=now)
 
-    def note_asked(self, seen: Connection, *, now: int, due_at: int) -> None:
-        """Note that the bearer was asked for, and make the row due no later than `due_at`."""
-        self._note(seen, asked_at=now)
-        if seen.due_at is not None and due_at < seen.due_at:
-            self.make_due(seen, due_at=due_at)
+    def make_due(self, seen: Connection, *, due_at: int, asked_at: int | None = None) -> None:
+        """Make a row due by then, if it still holds what was seen and no attempt is or was in vain.
 
-    def make_due(self, seen: Connection, *, due_at: int) -> None:
-        """Make an ACTIVE row that nobody claims due by then, if it still holds what was seen."""
-        is_idle = is_in(Status.ACTIVE) & is_unclaimed()
+        With `asked_at`, note since when its bearer is in use.
+        """
+        is_idle = is_in(Status.ACTIVE) & is_unclaimed() & is_rested()
         earlier = holds(seen.generation) & is_idle & is_due_after(due_at)
-        self._write(seen.id, changes(due_at=due_at), earlier)
+        noted = changes(asked_at=asked_at) if asked_at is not None else {}
+        self._write(seen.id, noted | changes(due_at=due_at), earlier)
 
     def _note(self, seen: Connection, **of: Any) -> None:
         self._write(seen.id, changes(**of), holds(seen.generation))
@@ -307,6 +305,7 @@ def _of_the_set(landing: Landing) -> Row:
         generation=landing.generation,
         updated_at=landing.issued_at,
         predecessor_resent=landing.predecessor_resent,
+        asked_at=landing.asked_at,
         unsettled=0,
         failures=0,
         suspect=landing.suspect,

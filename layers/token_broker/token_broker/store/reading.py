@@ -12,7 +12,7 @@ from token_broker.domain.errors import ConnectionNotFound, RowNewer, RowUnreadab
 from token_broker.domain.ports import Record
 from token_broker.store.conditions import is_in
 from token_broker.store.connection_row import PUBLIC, SHARDS, connection_of
-from token_broker.store.rows import Above, Absent, AtMost, Equals, OneOf, Row, Rows
+from token_broker.store.rows import Absent, AtMost, Equals, OneOf, Row, Rows
 
 MEASURED = 500  # rows of a shard whose expiry a run looks at
 LOOKED_PAST = (
@@ -93,17 +93,14 @@ class Reading:
         oldest = islice(merge(*shards, key=lambda row: row["due_at"]), limit)
         return [Due(row["id"], row["due_at"], str(row.get("connector", ""))) for row in oldest]
 
-    def expiries(self, *, due_until: int, asked_since: int) -> list[int]:
-        """List when bearers in use expire: of ACTIVE connections asked for since then.
+    def expiries(self, *, due_until: int) -> list[int]:
+        """List when bearers in use expire: those of ACTIVE connections that were asked for.
 
         Only of those that are due until then and not suspect, the longest due first; some thousands
         at most; may lag.
         """
         is_in_use = (
-            is_in(Status.ACTIVE)
-            & Above("asked_at", asked_since - 1)
-            & ~Absent("expires_at")
-            & Absent("suspect")
+            is_in(Status.ACTIVE) & ~Absent("asked_at") & ~Absent("expires_at") & Absent("suspect")
         )
         return [
             row["expires_at"]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from token_broker.domain.ports import (
     ClientSecret,
@@ -19,6 +19,7 @@ from token_broker.domain.ports import (
 from token_broker.domain.refresh_policy import RefreshPolicy
 from token_broker.store.connections import Connections
 from token_broker.store.control import Control
+from token_broker.use_cases.door import Door
 from token_broker.use_cases.pace import AT_ONCE, Turns
 
 
@@ -43,3 +44,4 @@ class Broker:
     new_id: NewId
     record: Record
     turns: Turns = AT_ONCE  # of the refreshes that callers wait for
+    door: Door = field(default_factory=Door)

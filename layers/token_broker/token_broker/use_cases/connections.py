@@ -11,7 +11,7 @@ from token_broker.domain.errors import (
     RefreshInProgress,
 )
 from token_broker.domain.ports import Clock, Record
-from token_broker.domain.refresh_policy import RefreshPolicy
+from token_broker.domain.refresh_policy import Ask, RefreshPolicy
 from token_broker.domain.secret_text import SecretText
 from token_broker.domain.token_set import Verdict
 from token_broker.store.connections import Connections
@@ -70,7 +70,7 @@ def confirm(
         subject=subject,
         confirmation_hash=authorization.fingerprint(confirmation),
         owner=owner,
-        due_at=policy.due_at(seen, now=now, asked_at=now),
+        due_at=policy.due_at(seen, now=now, ask=Ask(at=now)),
         now=now,
     )
     record("connection_confirmed", connection_id=connection_id)

@@ -23,7 +23,7 @@ from token_broker.domain.errors import (
 )
 from token_broker.domain.outcome import Answer, Grant, Reaction
 from token_broker.domain.ports import ClientCredentials, Remaining, Sealer
-from token_broker.domain.refresh_policy import BREAKER_PAUSE
+from token_broker.domain.refresh_policy import BREAKER_PAUSE, Ask
 from token_broker.domain.secret_text import SecretText
 from token_broker.domain.token_set import TokenSet, Verdict
 from token_broker.use_cases.attempt import (
@@ -210,6 +210,7 @@ class Exchange:
             sent_at=sent.sent_at,
             expires_in=sent.answer.expires_in,
             consent=self.attempt.id,
+            ask=Ask(at=sent.sent_at),  # who links is about to ask
             nonce=authorization.nonce(self.cookie),
             verdict=Verdict.BAD if is_injected or is_unbound else None,
         )

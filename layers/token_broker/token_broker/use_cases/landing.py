@@ -24,6 +24,7 @@ from token_broker.domain.errors import (
     UpstreamUnavailable,
 )
 from token_broker.domain.ports import Remaining, Sealer
+from token_broker.domain.refresh_policy import Ask
 from token_broker.domain.token_set import Claims, TokenSet, Verdict, lifetime
 from token_broker.use_cases.attempt import postpone, release
 from token_broker.use_cases.broker import Broker
@@ -48,6 +49,7 @@ class NewSet:
     nonce: str | None = None  # the one this exchange asked for
     verdict: Verdict | None = None  # None: to be checked; UNVERIFIED: once it is asked for
     is_bearer_kept: bool = False  # the answer had none, and the one before still lives
+    ask: Ask | None = None  # that of who waits for it; None: nobody does
     predecessor_resent: bool = False
 
 
@@ -70,7 +72,7 @@ def land(
     verdict = _verdict_at_hand(broker, target, new)
     landing = _sealed(broker, target, new, verdict, sealer)
     status = status or status_after(target.status, landing)
-    due_at = due_after(broker, target, landing, status=status)
+    due_at = due_after(broker, landing, status=status, ask=new.ask)
     while True:
         try:
             landed = persist(broker, landing, status=status, due_at=due_at, remaining=remaining)
@@ -118,7 +120,7 @@ def _sealed(
     is_bearer_kept = new.is_bearer_kept and target.issued_at is not None
     issued_at = (target.issued_at or 0) if is_bearer_kept else new.sent_at
     life = lifetime(claims, new.expires_in) if new.tokens.id_token else 0
-    return Landing(
+    landing = Landing(
         connection_id=target.id,
         generation=generation,
         attempt_id=new.attempt_id,
@@ -139,6 +141,7 @@ def _sealed(
         else None,
         predecessor_resent=new.predecessor_resent,
     )
+    return replace(landing, asked_at=broker.policy.asked_at(landing, new.ask))
 
 
 def login_named_by(broker: Broker, claims: Claims, connector: str) -> str:
@@ -163,13 +166,14 @@ def status_after(status: Status, landing: Landing) -> Status:
     return CONSENTED.get(status, status) if landing.consent else status
 
 
-def due_after(broker: Broker, target: Connection, landing: Landing, *, status: Status) -> int:
+def due_after(broker: Broker, landing: Landing, *, status: Status, ask: Ask | None = None) -> int:
     """Return when a row that becomes `status` is due: at once if the schedule has to go on."""
     now = broker.clock()
     if status is not Status.ACTIVE or landing.suspect:
         return now
-    asked_at = now if landing.consent else target.asked_at or target.linked_at
-    return broker.policy.due_at(landing, now=now, asked_at=asked_at)
+    if landing.asked_at is not None:
+        ask = ask or Ask(at=landing.asked_at)
+    return broker.policy.due_at(landing, now=now, ask=ask)
 
 
 # ── checking ─────────────────────────────────────────────────────────────────────────────────────
@@ -247,7 +251,7 @@ def land_escrowed(
 ) -> Connection:
     """Land a set from escrow, then remove it there; one that stays behind is swept later."""
     status = status or status_after(leased.status, landing)
-    due_at = due_after(broker, leased, landing, status=status)
+    due_at = due_after(broker, landing, status=status)
     lease_id = leased.lease.id if leased.lease else ""
     landed = broker.connections.land(landing, lease_id=lease_id, status=status, due_at=due_at)
     discard(broker, landing)

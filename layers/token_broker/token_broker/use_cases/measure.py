@@ -7,7 +7,7 @@ from contextlib import suppress
 from dataclasses import replace
 
 from token_broker.domain.errors import TokenBrokerError, UpstreamUnavailable
-from token_broker.domain.refresh_policy import ASKED_LATELY, BACK_OFF_LONGEST
+from token_broker.domain.refresh_policy import BACK_OFF_LONGEST
 from token_broker.store.control import Trouble
 from token_broker.use_cases.broker import Broker
 
@@ -26,9 +26,7 @@ def measure_expired(broker: Broker) -> None:
     """
     now = broker.clock()
     try:
-        expiries = broker.connections.expiries(
-            due_until=now + BACK_OFF_LONGEST, asked_since=now - ASKED_LATELY
-        )
+        expiries = broker.connections.expiries(due_until=now + BACK_OFF_LONGEST)
     except UpstreamUnavailable:  # the run tends what is due without the figure
         return
     expired = sum(expires_at <= now for expires_at in expiries)

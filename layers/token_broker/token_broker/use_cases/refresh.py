@@ -20,7 +20,12 @@ from token_broker.domain.errors import (
 )
 from token_broker.domain.outcome import UNREACHED, Answer, Grant, Reaction
 from token_broker.domain.ports import ClientCredentials, Remaining, Sealer
-from token_broker.domain.refresh_policy import BREAKER_PAUSE, UNSETTLED_DELAY, back_off
+from token_broker.domain.refresh_policy import (
+    BREAKER_PAUSE,
+    UNSETTLED_DELAY,
+    Ask,
+    back_off,
+)
 from token_broker.domain.suspicion import next_try, unanswered
 from token_broker.domain.token_set import TokenSet
 from token_broker.use_cases.attempt import (
@@ -40,20 +45,27 @@ from token_broker.use_cases.landing import NewSet, land, recover
 from token_broker.use_cases.login import settle_login
 from token_broker.use_cases.pace import AT_ONCE, Turns
 from token_broker.use_cases.refusal import note_rotation, record_suspicion, refused
+from token_broker.use_cases.turn import await_turn
 
 Ready = tuple[TokenSet, Sealer]
 
 
 def ensure_fresh(
-    broker: Broker, seen: Connection, *, rejected: bool, remaining: Remaining
+    broker: Broker,
+    seen: Connection,
+    *,
+    rejected: bool,
+    ask: Ask,
+    remaining: Remaining,
 ) -> Connection:
-    """Refresh the generation a caller saw and return the row that holds its successor.
+    """Refresh the generation the caller saw, at its turn, and return the row of its successor.
 
-    Raises RefreshInProgress, StaleGeneration, ConsentSuspect, UpstreamUnavailable,
+    Raises TurnToCome, RefreshInProgress, StaleGeneration, ConsentSuspect, UpstreamUnavailable,
     BrokerMisconfigured.
     """
     ensure_sends_allowed(broker)
     ensure_not_hanging(broker, seen.connector)
+    await_turn(broker, seen)
     leased = claim(
         broker,
         seen.id,
@@ -64,7 +76,7 @@ def ensure_fresh(
     )
     try:
         return recover(broker, leased) or refresh_held(
-            broker, leased, remaining, turns=broker.turns
+            broker, leased, remaining, turns=broker.turns, ask=ask
         )
     except SetEscrowed as kept:
         return kept.connection
@@ -73,17 +85,22 @@ def ensure_fresh(
 
 
 def refresh_held(
-    broker: Broker, leased: Connection, remaining: Remaining, *, turns: Turns = AT_ONCE
+    broker: Broker,
+    leased: Connection,
+    remaining: Remaining,
+    *,
+    turns: Turns = AT_ONCE,
+    ask: Ask | None = None,
 ) -> Connection:
     """Refresh a connection claimed by us that has nothing in escrow; return it ACTIVE.
 
-    Raises as `ensure_fresh`, SetEscrowed, and GrantRefused, with the lease still held, where Akoya
-    refuses.
+    `ask` is that of the caller who waits for it. Raises as `ensure_fresh`, SetEscrowed, and
+    GrantRefused, with the lease still held, where Akoya refuses.
     """
     sent = send(broker, _request(broker, leased), remaining=remaining, turns=turns)
     match sent.reaction:
         case Reaction.LAND:
-            return _landed(broker, leased, sent, remaining)
+            return _landed(broker, leased, sent, remaining, ask)
         case Reaction.SUSPECT:
             raise refused(broker, leased, sent)
         case _:
@@ -119,7 +136,11 @@ def _request(broker: Broker, leased: Connection) -> Request[Ready]:
 
 
 def _landed(
-    broker: Broker, leased: Connection, sent: Sent[Ready], remaining: Remaining
+    broker: Broker,
+    leased: Connection,
+    sent: Sent[Ready],
+    remaining: Remaining,
+    ask: Ask | None,
 ) -> Connection:
     """Land the new set; where no refresh token came, the old one stays (RFC 6749 section 6).
 
@@ -133,6 +154,8 @@ def _landed(
     is_kept = answer.id_token is None and (
         leased.remaining(broker.clock()) > 0 and leased.rejected != leased.generation
     )
+    if is_kept and leased.asked_at is not None:
+        ask = ask or Ask(at=leased.asked_at)
     new = NewSet(
         tokens=TokenSet(
             refresh_token=answer.refresh_token or before.refresh_token,
@@ -142,6 +165,7 @@ def _landed(
         sent_at=sent.sent_at,
         expires_in=answer.expires_in,
         is_bearer_kept=is_kept,
+        ask=ask,
         predecessor_resent=_is_resent(leased, sent),
     )
     landed = land(broker, leased, new, sealer=sealer, remaining=remaining, status=Status.ACTIVE)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 from token_broker.domain.connection import Connection, Status
 from token_broker.domain.errors import (
@@ -20,7 +20,7 @@ from token_broker.domain.errors import (
     UpstreamUnavailable,
 )
 from token_broker.domain.ports import Remaining
-from token_broker.domain.refresh_policy import ASKED_AT_PRECISION
+from token_broker.domain.refresh_policy import NEXT_USE_WITHIN, Ask
 from token_broker.domain.secret_text import SecretText
 from token_broker.domain.token_set import Verdict
 from token_broker.use_cases.broker import Broker
@@ -52,15 +52,19 @@ def hand_out(
     subject: str | None = None,
     min_validity: int | None,
     rejected: int | None,
+    next_use: int | None = None,
     remaining: Remaining,
 ) -> Bearer:
     """Return a bearer that lives `min_validity` seconds if one can be had, else its true expiry.
 
     `rejected` is the generation whose bearer the data API refused (Akoya: 401/602); it is never
-    handed out again. `subject`: for whom the caller asks, if it says so. Raises NotConfirmed,
-    AlreadyConnected, ReauthorizationRequired, ConnectionGone, ConnectionNotFound, RequestRejected,
+    handed out again. `next_use`: when the caller will ask again, in seconds since the epoch.
+    `subject`: for whom the caller asks, if it says so. Raises NotConfirmed, AlreadyConnected,
+    ReauthorizationRequired, ConnectionGone, ConnectionNotFound, RequestRejected,
     RefreshInProgress, UpstreamUnavailable.
     """
+    ask = Ask(at=broker.clock(), next_use=next_use)
+    _ensure_possible(ask)
     try:
         return _hand_out(
             broker,
@@ -68,11 +72,20 @@ def hand_out(
             subject=subject,
             min_validity=min_validity,
             rejected=rejected,
+            ask=ask,
             remaining=remaining,
         )
     except SetUnreadable as exc:
         _note_unreadable(broker, connection_id)
         raise RecordUnreadable(detail=exc.detail) from None
+
+
+def _ensure_possible(ask: Ask) -> None:
+    """Raise RequestRejected unless the moment a caller names is to come, and within a year."""
+    if ask.next_use is not None and not ask.at < ask.next_use <= ask.at + NEXT_USE_WITHIN:
+        raise RequestRejected(
+            "next_use must be a moment of the coming year, in seconds since 1970."
+        )
 
 
 def _note_unreadable(broker: Broker, connection_id: str) -> None:
@@ -101,6 +114,7 @@ def _hand_out(
     subject: str | None,
     min_validity: int | None,
     rejected: int | None,
+    ask: Ask,
     remaining: Remaining,
 ) -> Bearer:
     seen = broker.connections.get(connection_id)
@@ -110,14 +124,15 @@ def _hand_out(
     _ensure_known(seen, rejected)
     if seen.unreadable == seen.generation:
         broker.seal.open(seen)  # else it would be told to wait while it rests
-    seen = _note_asked(broker, seen)
     if seen.remaining(broker.clock()):
         seen = _checked(broker, seen)
     refused = rejected is not None and rejected >= seen.generation
     if not refused and _fresh(broker, seen, min_validity):
-        return _bearer(broker, seen)
+        bearer = _bearer(broker, seen)
+        _note_asked(broker, seen, ask)
+        return bearer
     try:
-        renewed = _renewed(broker, seen, rejected=rejected, remaining=remaining)
+        renewed = _renewed(broker, seen, rejected=rejected, ask=ask, remaining=remaining)
         _ensure_active(renewed)  # Akoya took its time; a disconnect may have been asked for
         return _bearer(broker, renewed)
     except StaleGeneration:
@@ -171,20 +186,19 @@ def _ensure_active(connection: Connection) -> None:
             raise ConnectionGone
 
 
-def _note_asked(broker: Broker, seen: Connection) -> Connection:
-    """Note at most once a day that this connection is in use, so that it is kept ready."""
-    now = broker.clock()
-    if seen.asked_at is not None and now - seen.asked_at < ASKED_AT_PRECISION:
-        return seen
-    if seen.issued_at is None or seen.expires_at is None:
-        return seen
-    due_at = broker.policy.due_at(seen, now=now, asked_at=now)
+def _note_asked(broker: Broker, seen: Connection, ask: Ask) -> None:
+    """Note the first ask of a token set: from then on it is due before it, or its bearer, is over.
+
+    What a caller waits for lands as asked for; what rests or is under way is due soon by itself.
+    """
+    due_at = broker.policy.due_at(seen, now=ask.at, ask=ask)
+    if seen.failures or seen.lease or seen.due_at is None or seen.due_at <= due_at:
+        return
     try:
-        broker.connections.note_asked(seen, now=now, due_at=due_at)
+        asked_at = broker.policy.asked_at(seen, ask)
+        broker.connections.make_due(seen, due_at=due_at, asked_at=asked_at)
     except UpstreamUnavailable:
         broker.record("asked_at_skipped", connection_id=seen.id)
-        return seen
-    return replace(seen, asked_at=now)
 
 
 def _fresh(broker: Broker, seen: Connection, min_validity: int | None) -> bool:
@@ -195,7 +209,7 @@ def _fresh(broker: Broker, seen: Connection, min_validity: int | None) -> bool:
 
 
 def _renewed(
-    broker: Broker, seen: Connection, *, rejected: int | None, remaining: Remaining
+    broker: Broker, seen: Connection, *, rejected: int | None, ask: Ask, remaining: Remaining
 ) -> Connection:
     now, refused = broker.clock(), rejected == seen.generation
     resting = max(1, (seen.due_at or now) - now)
@@ -205,7 +219,7 @@ def _renewed(
             detail="the grant is suspect", retry_after=look_in if look_in > 0 else LOOK_IS_DUE
         )
     if rejected == seen.generation + 1:
-        return _renewed_ahead(broker, seen, remaining=remaining)
+        return _renewed_ahead(broker, seen, ask=ask, remaining=remaining)
     lives = seen.remaining(now) > 0  # an expired bearer is refused whatever the consent
     is_proof = refused and lives and is_second(seen, now)
     if is_proof:
@@ -215,19 +229,33 @@ def _renewed(
     if lives and not refused and not broker.id_tokens.acceptable(seen.verdict):
         # Another one could not be checked either.
         raise UpstreamUnavailable(detail="no signing keys to check the bearer with")
-    landed = ensure_fresh(broker, seen, rejected=refused and lives, remaining=remaining)
+    landed = ensure_fresh(
+        broker,
+        seen,
+        rejected=refused and lives,
+        ask=ask,
+        remaining=remaining,
+    )
     if is_proof:
         note_proof(broker, landed)
     return _checked(broker, landed)
 
 
-def _renewed_ahead(broker: Broker, seen: Connection, *, remaining: Remaining) -> Connection:
+def _renewed_ahead(
+    broker: Broker, seen: Connection, *, ask: Ask, remaining: Remaining
+) -> Connection:
     """Refresh where the rejected bearer came out of escrow; its set is landed first."""
     kept = broker.escrow.find(seen.id, seen.generation + 1)
-    landed = ensure_fresh(broker, seen, rejected=False, remaining=remaining)
+    landed = ensure_fresh(
+        broker,
+        seen,
+        rejected=False,
+        ask=ask,
+        remaining=remaining,
+    )
     if kept is None or landed.attempt_id != kept.attempt_id:
         return _checked(broker, landed)  # of a send just now: another bearer than the rejected one
-    return _renewed(broker, landed, rejected=landed.generation, remaining=remaining)
+    return _renewed(broker, landed, rejected=landed.generation, ask=ask, remaining=remaining)
 
 
 def _checked(broker: Broker, connection: Connection) -> Connection:
