@@ -6,9 +6,11 @@ from collections.abc import Callable
 
 import pytest
 
+from tests.interruptions import before
 from tests.wiring import LOGIN_KEY
 from tests.world import World
 from token_broker.domain.connection import Connection, Status, are_comparable, login_of
+from token_broker.domain.errors import UpstreamUnavailable
 from token_broker.domain.secret_text import SecretText
 from token_broker.store import identity
 
@@ -128,6 +130,37 @@ def test_a_renewal_of_a_row_that_was_hashed_anew_lands_in_it(memory: World) -> N
     went = memory.come_back(memory.consent(memory.open(memory.begin(connection_id=one.id))))
 
     assert (went.result.status, went.result.connection_id) == ("active", one.id)
+
+
+@pytest.mark.parametrize("odd", [None, "", 5, b"\xff", ["a"]])
+def test_a_key_that_does_not_read_is_made_anew_and_holds_no_send(
+    memory: World, odd: object
+) -> None:
+    one = memory.connect()
+    memory.memory.spoil(identity.ID, {"login_key": odd})
+
+    by_a_caller(memory, one.id)
+
+    assert memory.memory.raw(identity.ID)["login_key"] == LOGIN_KEY.reveal()
+    assert owner_of(memory, memory.row(one.id)) == one.id
+    assert memory.row(one.id).generation == 2
+
+
+def test_the_schedule_says_whose_a_login_is_where_a_caller_could_not(memory: World) -> None:
+    one = memory.connect()
+    change_key(memory)
+
+    def away() -> None:
+        raise UpstreamUnavailable(detail="away")
+
+    before(memory.broker.connections, "owner_of", away)
+    by_a_caller(memory, one.id)
+    by_a_caller(memory, one.id)
+    assert owner_of(memory, memory.row(one.id)) is None
+
+    by_the_schedule(memory, one.id)
+
+    assert owner_of(memory, memory.row(one.id)) == one.id
 
 
 def test_no_event_speaks_of_the_key_or_of_a_login(memory: World) -> None:

@@ -17,6 +17,8 @@ from token_broker.domain.secret_text import SecretText
 from token_broker.store.rows import (
     Absent,
     Condition,
+    Equals,
+    IsA,
     Row,
     Rows,
     Write,
@@ -37,8 +39,8 @@ def is_unbound() -> Condition:
 
 @named
 def is_unkeyed() -> Condition:
-    """The table has no key for its logins yet."""
-    return Absent("login_key")
+    """The table has no key for its logins yet, or none that reads."""
+    return ~IsA("login_key", str) | Equals("login_key", "")
 
 
 class IdentityRow:
@@ -96,9 +98,10 @@ class IdentityRow:
         return self._login_key
 
     def _read(self) -> Row:
-        """Read the row, with a key that is made where there is none."""
+        """Read the row, with a key that is made where there is none that reads."""
         row = ensure_readable(self._rows.get(ID) or {})
-        if "login_key" not in row:
+        key = row.get("login_key")
+        if not (key and isinstance(key, str)):
             keyed = versioned({"login_key": self._new_secret().reveal()})
             try:
                 row = self._rows.update(Write(ID, keyed, is_unkeyed()))
@@ -112,7 +115,7 @@ def _belongs_to(identity: Identity, condition: Condition | None = None) -> Write
 
 
 def _login_key(row: Row) -> SecretText:
-    return SecretText(str(row["login_key"]))
+    return SecretText(row["login_key"])
 
 
 def _identity(row: Row) -> Identity:
