@@ -13,7 +13,7 @@ from token_broker.domain.errors import RowUnreadable
 from token_broker.domain.secret_text import SecretText
 from token_broker.domain.suspicion import Witness
 from token_broker.domain.token_set import TokenSet, Verdict
-from token_broker.store.control import Hang, Trouble
+from token_broker.store.control import Control, Hang, Trouble
 from token_broker.use_cases.broker import Broker
 
 NOW = 1_800_000_000
@@ -94,8 +94,28 @@ def test_the_breaker_is_closed_until_it_opens_and_after_it_closes(broker: Broker
     assert broker.control.breaker() is None
     broker.control.open_breaker(until=NOW + 60)
     assert broker.control.breaker() == NOW + 60
-    broker.control.close_breaker()
+    broker.control.close_breaker(NOW + 60)
     assert broker.control.breaker() is None
+
+
+def test_the_breaker_is_closed_only_as_it_was_seen(either: World) -> None:
+    control = either.broker.control
+    control.open_breaker(until=NOW + 60)
+    control.open_breaker(until=NOW + 120)
+
+    assert not control.close_breaker(NOW + 60)
+    assert control.breaker() == NOW + 120
+    assert control.close_breaker(NOW + 120)
+
+
+def test_what_one_lane_has_met_is_not_lost_to_what_another_knew_before(either: World) -> None:
+    one = either.broker.control
+    other, later = (Control(one._rows, clock=either.clock) for _ in range(2))
+    assert other.trouble() == Trouble()
+    one.note_trouble(Trouble(explained_until=NOW + 3_600))
+    other.note_trouble(Trouble(in_vain_since=NOW))
+
+    assert later.trouble() == Trouble(in_vain_since=NOW, explained_until=NOW + 3_600)
 
 
 def test_trouble_is_as_the_last_run_left_it_and_leaves_the_breaker_alone(broker: Broker) -> None:
@@ -115,7 +135,7 @@ def test_opening_and_closing_the_breaker_leave_what_is_known_of_witnesses(either
     control.rotation_met(connector="mikomo", by="a")
     control.refusal_met(connector="mikomo", earlier_at=None)
     control.open_breaker(until=NOW + 60)
-    control.close_breaker()
+    control.close_breaker(NOW + 60)
 
     assert control.witness("mikomo") == Witness(connection_id="a", answered_at=NOW)
 

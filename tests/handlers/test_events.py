@@ -131,7 +131,7 @@ PAGES = ("authorize.start", "callback.")
 
 def test_every_event_is_used_and_every_case_has_its_event() -> None:
     files = {path.stem for path in EVENTS.glob("*.json")}
-    assert files == GOOD.keys() | BAD.keys() | {"refresh.schedule"}
+    assert files == GOOD.keys() | BAD.keys() | {"refresh.schedule", "refresh.lane"}
     assert not GOOD.keys() & BAD.keys()
 
 
@@ -286,6 +286,22 @@ def test_the_schedule_tends_what_is_due(broker: Deployed) -> None:
 
     assert broker.handle("refresh.schedule") == {"tended": 1, "failed": 0, "ended": 0}
     assert json.loads(broker.handle("token.hand-out")["body"])["generation"] == 2
+
+
+@pytest.mark.parametrize(("shard", "tended"), [("0", 0), ("1", 1)])
+def test_a_lane_tends_what_is_its_own(broker: Deployed, shard: str, tended: int) -> None:
+    """By hand, without a lane, a run tends all there is."""
+    connection_id = broker.connect()
+    broker.aws.dynamodb.update_item(
+        TableName=f"{broker.prefix}-connections",
+        Key={"id": {"S": connection_id}},
+        UpdateExpression="SET due_at = :past, #shard = :shard",
+        ExpressionAttributeNames={"#shard": "shard"},
+        ExpressionAttributeValues={":past": {"N": "1"}, ":shard": {"N": shard}},
+    )
+
+    assert broker.handle("refresh.lane")["tended"] == tended
+    assert broker.handle("refresh.schedule")["tended"] == 1 - tended
 
 
 def test_a_run_whose_alarm_has_spoken_leaves_no_failure_for_a_human_to_clear(

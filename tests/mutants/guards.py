@@ -7,6 +7,7 @@ from tests.mutants import (
     cadence,
     ending,
     keeping,
+    lanes,
     linking,
     pacing,
     sending,
@@ -18,6 +19,7 @@ from tests.mutants.guard import Guard
 GUARDS: tuple[Guard, ...] = (
     *sending.GUARDS,
     *pacing.GUARDS,
+    *lanes.GUARDS,
     *answers.GUARDS,
     *keeping.GUARDS,
     *linking.GUARDS,

@@ -122,7 +122,9 @@ GUARDS = (
     Guard(
         "bulkhead: what hangs hides nothing of another bank",
         "use_cases/schedule.py::_due",
-        "if crowds:\n    due += broker.connections.due(now=now, limit=limit, beside=crowds)",
+        "if crowds:\n"
+        "    due += broker.connections.due("
+        "now=now, limit=limit, beside=crowds, shards=lane.shards)",
         "pass",
     ),
     Guard(

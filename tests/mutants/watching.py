@@ -12,8 +12,13 @@ ALARMS = {  # the events that count under the name of an alarm
         "subject_changed",
         "id_token_rejected",
     ),
-    "tokens_at_risk": ("escrow_used", "escrow_stranded", "token_persist_failed", "rotation_lost"),
-    "row_unreadable": ("row_unreadable",),
+    "tokens_at_risk": (
+        "escrow_used",
+        "escrow_stranded",
+        "token_persist_failed",
+        "rotation_lost",
+        "row_unreadable",
+    ),
 }
 
 GUARDS = (
@@ -38,14 +43,14 @@ GUARDS = (
     Guard(
         "alarm: a run in vain is missed",
         "use_cases/measure.py::account_for",
-        "since is None and (lag <= LAG_ALLOWED or after.explained_until > now)",
-        "lag <= LAG_ALLOWED or after.explained_until > now",
+        "lane.is_first and since is None and (lag <= LAG_ALLOWED or after.explained_until > now)",
+        "lane.is_first and (lag <= LAG_ALLOWED or after.explained_until > now)",
     ),
     Guard(
         "alarm: idle runs between those in vain are missed, too",
         "use_cases/measure.py::account_for",
-        "before.in_vain_since or (now if in_vain else None)",
-        "now if in_vain else None",
+        "before.in_vain_since or begins",
+        "begins",
     ),
     Guard(
         "alarm: a run that lags is missed",
@@ -61,20 +66,20 @@ GUARDS = (
     ),
     Guard(
         "alarm: one that names a cause speaks for expired bearers",
-        "use_cases/measure.py::measure_expired",
-        "before.in_vain_since is None and before.explained_until <= now",
-        "before.in_vain_since is None",
+        "use_cases/measure.py::_is_explained",
+        "trouble.in_vain_since is not None or trouble.explained_until > broker.clock()",
+        "trouble.in_vain_since is not None",
     ),
     Guard(
         "alarm: an outage is no alarm on bearers as well",
-        "use_cases/measure.py::measure_expired",
-        "before.in_vain_since is None and before.explained_until <= now",
-        "before.explained_until <= now",
+        "use_cases/measure.py::_is_explained",
+        "trouble.in_vain_since is not None or trouble.explained_until > broker.clock()",
+        "trouble.explained_until > broker.clock()",
     ),
     Guard(
         "alarm: a run that failed for a named cause is not missed",
         "functions/refresh/app.py::lambda_handler",
-        "account_for_failure(broker)",
+        "account_for_failure(broker, lane)",
         "pass",
     ),
     Guard(

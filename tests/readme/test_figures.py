@@ -12,6 +12,7 @@ from token_broker.domain import refresh_policy as policy
 from token_broker.domain import suspicion
 from token_broker.store.control import HANG_EXPLAINS, HANG_STANDS
 from token_broker.use_cases.bulkhead import HANG_TRIED, THREADS, UNHEARD
+from token_broker.use_cases.lane import LANES_SHARE
 from token_broker.use_cases.persist import TABLE_TRY
 from token_broker.use_cases.schedule import BEGUN_AHEAD
 
@@ -43,7 +44,7 @@ REPEAT = policy.CONNECT_TIMEOUT + policy.REPEAT_READ_TIMEOUT
 CALLERS, RUNS = timeout("Token"), timeout("Refresh")
 FIRST, SECOND, THIRD = (after // 60 for after in suspicion.LOOKS_AFTER)
 HALF = THREADS // 2
-A_RUN = default("RateLimitPerSecond") * policy.SENDING_WINDOW
+A_RUN = int(LANES_SHARE * default("RateLimitPerSecond") * policy.SENDING_WINDOW)
 
 STATED = {
     "table": (

@@ -124,6 +124,9 @@ class _Resolver:
         one, other = map(self.resolve, argument)
         return bool(one == other)
 
+    def _or(self, argument: list[Any]) -> bool:
+        return any(map(self.resolve, argument))
+
     def _not(self, argument: list[Any]) -> bool:
         return not self.resolve(argument[0])
 
@@ -138,6 +141,8 @@ INTRINSICS: dict[str, Callable[[_Resolver, Any], Any]] = {
     "Fn::Sub": _Resolver._sub,
     "Fn::If": _Resolver._if,
     "Fn::Equals": _Resolver._equals,
+    "Condition": _Resolver.holds,
+    "Fn::Or": _Resolver._or,
     "Fn::Not": _Resolver._not,
     "Fn::Join": _Resolver._join,
 }

@@ -11,7 +11,12 @@ import pytest
 from tests.template.deployed import ROOT, Deployed, deployed
 from token_broker.runtime.observability import ALARMS, GAUGES, counted_as
 
-WATCHED = {"bearers_expired_share", "connections_refused", "run_accounted_for"}
+WATCHED = {
+    "bearers_expired_share",
+    "connections_refused",
+    "due_over_capacity",
+    "run_accounted_for",
+}
 TOPIC = "arn:aws:sns:us-east-1:123456789012:on-call"
 BY_EVENT = {  # what each alarm stands for; two things a person must do are two alarms
     "OursToCorrectAlarm": {"broker_misconfigured", "table_foreign", "unexpected_error"},
@@ -26,15 +31,21 @@ BY_EVENT = {  # what each alarm stands for; two things a person must do are two 
         "escrow_stranded",
         "token_persist_failed",
         "rotation_lost",
+        "row_unreadable",
     },
-    "RowUnreadableAlarm": {"row_unreadable"},
+    "MoreDueThanCarriedAlarm": {"due_over_capacity"},
     "MassRefusalsAlarm": {"connections_refused"},
     "BearersExpiredAlarm": {"bearers_expired_share"},
     "NoGoodRunAlarm": {"run_accounted_for"},
     "ApiFailedAlarm": {"api_failed"},
 }
 EVENTS = set().union(*BY_EVENT.values())
-SYMPTOMS = {"NoGoodRunAlarm", "BearersExpiredAlarm", "ApiFailedAlarm"}
+SYMPTOMS = {
+    "NoGoodRunAlarm",
+    "MoreDueThanCarriedAlarm",
+    "BearersExpiredAlarm",
+    "ApiFailedAlarm",
+}
 
 
 @pytest.fixture(scope="module")
@@ -134,6 +145,16 @@ def test_bearers_expired_in_use_for_five_minutes_are_an_alarm(
     )
     assert (expired["Threshold"], expired["Period"]) == (10, 60)
     assert (expired["EvaluationPeriods"], expired["DatapointsToAlarm"]) == (10, 5)
+
+
+def test_ten_minutes_in_which_the_busiest_lane_is_nearly_full_name_the_parameter_to_raise(
+    alarms: dict[str, dict[str, Any]],
+) -> None:
+    full = alarms["MoreDueThanCarriedAlarm"]
+    assert (full["Statistic"], full["ComparisonOperator"]) == ("Maximum", "GreaterThanThreshold")
+    assert (full["Threshold"], full["Period"]) == (80, 60)
+    assert (full["EvaluationPeriods"], full["DatapointsToAlarm"]) == (10, 10)
+    assert {"RateLimitPerSecond", "Lanes"} <= set(re.findall(r"\w+", full["AlarmDescription"]))
 
 
 # ── answers of API Gateway's own ─────────────────────────────────────────────────────────────────

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import json
+
 import pytest
 
-from tests.template.deployed import ROOT, Deployed, source
+from tests.template.deployed import ROOT, Deployed, deployed, source
 from token_broker.domain.refresh_policy import REFRESH_BUDGET, SENDING_WINDOW
+from token_broker.store.connection_row import SHARDS
 
 MINUTE = 60
 API_GATEWAY_TIMEOUT = 29
@@ -71,17 +74,31 @@ def test_who_does_not_send_ends_before_the_gateway_gives_up(stack: Deployed, qui
 def test_refresh_is_started_every_minute_and_the_next_minute_is_the_retry(
     stack: Deployed,
 ) -> None:
-    rule = stack.properties("RefreshFunctionEveryMinute")
-    assert rule["ScheduleExpression"] == "rate(1 minute)"
-    assert rule["State"] == "ENABLED"
-    (target,) = rule["Targets"]
-    assert target["Arn"] == "RefreshFunction.Arn"
-    assert target["RetryPolicy"] == {"MaximumRetryAttempts": 0, "MaximumEventAgeInSeconds": 60}
-    assert "DeadLetterConfig" not in target
+    for rule in stack.of_type("AWS::Events::Rule").values():
+        assert rule["ScheduleExpression"] == "rate(1 minute)"
+        (target,) = rule["Targets"]
+        assert target["Arn"] == "RefreshFunction.Arn"
+        assert target["RetryPolicy"] == {"MaximumRetryAttempts": 0, "MaximumEventAgeInSeconds": 60}
+        assert "DeadLetterConfig" not in target
     invoke = stack.properties("RefreshFunctionEventInvokeConfig")
     assert (invoke["MaximumRetryAttempts"], invoke["MaximumEventAgeInSeconds"]) == (0, 60)
     assert not invoke.get("DestinationConfig")
     assert stack.of_type("AWS::SQS::Queue") == {}
+
+
+@pytest.mark.parametrize("lanes", source()["Parameters"]["Lanes"]["AllowedValues"])
+@pytest.mark.parametrize("state", ["ENABLED", "DISABLED"])
+def test_there_is_one_schedule_a_lane_and_it_says_which(lanes: int, state: str) -> None:
+    rules = deployed(Lanes=str(lanes), ScheduleState=state).of_type("AWS::Events::Rule").values()
+    on = [json.loads(rule["Targets"][0]["Input"]) for rule in rules if rule["State"] == "ENABLED"]
+
+    expected = range(lanes) if state == "ENABLED" else ()
+    assert sorted(on, key=lambda one: one["lane"]) == [{"lane": n, "of": lanes} for n in expected]
+    assert {rule["State"] for rule in rules} <= {"ENABLED", "DISABLED"}
+
+
+def test_there_are_shards_enough_for_all_lanes() -> None:
+    assert max(source()["Parameters"]["Lanes"]["AllowedValues"]) == SHARDS
 
 
 def test_only_the_schedule_starts_refresh_and_only_the_api_the_others(stack: Deployed) -> None:

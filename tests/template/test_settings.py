@@ -10,6 +10,7 @@ import pytest
 from tests.template.deployed import Deployed, deployed, source
 from token_broker.domain.authorization import CodeBinding
 from token_broker.domain.errors import BrokerMisconfigured
+from token_broker.domain.refresh_policy import SENDING_WINDOW
 from token_broker.runtime import bootstrap, settings
 
 POWERTOOLS = {"POWERTOOLS_SERVICE_NAME", "POWERTOOLS_METRICS_NAMESPACE", "POWERTOOLS_LOG_LEVEL"}
@@ -95,6 +96,13 @@ def test_template_and_code_agree_on_the_bounds_of_a_number(parameter: str) -> No
     for beyond in (low - 1, high + 1):
         with pytest.raises(BrokerMisconfigured):
             read(beyond)
+
+
+@pytest.mark.parametrize("rate", [1, 5, 100])
+def test_the_lanes_together_have_four_fifths_of_the_rate(rate: int) -> None:
+    _, tending = bootstrap.tending(variables(deployed(RateLimitPerSecond=str(rate)), "Refresh"))
+    assert tending.rate == pytest.approx(0.8 * rate)
+    assert tending.limit == int(0.8 * rate * SENDING_WINDOW)
 
 
 @pytest.mark.parametrize(

@@ -211,12 +211,13 @@ def finishing(environ: Mapping[str, str] = os.environ) -> tuple[Broker, Finishin
 
 def tending(environ: Mapping[str, str] = os.environ) -> tuple[Broker, Tending]:
     """Build what `refresh` stands on."""
+    from token_broker.use_cases.lane import LANES_SHARE  # noqa: PLC0415
     from token_broker.use_cases.schedule import Tending  # noqa: PLC0415
 
-    rate = settings.rate_limit(environ)
+    rate = LANES_SHARE * settings.rate_limit(environ)
     return sending(environ), Tending(
         rate=rate,
-        limit=rate * SENDING_WINDOW,
+        limit=int(rate * SENDING_WINDOW),
         quarantine=settings.quarantine(environ),
         tombstone=settings.tombstone(environ),
         end_after=settings.end_after(environ),

@@ -15,8 +15,8 @@ from aws_lambda_powertools.metrics import MetricUnit
 from token_broker.domain.errors import Reported, TokenBrokerError
 
 # By what a person has to do: an event that is an alarm's business, and the metric that alarm is on.
-# Three more alarms are on how much is counted (connections_refused, bearers_expired_share), or that
-# nothing is (run_accounted_for): one of those alone is no error.
+# Four more alarms are on how much is counted (connections_refused, bearers_expired_share,
+# due_over_capacity), or that nothing is (run_accounted_for): one of those alone is no error.
 ALARMS = {
     "broker_misconfigured": "ours_to_correct",
     "table_foreign": "ours_to_correct",
@@ -29,12 +29,13 @@ ALARMS = {
     "escrow_stranded": "tokens_at_risk",
     "token_persist_failed": "tokens_at_risk",
     "rotation_lost": "tokens_at_risk",
-    "row_unreadable": "row_unreadable",
+    "row_unreadable": "tokens_at_risk",
 }
 GAUGES = {  # what each run measures, and in which unit
     "oldest_due_seconds": MetricUnit.Seconds,
     "bearers_expired": MetricUnit.Count,
     "bearers_expired_share": MetricUnit.Percent,
+    "due_over_capacity": MetricUnit.Percent,
     "failed_share": MetricUnit.Percent,
     "connections_refused": MetricUnit.Count,
 }

@@ -12,7 +12,7 @@ from token_broker.domain.errors import ConnectionNotFound, RowUnreadable, StaleG
 from token_broker.domain.token_set import Verdict
 from token_broker.store.rows import Row, ensure_readable, versioned
 
-SHARDS = 8
+SHARDS = 16  # of the due index: as many as there may be lanes
 
 
 def shard_of(connection_id: str) -> int:

@@ -13,6 +13,7 @@ from token_broker.store.rows import (
     Absent,
     AtMost,
     Condition,
+    Equals,
     Row,
     Rows,
     Write,
@@ -32,6 +33,12 @@ REFUSAL_NOTED_EVERY = 600
 def is_over(now: int) -> Condition:
     """It was never noted, or its time is over."""
     return Absent("id") | AtMost("expires_at", now)
+
+
+@named
+def is_open_until(seen: int) -> Condition:
+    """It was not opened anew."""
+    return Equals("open_until", seen)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -81,8 +88,9 @@ class Control:
         )
 
     def note_trouble(self, trouble: Trouble) -> None:
-        """Leave to the runs that follow what they have to know."""
-        self._set(asdict(trouble))
+        """Leave to the runs that follow what they have to know; another lane's news stay."""
+        known = asdict(self.trouble())
+        self._set({name: new for name, new in asdict(trouble).items() if new != known[name]})
 
     def slow_for(self) -> int:
         """Return for how long Akoya asks all sends to wait; negative: since when no longer.
@@ -101,9 +109,12 @@ class Control:
         """Pause all sends: our credentials are refused. After `until` a canary may try."""
         self._set({"open_until": until})
 
-    def close_breaker(self) -> None:
-        """Let sends go on."""
-        self._set({"open_until": None})
+    def close_breaker(self, seen: int) -> bool:
+        """Let sends go on; return False where it was opened anew since it was `seen` open."""
+        with suppress(StaleGeneration):
+            self._set({"open_until": None}, condition=is_open_until(seen))
+            return True
+        return False
 
     def hangs(self) -> dict[str, Hang]:
         """Return the connectors that let a send time out within the hour; up to 10 s old."""
@@ -206,8 +217,8 @@ class Control:
         self._read_at = self._clock()
         return self._known
 
-    def _set(self, changes: Row) -> None:
+    def _set(self, changes: Row, condition: Condition | None = None) -> None:
         """Set attributes of what holds for all senders; None removes one."""
-        self._rows.transact(Write(SENDERS, {"schema": SCHEMA} | changes))
+        self._rows.transact(Write(SENDERS, {"schema": SCHEMA} | changes, condition))
         merged = (self._known or {}) | changes
         self._known = {name: value for name, value in merged.items() if value is not None}

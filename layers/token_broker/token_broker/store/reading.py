@@ -76,21 +76,28 @@ class Reading:
             except (RowNewer, RowUnreadable) as exc:
                 self._record("row_left_out", connection_id=str(row.get("id")), detail=exc.detail)
 
-    def due(self, *, now: int, limit: int, beside: Collection[str] = ()) -> list[Due]:
+    def due(
+        self,
+        *,
+        now: int,
+        limit: int,
+        beside: Collection[str] = (),
+        shards: Collection[int] = range(SHARDS),
+    ) -> list[Due]:
         """List what is due, oldest first, at most `limit`; may lag.
 
         With `beside`, of other connectors than these, among the LOOKED_PAST oldest of each shard.
         """
-        shards = [
+        found = [
             self._rows.query(
                 "due",
                 Equals("shard", shard) & AtMost("due_at", now),
                 matching=~OneOf("connector", tuple(beside)) if beside else None,
                 limit=LOOKED_PAST if beside else limit,
             )
-            for shard in range(SHARDS)
+            for shard in shards
         ]
-        oldest = islice(merge(*shards, key=lambda row: row["due_at"]), limit)
+        oldest = islice(merge(*found, key=lambda row: row["due_at"]), limit)
         return [Due(row["id"], row["due_at"], str(row.get("connector", ""))) for row in oldest]
 
     def expiries(self, *, due_until: int) -> list[int]:

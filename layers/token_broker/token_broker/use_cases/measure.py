@@ -10,6 +10,7 @@ from token_broker.domain.errors import TokenBrokerError, UpstreamUnavailable
 from token_broker.domain.refresh_policy import BACK_OFF_LONGEST
 from token_broker.store.control import Trouble
 from token_broker.use_cases.broker import Broker
+from token_broker.use_cases.lane import ALONE, Lane
 
 LAG_ALLOWED = 900  # seconds the oldest due connection may wait
 OUTAGE = 300  # of runs in vain: from then on the alarm on runs is on
@@ -32,9 +33,18 @@ def measure_expired(broker: Broker) -> None:
     expired = sum(expires_at <= now for expires_at in expiries)
     broker.record("bearers_expired", value=expired)
     share = 100 * expired // len(expiries) if expired > 1 else 0
-    before = broker.control.trouble()
-    if before.in_vain_since is None and before.explained_until <= now:
+    if not _is_explained(broker):
         broker.record("bearers_expired_share", value=share)
+
+
+def measure_load(broker: Broker, *, due: int, capacity: int) -> None:
+    """Tell how many percent of what a run of its lane can carry is due.
+
+    100 where it is as much or more. Not while nothing answers, nor while an alarm speaks for the
+    cause of what waits.
+    """
+    if not _is_explained(broker):
+        broker.record("due_over_capacity", value=100 * min(due, capacity) // capacity)
 
 
 def measure_failed(broker: Broker, *, failed: Collection[str], tended: Collection[str]) -> None:
@@ -44,15 +54,25 @@ def measure_failed(broker: Broker, *, failed: Collection[str], tended: Collectio
         broker.record("failed_share", value=100 * len(set(failed)) // len(attempted))
 
 
-def account_for(broker: Broker, *, lag: int, answered: bool, in_vain: bool, alarmed: bool) -> None:
+def account_for(
+    broker: Broker,
+    *,
+    lag: int,
+    answered: bool,
+    in_vain: bool,
+    alarmed: bool,
+    lane: Lane = ALONE,
+) -> None:
     """Count a run that went as it should, or whose trouble has an alarm of its own (`alarmed`).
 
     `lag`: seconds the oldest due connection had waited. `in_vain`: it tried, and nothing answered.
     Runs that find nothing to try between such ones are in vain as well, so that a stack of one
-    connection tells an outage as a large one does.
+    connection tells an outage as a large one does. The first lane alone counts its runs, and begins
+    an outage; an answer to any lane ends it.
     """
     now, before = broker.clock(), broker.control.trouble()
-    since = None if answered else before.in_vain_since or (now if in_vain else None)
+    begins = now if in_vain and lane.is_first else None
+    since = None if answered else before.in_vain_since or begins
     is_outage = since is not None and now - since >= OUTAGE
     after = Trouble(
         in_vain_since=since,
@@ -60,13 +80,20 @@ def account_for(broker: Broker, *, lag: int, answered: bool, in_vain: bool, alar
     )
     if after != before:
         broker.control.note_trouble(after)
-    if since is None and (lag <= LAG_ALLOWED or after.explained_until > now):
+    if lane.is_first and since is None and (lag <= LAG_ALLOWED or after.explained_until > now):
         broker.record("run_accounted_for")
 
 
-def account_for_failure(broker: Broker) -> None:
+def account_for_failure(broker: Broker, lane: Lane = ALONE) -> None:
     """Count a run that failed and whose cause has an alarm, which speaks for what follows too."""
     with suppress(TokenBrokerError):  # the alarm is on whether or not this can be noted
         until = broker.clock() + SPOKEN_FOR
         broker.control.note_trouble(replace(broker.control.trouble(), explained_until=until))
-    broker.record("run_accounted_for")
+    if lane.is_first:
+        broker.record("run_accounted_for")
+
+
+def _is_explained(broker: Broker) -> bool:
+    """Return whether it is known why connections wait: nothing answers, or an alarm says why."""
+    trouble = broker.control.trouble()
+    return trouble.in_vain_since is not None or trouble.explained_until > broker.clock()

@@ -42,8 +42,14 @@ from token_broker.use_cases.daily_try import may_be_tried, try_again
 from token_broker.use_cases.escrow import sweep
 from token_broker.use_cases.home import ensure_home
 from token_broker.use_cases.landing import recover
+from token_broker.use_cases.lane import ALONE, Lane
 from token_broker.use_cases.login import heir_of, settle_login, transfer
-from token_broker.use_cases.measure import account_for, measure_expired, measure_failed
+from token_broker.use_cases.measure import (
+    account_for,
+    measure_expired,
+    measure_failed,
+    measure_load,
+)
 from token_broker.use_cases.pace import AT_ONCE, Pace, Turns
 from token_broker.use_cases.refresh import refresh_held
 from token_broker.use_cases.refusal import end, end_or_suspect
@@ -89,16 +95,23 @@ class Run:
 class Tending:
     """How much one run may do."""
 
-    rate: float  # sends a second
-    limit: int  # connections a run
+    rate: float  # sends a second, of all lanes together
+    limit: int  # connections a minute, likewise
     quarantine: int  # seconds an ended connection keeps its sealed set
     tombstone: int  # seconds the row of a revoked connection is kept
     end_after: int  # seconds of refusals after which a connection ends without a witness
     threads: int = THREADS  # sends under way at once
 
 
-def tend_due(broker: Broker, tending: Tending, *, workers: Executor, remaining: Remaining) -> Run:
-    """Tend what is due, oldest first, until time is up or the breaker opens.
+def tend_due(
+    broker: Broker,
+    tending: Tending,
+    *,
+    workers: Executor,
+    remaining: Remaining,
+    lane: Lane = ALONE,
+) -> Run:
+    """Tend what a lane has due, oldest first, until time is up or the breaker opens.
 
     Raises BrokerMisconfigured on a foreign table, UpstreamUnavailable if the index cannot be read.
     """
@@ -106,16 +119,21 @@ def tend_due(broker: Broker, tending: Tending, *, workers: Executor, remaining: 
     run, now = Run(), broker.clock()
     hangs = broker.control.hangs()
     hanging = {connector for connector, hang in hangs.items() if hang.stands(now)}
-    due = _due(broker, now=now, limit=tending.limit, hanging=hanging)
-    lag = max((now - one.due_at for one in due if one.connector not in hangs), default=0)
-    broker.record("oldest_due_seconds", value=lag)
-    measure_expired(broker)
+    limit = max(1, tending.limit // lane.of)
+    due = _due(broker, lane, now=now, limit=limit, hanging=hanging)
+    watched = broker.connections.due(now=now, limit=1, beside=hangs, shards=lane.watched)
+    waiting = [now - one.due_at for one in due if one.connector not in hangs]
+    lag = max([*waiting, *(now - one.due_at for one in watched)], default=0)
+    if lane.is_first:
+        broker.record("oldest_due_seconds", value=lag)
+        measure_expired(broker)
+    measure_load(broker, due=len(waiting), capacity=limit)
     paused_until = broker.control.breaker()
     if paused_until is not None and paused_until > now:
-        account_for(broker, lag=lag, answered=False, in_vain=False, alarmed=True)
+        account_for(broker, lag=lag, answered=False, in_vain=False, alarmed=True, lane=lane)
         return run
     run.turns = pace = Pace(
-        tending.rate,
+        tending.rate / lane.of,
         ticks=broker.ticks,
         pause=broker.pause,
         slow_for=broker.control.slow_for,
@@ -143,23 +161,32 @@ def tend_due(broker: Broker, tending: Tending, *, workers: Executor, remaining: 
     in_vain = bool(run.deferred) and not run.answered and not run.stopped
     if in_vain:
         broker.record("nothing_answered", value=len(run.deferred))
-    if paused_until is not None and run.answered and not run.stopped:
-        broker.control.close_breaker()
+    is_well = run.answered and not run.stopped
+    if paused_until is not None and is_well and broker.control.close_breaker(paused_until):
         broker.record("breaker_closed")
-    if now % ESCROW_SWEPT_EVERY < RUN_EVERY:
+    if lane.is_first and now % ESCROW_SWEPT_EVERY < RUN_EVERY:
         sweep(broker)
     measure_failed(broker, failed=run.failed, tended=run.tended)
-    account_for(broker, lag=lag, answered=bool(run.answered), in_vain=in_vain, alarmed=run.stopped)
+    account_for(
+        broker,
+        lag=lag,
+        answered=bool(run.answered),
+        in_vain=in_vain,
+        alarmed=run.stopped,
+        lane=lane,
+    )
     return run
 
 
-def _due(broker: Broker, *, now: int, limit: int, hanging: Collection[str]) -> list[Due]:
+def _due(
+    broker: Broker, lane: Lane, *, now: int, limit: int, hanging: Collection[str]
+) -> list[Due]:
     """Return what is due, oldest first; what one connector has due hides nothing of another's.
 
     Behind what a connector has due that hangs, or takes more than half the places of a full run,
     what the others have due is looked for.
     """
-    due = broker.connections.due(now=now, limit=limit)
+    due = broker.connections.due(now=now, limit=limit, shards=lane.shards)
     places = Counter(one.connector for one in due)
     crowds = [
         connector
@@ -167,7 +194,7 @@ def _due(broker: Broker, *, now: int, limit: int, hanging: Collection[str]) -> l
         if connector in hanging or (len(due) == limit and taken > limit // 2)
     ]
     if crowds:
-        due += broker.connections.due(now=now, limit=limit, beside=crowds)
+        due += broker.connections.due(now=now, limit=limit, beside=crowds, shards=lane.shards)
     return sorted(dict.fromkeys(due), key=lambda one: one.due_at)
 
 
