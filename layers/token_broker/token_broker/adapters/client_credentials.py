@@ -83,9 +83,7 @@ class SecretsManagerPresence:
         if self._seen_at is not None and now - self._seen_at < CACHED_FOR:
             return True
         try:
-            with translated(
-                SERVICE, lambda code, _: BrokerMisconfigured() if code == MISSING else None
-            ):
+            with translated(SERVICE, _missing):
                 answer: Any = self._client.describe_secret(SecretId=self._secret_id)
         except BrokerMisconfigured:
             return False
