@@ -40,14 +40,17 @@ class Functions:
 
     @contextmanager
     def schedule_off(self) -> Iterator[None]:
-        """Keep the real schedule from running."""
+        """Keep the real schedule from running, whichever of its lanes are in use."""
         events = self._aws["events"]
-        (rule,) = events.list_rules()["Rules"]
-        events.disable_rule(Name=rule["Name"])
+        rules = events.list_rules()["Rules"]
+        in_use = [rule["Name"] for rule in rules if rule["State"] == "ENABLED"]
+        for name in in_use:
+            events.disable_rule(Name=name)
         try:
             yield
         finally:
-            events.enable_rule(Name=rule["Name"])
+            for name in in_use:
+                events.enable_rule(Name=name)
 
     def kill(self, function: str) -> list[int]:
         """Kill every process of a function, at rest or at work; return who they were."""
