@@ -13,6 +13,7 @@ from local.embedded_aws import client
 from tests.contract import dynamodb_local
 from tests.tables import Aws
 from tests.world import World
+from token_broker.store.connections import Connections
 
 DYNAMODB_LOCAL = pytest.param("dynamodb-local", marks=pytest.mark.optional)
 
@@ -47,3 +48,8 @@ def any_world(request: pytest.FixtureRequest) -> World:
         case _:
             world = request.getfixturevalue("world_on_dynamodb_local")
     return world
+
+
+@pytest.fixture
+def table(any_world: World) -> Connections:
+    return any_world.broker.connections

@@ -80,3 +80,20 @@ def owner_id(table: Connections) -> str | None:
 
 def unrecorded(event: str, *, value: int = 1, **fields: str | int | None) -> None:
     """Record nothing."""
+
+
+def coming(connection_id: str = ID) -> Connection:
+    """Return an active connection that was never here."""
+    return linking(
+        id=connection_id,
+        status=Status.ACTIVE,
+        generation=1,
+        sealed=b"sealed",
+        login="login",
+        issued_at=NOW,
+        iat=NOW,
+        expires_at=NOW + 900,
+        lease=None,
+        unsettled=0,
+        confirmation_hash=None,
+    )

@@ -12,68 +12,27 @@ import requests
 from tests.acts import END_AFTER
 from tests.clock import START
 from tests.loopback import http_response
+from tests.unit.refused import (
+    end_at_the_bank,
+    make_due,
+    minutes_until_ended,
+    pass_minutes,
+    people,
+    refused_sends,
+    suspect_of,
+    with_day_long_bearers,
+)
 from tests.world import World
-from token_broker.domain.connection import Connection, Degraded, Reason, Status
+from token_broker.domain.connection import Degraded, Reason, Status
 from token_broker.domain.errors import ConsentSuspect, ReauthorizationRequired, UpstreamUnavailable
 from token_broker.runtime.http_api import view
-from token_broker.use_cases import connections
 
-DAY = 86_400
 ANOTHER_BANK = "capital"
 
 
 @pytest.fixture
 def memory() -> World:
-    """A world whose bearers live for a day, so that nobody is due by chance."""
-    world = World.in_memory()
-    world.provider.change_settings({"id_token_lifetime": DAY})
-    return world
-
-
-def people(world: World, count: int) -> list[Connection]:
-    """Connect so many people, each with a login of their own."""
-    return [world.connect(f"person-{n}", f"mikomo_{n}") for n in range(1, count + 1)]
-
-
-def make_due(world: World, connection_id: str) -> None:
-    world.broker.connections.make_due(world.row(connection_id), due_at=world.clock())
-
-
-def end_at_the_bank(world: World, number: int) -> None:
-    """Let the bank end the consent of one person."""
-    world.provider.expire("consent", f"mikomo/mikomo_{number}")
-
-
-def suspect_of(world: World, number: int = 1, *, of: int = 1) -> str:
-    """Connect people, and let Akoya refuse one of them for good; return who is suspect."""
-    made = people(world, of)
-    one = made[number - 1]
-    end_at_the_bank(world, number)
-    make_due(world, one.id)
-    world.run_schedule()
-    assert world.row(one.id).degraded is Degraded.SUSPECT
-    return one.id
-
-
-def pass_minutes(world: World, minutes: int) -> None:
-    """Let the schedule run on each full minute."""
-    for _ in range(minutes):
-        world.clock.advance(60)
-        world.run_schedule()
-
-
-def minutes_until_ended(world: World, connection_id: str, *, within: int) -> int | None:
-    for minute in range(1, within + 1):
-        pass_minutes(world, 1)
-        if world.row(connection_id).status is not Status.ACTIVE:
-            return minute
-    return None
-
-
-def refused_sends(world: World) -> list[int]:
-    """Return at which second after the first refusal each send was refused."""
-    at = [int(one["received_at"]) for one in world.refused()]
-    return [one - at[0] for one in at]
+    return with_day_long_bearers()
 
 
 # ── suspect ──────────────────────────────────────────────────────────────────────────────────────
@@ -389,149 +348,3 @@ def test_a_refusal_documented_as_a_fault_of_ours_is_reported_and_suspect_all_the
     )
     pass_minutes(memory, 2)
     assert len(memory.recorded("request_refused")) == 1
-
-
-# ── the daily try ────────────────────────────────────────────────────────────────────────────────
-
-
-def ended(world: World) -> str:
-    """Have Akoya refuse a living refresh token until its connection is ended."""
-    (one,) = people(world, 1)
-    world.provider.arm({"fault": "grant_dead"})
-    world.pass_refusals(one.id)
-    return one.id
-
-
-def test_an_ended_connection_is_tried_once_a_day_and_heals_by_itself(memory: World) -> None:
-    one = ended(memory)
-    ended_at = memory.clock()
-    sent = memory.sends()
-    for _ in range(2):
-        memory.make_due(one)
-        memory.run_schedule()
-    assert memory.sends() == sent + 2
-    assert ended_at + 2 * 82_000 < memory.clock() <= ended_at + 2 * DAY
-    memory.provider.disarm()
-
-    memory.make_due(one)
-    memory.run_schedule()
-
-    row = memory.row(one)
-    assert (row.status, row.reason, row.keep_until) == (Status.ACTIVE, None, None)
-    assert memory.is_alive(row)
-    assert memory.hand_out(one).generation == 2
-    assert [told["reason"] for told in memory.recorded("connection_healed")] == ["grant_dead"]
-
-
-def test_a_daily_try_that_is_refused_counts_nowhere(memory: World) -> None:
-    one = ended(memory)
-    seen = len(memory.events)
-    before = memory.row(one)
-
-    memory.make_due(one)
-    memory.run_schedule()
-
-    row = memory.row(one)
-    assert (row.status, row.reason, row.suspect) == (before.status, before.reason, before.suspect)
-    told = {name for name, _ in memory.events[seen:]}
-    assert not told & {"grant_refused", "connections_refused", "request_refused", "rotation_lost"}
-    assert memory.broker.control.refusal_met(connector="mikomo", earlier_at=None) == 1
-
-
-def test_a_daily_try_goes_on_until_the_set_is_erased_and_no_longer(memory: World) -> None:
-    one = ended(memory)
-    sent = memory.sends()
-    keep_until = memory.row(one).keep_until or 0
-
-    for _ in range(8):
-        memory.make_due(one)
-        memory.run_schedule()
-    assert memory.row(one).sealed is None
-    assert memory.clock() >= keep_until
-    memory.clock.advance(DAY)
-    memory.run_schedule()
-
-    assert memory.sends() - sent == 7
-
-
-@pytest.mark.parametrize("status", [429, 503])
-def test_a_daily_try_that_goes_unanswered_is_repeated_in_a_day(memory: World, status: int) -> None:
-    one = ended(memory)
-    memory.make_due(one)
-    memory.http.before = lambda _: http_response(status)
-    memory.run_schedule()
-
-    assert (memory.row(one).due_at or 0) - memory.clock() > DAY - 3_600
-
-
-def test_a_daily_try_looks_into_escrow_first(memory: World) -> None:
-    from tests.interruptions import table_away  # noqa: PLC0415
-
-    one = ended(memory)
-    memory.provider.disarm()
-    memory.make_due(one)
-    with table_away(memory):
-        memory.run_schedule()
-    sent = memory.sends()
-    assert memory.row(one).status is Status.REAUTH_REQUIRED
-    rows = memory.memory
-    rows[one] = replace(rows[one], unsettled=0, lease=None, due_at=memory.clock())
-
-    memory.run_schedule()
-
-    assert memory.row(one).status is Status.ACTIVE
-    assert memory.is_alive(memory.row(one))
-    assert memory.sends() == sent
-
-
-def test_only_whose_login_is_nobody_elses_is_tried(memory: World) -> None:
-    one = ended(memory)
-    login = memory.row(one).login
-    assert login is not None
-    memory.memory.own(login, "of another")
-    memory.provider.disarm()
-    sent = memory.sends()
-
-    memory.make_due(one)
-    memory.run_schedule()
-    assert memory.sends() == sent
-    assert memory.row(one).due_at == memory.row(one).keep_until
-
-    memory.memory.own(login, None)
-    make_ended_due(memory, one)
-    memory.run_schedule()
-    assert memory.row(one).status is Status.ACTIVE
-    owner = memory.broker.connections.owner_of(login)
-    assert owner is not None
-    assert owner.id == one
-
-
-@pytest.mark.parametrize("reason", [Reason.EXPORTED, Reason.LOGIN_CHANGED])
-def test_what_ended_otherwise_is_never_tried(memory: World, reason: Reason) -> None:
-    one = ended(memory)
-    rows = memory.memory
-    rows[one] = replace(rows[one], reason=reason)
-    memory.provider.disarm()
-    sent = memory.sends()
-
-    memory.make_due(one)
-    memory.run_schedule()
-
-    assert memory.sends() == sent
-    assert memory.row(one).reason is reason
-
-
-def make_ended_due(world: World, connection_id: str) -> None:
-    rows = world.memory
-    rows[connection_id] = replace(rows[connection_id], due_at=world.clock())
-
-
-def test_an_ended_connection_is_renewed_as_before(world: World) -> None:
-    one = world.connect()
-    world.provider.expire("refresh_token")
-    world.pass_refusals(one.id)
-    world.make_due(one.id)
-    world.run_schedule()
-
-    assert world.link(connection_id=one.id).result.status == "active"
-    assert connections.show(world.broker.connections, connection_id=one.id).reason is None
