@@ -10,8 +10,9 @@ import signal
 from collections.abc import Sequence
 
 from local.akoya_sandbox.dialects import DIALECTS
-from local.akoya_sandbox.provider import CONNECTORS, AkoyaProvider
+from local.akoya_sandbox.provider import AkoyaProvider
 from local.akoya_sandbox.registration import Registration
+from local.akoya_sandbox.requests_met import CONNECTORS
 from local.akoya_sandbox.server import listen, serve
 from local.akoya_sandbox.settings import InvalidSettingError, Settings
 

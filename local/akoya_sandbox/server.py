@@ -18,7 +18,9 @@ from local.akoya_sandbox.answer import Answer
 from local.akoya_sandbox.authorization import SentBack, ShownAsPage
 from local.akoya_sandbox.dialects import DIALECTS
 from local.akoya_sandbox.people import DATA_ERROR_NUMBERS
-from local.akoya_sandbox.provider import AccountMissingError, AkoyaProvider, HasHungUp
+from local.akoya_sandbox.person_way import AccountMissingError
+from local.akoya_sandbox.provider import AkoyaProvider
+from local.akoya_sandbox.requests_met import HasHungUp
 
 LOOPBACK = "127.0.0.1"
 LARGEST_BODY = 64 * 1024

@@ -1,4 +1,4 @@
-"""What the provider decides, in process: PKCE, dialects, lives, the ledger, many threads."""
+"""What the provider decides, in process: PKCE, lives, dialects, many threads."""
 
 from __future__ import annotations
 
@@ -7,34 +7,25 @@ from base64 import urlsafe_b64encode
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
-import jwt
 import pytest
 
 from local.akoya_sandbox.authorization import SentBack
-from local.akoya_sandbox.ledger import fingerprint
 from local.akoya_sandbox.provider import AkoyaProvider
 from local.akoya_sandbox.settings import InvalidSettingError
 from tests.akoya_sandbox.app import (
     CLIENT_ID,
-    CLIENT_SECRET,
-    LAST_ACCESS,
-    STATE,
-    App,
     authorization_query,
     code_form,
     query_of,
-    refresh_form,
     revoke_form,
 )
 from tests.akoya_sandbox.conftest import Clock
 from tests.akoya_sandbox.in_process import (
     BASIC,
-    LOGIN,
     basic,
     claims_of,
     connect,
     consent,
-    data,
     data_code,
     events,
     obtain,
@@ -301,257 +292,6 @@ def test_gen2_names_a_wrong_grant_type_as_the_rfc_does(
     provider.change_settings({"dialect": "gen2-strict"})
 
     assert obtain(provider, "any", grant_type=grant_type).json()["error"] == error
-
-
-# -- the end of a consent --------------------------------------------------------------------------
-
-
-def test_expired_id_tokens_get_602_until_the_next_refresh(provider: AkoyaProvider) -> None:
-    first, other = connect(provider), connect(provider, "mikomo_2")
-
-    assert provider.expire("id_tokens", LOGIN) == 1
-
-    assert data_code(provider, first["id_token"]) == (401, 602)
-    assert data_code(provider, other["id_token"]) == (200, None)
-    second = refresh(provider, first["refresh_token"]).json()
-    assert data_code(provider, second["id_token"]) == (200, None)
-
-
-def test_a_killed_refresh_token_leaves_the_id_token_to_its_end(provider: AkoyaProvider) -> None:
-    first = connect(provider)
-
-    assert provider.expire("refresh_token") == 1
-
-    assert refresh(provider, first["refresh_token"]).status == 400
-    assert data_code(provider, first["id_token"]) == (200, None)
-
-
-def test_a_consent_ended_at_the_bank_gets_601_and_no_refresh(provider: AkoyaProvider) -> None:
-    first = connect(provider)
-
-    provider.expire("consent", LOGIN)
-
-    assert data_code(provider, first["id_token"]) == (404, 601)
-    assert refresh(provider, first["refresh_token"]).status == 400
-    assert data_code(provider, connect(provider)["id_token"]) == (200, None)
-
-
-def test_withdrawn_data_access_gets_602_with_every_fresh_token(provider: AkoyaProvider) -> None:
-    first = connect(provider)
-
-    provider.expire("data_access", LOGIN)
-
-    second = refresh(provider, first["refresh_token"]).json()
-    assert data_code(provider, second["id_token"]) == (401, 602)
-
-
-# -- the data API ----------------------------------------------------------------------------------
-
-
-@pytest.mark.parametrize("code", [500, 501, 601, 602, 701, 702, 703, 704])
-def test_error_users_get_their_error_on_every_data_call(provider: AkoyaProvider, code: int) -> None:
-    token_set = connect(provider, f"mikomo_{code}")
-
-    assert data_code(provider, token_set["id_token"])[1] == code
-
-
-def test_balances_come_with_their_amounts(provider: AkoyaProvider) -> None:
-    token_set = connect(provider)
-
-    answer = data(
-        provider,
-        f"bearer {token_set['id_token']}",
-        product="balances",
-        interaction_id="an-interaction",
-    )
-
-    accounts = [details for a in answer.json()["accounts"] for details in a.values()]
-    assert [sorted(a) for a in accounts] == [sorted(accounts[0])] * 3
-    assert accounts[0]["currentBalance"] >= 0
-    assert answer.headers["x-akoya-interaction-id"] == "an-interaction"
-
-
-@pytest.mark.parametrize("authorization", [None, "", "Bearer ", "Bearer x.y.z", "Basic x"])
-def test_a_data_call_without_a_known_id_token_gets_602(
-    provider: AkoyaProvider, authorization: str | None
-) -> None:
-    answer = data(provider, authorization)
-
-    assert (answer.status, answer.json()["code"]) == (401, 602)
-
-
-def test_a_data_call_to_another_connector_or_product_is_forbidden(
-    provider: AkoyaProvider,
-) -> None:
-    bearer = f"Bearer {connect(provider)['id_token']}"
-
-    for product, connector in (("accounts-info", "summit"), ("no-such-product", "mikomo")):
-        answer = data(provider, bearer, product=product, connector=connector)
-        assert answer.status == 403
-
-
-@pytest.mark.parametrize("interaction_type", ["USER", "BATCH", "user", "batch"])
-@pytest.mark.parametrize("last_access", [LAST_ACCESS, "2026-11-24T00:00:00.5+00:00"])
-def test_a_data_call_says_who_waits_and_when_the_person_was_last_active(
-    provider: AkoyaProvider, interaction_type: str, last_access: str
-) -> None:
-    bearer = f"Bearer {connect(provider)['id_token']}"
-
-    answer = data(provider, bearer, interaction_type=interaction_type, last_access=last_access)
-
-    assert answer.status == 200
-
-
-@pytest.mark.parametrize(
-    ("interaction_type", "last_access"),
-    [
-        (None, LAST_ACCESS),
-        ("", LAST_ACCESS),
-        ("PERSON", LAST_ACCESS),
-        ("USER", None),
-        ("USER", ""),
-        ("USER", "yesterday"),
-        ("USER", "1800000000"),
-        ("USER", "2026-11-24"),
-        ("USER", "2026-11-24T00:00:00"),
-        ("USER", "2026-11-24T00:00:00+01:00"),
-        (None, None),
-    ],
-)
-def test_a_data_call_that_does_not_say_so_is_refused_in_akoyas_form(
-    provider: AkoyaProvider, interaction_type: str | None, last_access: str | None
-) -> None:
-    """Akoya: headers, coming-soon; both are mandatory in version 3."""
-    bearer = f"Bearer {connect(provider)['id_token']}"
-
-    answer = data(provider, bearer, interaction_type=interaction_type, last_access=last_access)
-
-    assert answer.status == 400
-    assert set(answer.json()) == {"code", "message", "debugMessage"}
-    assert answer.headers["x-akoya-interaction-id"]
-
-
-@pytest.mark.parametrize("header", ["x-akoya-interaction-type", "x-akoya-last-access"])
-def test_over_http_a_data_call_without_a_header_is_refused_as_well(app: App, header: str) -> None:
-    id_token = app.connect()["id_token"]
-
-    assert app.accounts(id_token).status_code == 200
-    without: dict[str, Any] = {header: None}
-    assert app.accounts(id_token, **without).status_code == 400
-
-
-# -- the ledger ------------------------------------------------------------------------------------
-
-
-def test_the_ledger_tells_a_life_in_order_and_links_each_token_to_its_predecessor(
-    provider: AkoyaProvider,
-) -> None:
-    code = consent(provider)["code"]
-    first = obtain(provider, code).json()
-    second = refresh(provider, first["refresh_token"]).json()
-    provider.token(authorization=None, body=refresh_form(first["refresh_token"]))
-    provider.revoke(authorization=None, body=revoke_form(second["refresh_token"]))
-
-    ledger = provider.ledger(LOGIN)
-
-    assert [entry["event"] for entry in ledger["entries"]] == [
-        "consent.given",
-        "code.issued",
-        "code.redeemed",
-        "refresh_token.issued",
-        "id_token.issued",
-        "refresh_token.issued",
-        "refresh_token.rotated",
-        "id_token.issued",
-        "refresh_token.refused",
-        "refresh_token.revoked",
-        "id_tokens.revoked",
-    ]
-    rotated = ledger["entries"][6]
-    assert rotated["fingerprint"] == fingerprint(first["refresh_token"])
-    assert rotated["successor"] == fingerprint(second["refresh_token"])
-    assert ledger["entries"][5]["predecessor"] == fingerprint(first["refresh_token"])
-    assert ledger["entries"][8]["reason"] == "rotated"
-    assert [
-        (r["endpoint"], r.get("grant_type"), r["status"], r.get("error"))
-        for r in ledger["requests"]
-    ] == [
-        ("token", "authorization_code", 200, None),
-        ("token", "refresh_token", 200, None),
-        ("token", "refresh_token", 400, "invalid_request"),
-        ("revoke", None, 200, None),
-    ]
-    assert [r["presented"] for r in ledger["requests"]] == [
-        fingerprint(value)
-        for value in (code, first["refresh_token"], first["refresh_token"], second["refresh_token"])
-    ]
-
-
-def test_the_ledger_of_one_login_leaves_the_others_out(provider: AkoyaProvider) -> None:
-    connect(provider, "mikomo_1")
-    connect(provider, "mikomo_2")
-
-    ledger = provider.ledger("mikomo/mikomo_2")
-
-    records = ledger["entries"] + ledger["requests"]
-    assert {record["login"] for record in records} == {"mikomo/mikomo_2"}
-
-
-def test_the_ledger_holds_no_code_token_secret_or_state(provider: AkoyaProvider) -> None:
-    code = consent(provider)["code"]
-    token_set = obtain(provider, code).json()
-    refreshed = refresh(provider, token_set["refresh_token"]).json()
-    data_code(provider, refreshed["id_token"])
-
-    told = str(provider.ledger()) + str(provider.grants()) + repr(provider.registration)
-
-    secrets = (code, CLIENT_SECRET, STATE, *token_set.values(), *refreshed.values())
-    for value in (text for text in secrets if isinstance(text, str) and text != "bearer"):
-        assert value not in told
-
-
-def test_grants_show_the_one_live_refresh_token(provider: AkoyaProvider) -> None:
-    first = connect(provider)
-    second = refresh(provider, first["refresh_token"]).json()
-
-    (grant,) = provider.grants(LOGIN)
-
-    assert grant["sub"] == claims_of(second)["sub"]
-    assert grant["grant_id"] == claims_of(second)["grant_id"]
-    assert grant["refresh_tokens"] == [
-        {"fingerprint": fingerprint(second["refresh_token"]), "number": 2, "expires_at": None}
-    ]
-
-
-def test_reset_forgets_everything_and_restores_the_start(provider: AkoyaProvider) -> None:
-    first = connect(provider)
-    provider.change_settings({"dialect": "gen2-strict"})
-    provider.change_client_secret("another")
-
-    provider.reset()
-
-    assert events(provider) == []
-    assert provider.settings.dialect == "gen1"
-    assert refresh(provider, first["refresh_token"]).json()["error"] == "invalid_request"
-
-
-def test_a_changed_client_secret_cuts_over_at_once(provider: AkoyaProvider) -> None:
-    first = connect(provider)
-
-    provider.change_client_secret("another")
-
-    assert refresh(provider, first["refresh_token"]).status == 401
-    good = refresh_form(first["refresh_token"], client_secret="another")
-    assert provider.token(authorization=None, body=good).status == 200
-
-
-def test_a_changed_signing_key_is_published_beside_the_older(provider: AkoyaProvider) -> None:
-    before = connect(provider)
-    provider.change_signing_key()
-    after = connect(provider)
-
-    kids = [key["kid"] for key in provider.jwks()["keys"]]
-    assert [jwt.get_unverified_header(t["id_token"])["kid"] for t in (before, after)] == kids
 
 
 # -- many threads ----------------------------------------------------------------------------------
