@@ -9,7 +9,7 @@ import pytest
 from tests.world import World
 from token_broker.domain.connection import Connection, Status
 
-QUARANTINE = 7 * 86_400
+HOUR, QUARANTINE = 3_600, 7 * 86_400
 NO_PROOF = ["revoke_refused", "revoke_html", "revoke_error", "lost_before_commit", "slow_then_lost"]
 
 
@@ -23,14 +23,14 @@ def disconnected(world: World) -> Connection:
     return world.broker.connections.ask_revoke(one.id, now=world.clock())
 
 
-def days_pass(world: World, one: str, days: int) -> None:
-    """Let the schedule look whenever the row is due, for so many days."""
+def days_pass(world: World, one: str, days: int, *, between: int = 0) -> None:
+    """Let the schedule look whenever the row is due, for so many days, `between` seconds apart."""
     until = world.clock() + days * 86_400
     while True:
         row = next((row for row in world.broker.connections.every() if row.id == one), None)
         if row is None or row.due_at is None or row.due_at >= until:
             break
-        world.clock.now = max(world.clock.now, float(row.due_at))
+        world.clock.now = max(world.clock.now + between, float(row.due_at))
         world.run_schedule()
     world.clock.now = max(world.clock.now, float(until))
 
@@ -133,7 +133,7 @@ def test_a_wrong_secret_stops_all_sends_and_gives_no_set_up() -> None:
     one = disconnected(world)
     world.provider.arm({"fault": "wrong_secret", "on": ["revoke"]})
 
-    days_pass(world, one.id, 8)
+    days_pass(world, one.id, 8, between=HOUR)  # each run's try is refused
     row = world.row(one.id)
     assert (row.status, world.is_alive(row)) == (Status.REVOKE_PENDING, True)
 
