@@ -52,14 +52,14 @@ check: .venv/.ready .venv-sam/.ready ## Lint, types, directions, template, secur
 	.venv/bin/bandit -q -r clients examples functions layers local operations -c pyproject.toml
 
 test-fast: .venv/.ready ## What can be told in memory, in under a minute
-	$(PYTEST) -n auto -m "not (slow or $(ON_PORTS))" tests/unit tests/contract tests/template
+	$(PYTEST) -n auto --dist worksteal -m "not (slow or $(ON_PORTS))" tests/unit tests/contract tests/template
 
 test: .venv/.ready ## All but the slow tests; one that needs more than is there is skipped with its reason
-	$(PYTEST) -n auto -m "not (slow or $(ON_PORTS))"
+	$(PYTEST) -n auto --dist worksteal -m "not (slow or $(ON_PORTS))"
 	$(PYTEST) -m "$(ON_PORTS)"
 
 test-all: setup ## Every test; a skipped one fails
-	REQUIRE_ALL=1 $(PYTEST) -n auto -m "not ($(ON_PORTS))"
+	REQUIRE_ALL=1 $(PYTEST) -n auto --dist worksteal -m "not ($(ON_PORTS))"
 	REQUIRE_ALL=1 $(PYTEST) -m "$(ON_PORTS)"
 
 faults: .venv/.ready ## Cut every flow everywhere, write docs/faults.md, print what was lost
