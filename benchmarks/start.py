@@ -13,8 +13,8 @@ from tests.tables import Aws
 
 ROOT = Path(__file__).parents[1]
 LAYER = ROOT / "layers" / "token_broker"
-NOBODY = Aws(dynamodb=None, s3=None, kms=None, secretsmanager=None, key_arn="arn:key")
-ENVIRONMENT = environment(NOBODY, "p") | {
+NO_AWS = Aws(dynamodb=None, s3=None, kms=None, secretsmanager=None, key_arn="arn:key")
+ENVIRONMENT = environment(NO_AWS, "p") | {
     "AWS_DEFAULT_REGION": "us-east-1",
     "AWS_ACCESS_KEY_ID": "k",
     "AWS_SECRET_ACCESS_KEY": "s",

@@ -8,7 +8,7 @@ DATA_URL (Akoya's, as https://products.ddp.akoya.com). The event says whom to re
 from __future__ import annotations
 
 import os
-from datetime import datetime
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import requests
@@ -26,7 +26,11 @@ def lambda_handler(event: dict[str, Any], _context: Any) -> dict[str, Any]:
     for one in event["connections"]:
         last_seen = datetime.fromisoformat(one["last_seen"])
         auth = broker.auth(
-            one["id"], subject=one["subject"], interaction_type="BATCH", last_access=last_seen
+            one["id"],
+            subject=one["subject"],
+            interaction_type="BATCH",
+            last_access=last_seen,
+            next_use=datetime.now(UTC) + timedelta(days=1),  # so that no refresh is waited for then
         )
         url = f"{os.environ['DATA_URL']}/accounts-info/v3/{one['connector']}"
         try:

@@ -45,7 +45,7 @@ GUARDS = (
     ),
     Guard(
         "requests: a next use is a moment to come",
-        "use_cases/token.py::_ensure_possible",
+        "use_cases/token.py::_ensure_to_come",
         "not ask.at < ask.next_use <= ask.at + NEXT_USE_WITHIN",
         "ask.next_use < 0",
     ),

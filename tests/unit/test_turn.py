@@ -5,24 +5,27 @@ from __future__ import annotations
 from collections import Counter
 from dataclasses import replace
 from itertools import cycle, pairwise
+from typing import Any
 
 import pytest
 
 from tests.clock import START
 from tests.incidents.fleet import DAY, MINUTE, Fleet, fleet_due_at
+from token_broker.domain.connection import Due
 from token_broker.domain.errors import TurnToCome, UpstreamUnavailable
+from token_broker.use_cases import turn
 from token_broker.use_cases.door import Door
 from token_broker.use_cases.turn import HELD
 
 RATE = 2
 SIZE = 500
 MOST_ASKS = 5  # then a caller gives up
-NOBODY_ELSE = START - START % MINUTE + 7 * DAY
+NOT_DUE = START - START % MINUTE + 7 * DAY
 
 
 def stale(size: int) -> Fleet:
     """Return a stack whose connections are only kept alive: no bearer lives, and none is due."""
-    fleet = fleet_due_at([NOBODY_ELSE + n for n in range(size)])
+    fleet = fleet_due_at([NOT_DUE + n for n in range(size)])
     for one in fleet.ids:
         fleet.table[one] = replace(
             fleet.table[one], issued_at=START - 2 * DAY, expires_at=START - DAY, asked_at=None
@@ -190,3 +193,37 @@ def test_what_backs_off_takes_no_turn() -> None:
         fleet.world.hand_out(second)
 
     assert (told.value.retry_after, fleet.table[second].due_at) == (900, START + 900)
+
+
+def test_a_place_is_found_without_reading_what_is_due_long_after_it(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """A large stack in use has thousands due within the hour, and a place free in some seconds."""
+    fleet = stale(1_002)
+    busy, asking = fleet.ids[2:], fleet.ids[:2]
+    for place, one in enumerate(busy):
+        fleet.table[one] = replace(fleet.table[one], due_at=START + 3 * place)
+    due, read = fleet.world.broker.connections.due, list[int]()
+
+    def counted(**of: Any) -> list[Due]:
+        found = due(**of)
+        read.append(len(found))
+        return found
+
+    monkeypatch.setattr(fleet.world.broker.connections, "due", counted)
+
+    assert [ask(fleet, one, START) for one in asking] == [0, 0]
+    assert sum(read) <= 120
+
+
+@pytest.mark.parametrize("first", [1, 60, 10_000])
+def test_a_place_does_not_depend_on_how_much_is_read_at_a_time(
+    monkeypatch: pytest.MonkeyPatch, first: int
+) -> None:
+    monkeypatch.setattr(turn, "FIRST_READ", first)
+    fleet = stale(102)
+    for place, one in enumerate(fleet.ids[2:]):
+        fleet.table[one] = replace(fleet.table[one], due_at=START + place // 4)
+
+    assert ask(fleet, fleet.ids[0], START) == 0
+    assert ask(fleet, fleet.ids[1], START) == 51  # 100 at two a second, from the next on

@@ -15,9 +15,7 @@ from token_broker.store.connection_row import PUBLIC, SHARDS, connection_of
 from token_broker.store.rows import Absent, AtMost, Equals, OneOf, Row, Rows
 
 MEASURED = 500  # rows of a shard whose expiry a run looks at
-LOOKED_PAST = (
-    5_000  # rows of a shard among which a run looks for other connectors' than those named
-)
+LOOKED_PAST = 5_000  # rows of a shard among which a run looks for other connectors'
 
 
 def pointer_of(login: str) -> str:

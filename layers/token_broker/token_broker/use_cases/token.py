@@ -64,7 +64,7 @@ def hand_out(
     RefreshInProgress, UpstreamUnavailable.
     """
     ask = Ask(at=broker.clock(), next_use=next_use)
-    _ensure_possible(ask)
+    _ensure_to_come(ask)
     try:
         return _hand_out(
             broker,
@@ -80,7 +80,7 @@ def hand_out(
         raise RecordUnreadable(detail=exc.detail) from None
 
 
-def _ensure_possible(ask: Ask) -> None:
+def _ensure_to_come(ask: Ask) -> None:
     """Raise RequestRejected unless the moment a caller names is to come, and within a year."""
     if ask.next_use is not None and not ask.at < ask.next_use <= ask.at + NEXT_USE_WITHIN:
         raise RequestRejected(

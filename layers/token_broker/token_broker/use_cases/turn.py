@@ -15,7 +15,8 @@ from token_broker.use_cases.broker import Broker
 
 HELD = 3  # seconds a caller waits within its request rather than come again
 HORIZON = 3_600  # seconds for which turns are given
-MOST_READ = 20_000  # rows that are due by then
+FIRST_READ = 60  # seconds of the rate: a place is near unless very many ask at once
+MOST_READ = 20_000  # rows
 
 
 def await_turn(broker: Broker, seen: Connection) -> None:
@@ -41,13 +42,22 @@ def await_turn(broker: Broker, seen: Connection) -> None:
 
 
 def _first_free(broker: Broker, *, from_: int, now: int, rate: int) -> int:
-    """Return the first second by which all that is due until then, and one more, can be sent."""
-    due = broker.connections.due(now=now + HORIZON, limit=MOST_READ)
-    falls = Counter(max(now, one.due_at) for one in due)
-    waiting = falls[now]
-    for second in range(now + 1, now + HORIZON):
-        waiting += falls[second]
-        if second >= from_ and waiting < rate:
-            return second
-        waiting = max(0, waiting - rate)
-    return now + HORIZON
+    """Return the first second by which all that is due until then, and one more, can be sent.
+
+    Of the index it reads little beyond that second.
+    """
+    limit = min(rate * FIRST_READ, MOST_READ)
+    while True:
+        due = broker.connections.due(now=now + HORIZON, limit=limit)
+        is_all = len(due) < limit or limit == MOST_READ
+        known_until = now + HORIZON if is_all else due[-1].due_at
+        falls = Counter(max(now, one.due_at) for one in due)
+        waiting = falls[now]
+        for second in range(now + 1, known_until):
+            waiting += falls[second]
+            if second >= from_ and waiting < rate:
+                return second
+            waiting = max(0, waiting - rate)
+        if is_all:
+            return now + HORIZON
+        limit = min(4 * limit, MOST_READ)
