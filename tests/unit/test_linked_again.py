@@ -11,9 +11,9 @@ from tests.interleavings.endings import DIALECTS
 from tests.interleavings.flows import ended
 from tests.interruptions import before, cut_at, table_away
 from tests.spoiled import spoil
+from tests.unit.linked_again import connected, linked_while_leased, told
 from tests.world import World
 from token_broker.domain import authorization
-from token_broker.domain.authorization import Result
 from token_broker.domain.connection import Connection, Status
 from token_broker.domain.errors import (
     AlreadyConnected,
@@ -23,31 +23,9 @@ from token_broker.domain.errors import (
     UpstreamUnavailable,
 )
 from token_broker.use_cases import connections
-from token_broker.use_cases.attempt import claim_as_seen, postpone
+from token_broker.use_cases.attempt import claim_as_seen
 
 in_all_dialects = pytest.mark.parametrize("dialect", DIALECTS)
-
-
-def connected(dialect: str = "gen1") -> tuple[World, Connection]:
-    world = World.in_memory(dialect)
-    first = world.connect()
-    world.clock.advance(5)
-    return world, first
-
-
-def linked_while_leased(world: World, first: Connection) -> str:
-    """Link again while another process has the connection; return the id first given."""
-    leased = claim_as_seen(world.broker, world.row(first.id))
-    begun = world.begin()
-    redirect = world.come_back(world.consent(world.open(begun)))
-    assert redirect.result == told(first)
-    assert world.row(first.id).generation == first.generation
-    postpone(world.broker, leased, due_at=first.due_at or 0, event="released")
-    return begun.connection_id
-
-
-def told(first: Connection) -> Result:
-    return Result(status="active", connection_id=first.id)
 
 
 def assert_renewed(world: World, first: Connection, begun_id: str) -> None:

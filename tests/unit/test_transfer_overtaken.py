@@ -16,6 +16,7 @@ from tests.interleavings.cuts import KilledError
 from tests.interleavings.endings import DIALECTS
 from tests.interruptions import before, before_akoya_acts, table_away
 from tests.spoiled import spoil
+from tests.unit.linked_again import connected, linked_while_leased
 from tests.world import World
 from token_broker.domain.connection import Connection
 from token_broker.domain.errors import UpstreamUnavailable
@@ -23,23 +24,6 @@ from token_broker.use_cases.attempt import claim_as_seen, postpone
 
 in_all_dialects = pytest.mark.parametrize("dialect", DIALECTS)
 LEASE_OF_A_TRANSFER = 60 + 10 + 1
-
-
-def connected(dialect: str = "gen2-strict") -> tuple[World, Connection]:
-    world = World.in_memory(dialect)
-    first = world.connect()
-    world.clock.advance(5)
-    return world, first
-
-
-def owed(world: World, first: Connection) -> str:
-    """Link again while the connection is leased; return the id whose row holds the set."""
-    leased = claim_as_seen(world.broker, world.row(first.id))
-    begun = world.begin()
-    world.come_back(world.consent(world.open(begun)))
-    postpone(world.broker, leased, due_at=first.due_at or 0, event="released")
-    assert world.row(begun.connection_id).superseded_by == first.id
-    return begun.connection_id
 
 
 def assert_goes_on(world: World, connection_id: str) -> None:
@@ -162,7 +146,7 @@ def test_a_disconnect_before_or_amid_the_transfer_revokes_the_set_of_the_link_on
     step: str, dialect: str
 ) -> None:
     world, first = connected(dialect)
-    own = owed(world, first)
+    own = linked_while_leased(world, first)
     link, table = world.row(own), world.broker.connections
 
     def disconnect() -> None:
@@ -187,7 +171,7 @@ def test_the_set_of_a_link_is_revoked_where_the_row_of_its_connection_is_gone(
     dialect: str,
 ) -> None:
     world, first = connected(dialect)
-    own = owed(world, first)
+    own = linked_while_leased(world, first)
     link = world.row(own)
     world.memory.spoil(own, {"due_at": world.clock() + 500})
     world.broker.connections.ask_revoke(first.id, now=world.clock())
@@ -245,7 +229,7 @@ def test_a_transfer_that_the_table_does_not_take_is_made_when_it_does(
     dialect: str, *, bucket_too: bool
 ) -> None:
     world, first = connected(dialect)
-    own = world.row(owed(world, first))
+    own = world.row(linked_while_leased(world, first))
     with table_away(world, bucket_too=bucket_too):
         world.clock.advance(61)
         world.run_schedule()
@@ -260,7 +244,7 @@ def test_a_transfer_that_the_table_does_not_take_is_made_when_it_does(
 @in_all_dialects
 def test_the_link_of_a_connection_that_was_exported_is_its_re_consent(dialect: str) -> None:
     world, first = connected(dialect)
-    own = owed(world, first)
+    own = linked_while_leased(world, first)
     transfer.take_out(world.broker, first.id, quarantine=86_400)
 
     assert_goes_on(world, first.id)
@@ -272,7 +256,7 @@ def test_a_link_waits_for_a_connection_that_does_not_read_until_that_is_renewed(
     dialect: str,
 ) -> None:
     world, first = connected(dialect)
-    own = owed(world, first)
+    own = linked_while_leased(world, first)
     spoil(world, first.id, "iat")
     world.pass_minutes(3)
     assert world.is_alive(world.row(own))
@@ -290,7 +274,7 @@ def test_a_run_that_dies_at_any_step_of_the_transfer_loses_nothing(
     dialect: str, step: str, nth: int
 ) -> None:
     world, first = connected(dialect)
-    own = world.row(owed(world, first))
+    own = world.row(linked_while_leased(world, first))
 
     def die() -> None:
         raise KilledError
