@@ -9,7 +9,7 @@ import pytest
 from tests.cadence import DAY, HOUR, LIVES, every, idle, live, nightly
 from tests.loopback import http_response
 from tests.world import World
-from token_broker.domain.connection import Connection
+from token_broker.domain.connection import Connection, Lease
 from token_broker.domain.errors import RequestRejected, TokenBrokerError
 from token_broker.domain.refresh_policy import NEXT_USE_WITHIN, Ask, RefreshPolicy
 
@@ -243,3 +243,19 @@ def test_a_next_use_far_ahead_is_no_reason_to_let_the_consent_die(memory: World)
 
     due = POLICY.due_at(far, now=now, ask=Ask(at=now, next_use=now + 300 * DAY))
     assert due <= now + POLICY.keep_alive
+
+
+@pytest.mark.parametrize("hindered", ["leased", "rests"])
+def test_what_is_tried_already_is_handed_out_without_a_write(
+    memory: World, monkeypatch: pytest.MonkeyPatch, hindered: str
+) -> None:
+    """A refresh is under way, or due soon after a failure: asking makes it no sooner."""
+    one = memory.connect()
+    row = replace(memory.row(one.id), due_at=memory.clock() + DAY)
+    lease = Lease(id="another", until=memory.clock() + 60, since=memory.clock())
+    memory.memory[one.id] = (
+        replace(row, lease=lease) if hindered == "leased" else replace(row, failures=1)
+    )
+    monkeypatch.setattr(memory.broker.connections, "make_due", None)
+
+    assert memory.hand_out(one.id).generation == row.generation

@@ -316,6 +316,7 @@ def test_a_re_consent_gives_way_to_a_later_link_that_is_confirmed_before_its_tra
     assert [one.id for one in world.active()] == [second.id]
     assert world.is_alive(world.row(second.id))
     assert world.row(own).sealed is None
+    assert world.recorded("token_set_transferred") == []  # nor is it ACTIVE for a moment
     with pytest.raises(ReauthorizationRequired):
         world.hand_out(first.id)
 
