@@ -18,7 +18,7 @@ broker, tending = bootstrap.tending()
 def lambda_handler(event: dict[str, Any], context: Any) -> dict[str, int]:
     """Tend one minute's worth of the event's lane, of all where it names none.
 
-    The answer only serves whoever invokes it by hand.
+    The answer is for an operator who invokes it by hand.
     """
     lane = Lane(event.get("lane", 0), event.get("of", 1))
     try:

@@ -330,3 +330,13 @@ def test_the_set_of_a_link_is_revoked_where_its_connection_was_disconnected_mean
 
     assert world.living() == set()
     assert [world.row(one).sealed for one in (first.id, own)] == [None, None]
+
+
+def test_a_bearer_that_came_by_a_transfer_is_renewed_before_it_expires() -> None:
+    """As that of any link: its backend is about to ask."""
+    world, first = connected()
+    world.link()
+
+    row = world.row(first.id)
+    assert row.generation == 2
+    assert (row.due_at or 0) < (row.expires_at or 0)

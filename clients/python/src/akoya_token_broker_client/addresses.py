@@ -11,7 +11,7 @@ Origin = tuple[str, str | None, int | None]
 
 
 def ensure_private(url: str) -> None:
-    """Raise RequestInvalid unless nobody on the way can read what is sent there."""
+    """Raise RequestInvalid where what is sent could be read on its way."""
     address = urlsplit(url)
     if address.scheme != "https" and not is_loopback(address.hostname or ""):
         raise RequestInvalid("A bearer goes to https addresses only, or to this machine.")

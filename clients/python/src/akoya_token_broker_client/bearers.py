@@ -56,7 +56,7 @@ class Bearers:
                 return self._ask(key, ask, mine)
             try:
                 found = under_way.result()
-            except CancelledError:  # whoever asked was interrupted
+            except CancelledError:  # the thread that asked was interrupted
                 continue
             if is_newer(found, rejected):
                 return found

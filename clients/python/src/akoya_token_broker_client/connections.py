@@ -16,7 +16,7 @@ Told = TypeVar("Told", bound="DataclassInstance")
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Begun:
-    """An attempt to connect; whoever opens `start_url` first goes to the bank, so do not log it."""
+    """An attempt to connect; the first to open `start_url` goes to the bank, so do not log it."""
 
     connection_id: str
     start_url: str = field(repr=False)

@@ -69,7 +69,7 @@ class NotAllowed(BrokerError):
 
 
 class ConfirmationInvalid(BrokerError):
-    """Subject or confirmation are not this connection's; somebody else may have come back."""
+    """Subject or confirmation are not this connection's; another person may have come back."""
 
     error = "invalid_confirmation"
 

@@ -68,7 +68,7 @@ class SecretsManagerClientSecret:
 class SecretsManagerPresence:
     """Whether the client secret is set, without reading it: `authorize` may not.
 
-    A code that is brought back while there is none cannot be exchanged, so nobody is sent out.
+    A code that is brought back while there is none cannot be exchanged, so no browser is sent out.
     """
 
     def __init__(self, client: SecretsManagerClient, secret_id: str, *, clock: Clock) -> None:

@@ -117,7 +117,7 @@ class OpenIdTokens:
         if fault == NO_KEYS:
             return None
         self._record("id_token_unverified", connection_id=about, fault=fault)
-        # Before its time nobody may accept it, whatever the mode (RFC 7519 section 4.1.5).
+        # Before its time it must not be accepted, whatever the mode (RFC 7519 section 4.1.5).
         return Verdict.BAD if self._strict or fault == "nbf" else Verdict.UNVERIFIED
 
     def _fault_of(

@@ -92,7 +92,7 @@ class RefreshPolicy:
     def asked_at(self, held: Connection | Landing, ask: Ask | None) -> int | None:
         """Return since when a bearer is in use, so that it is renewed before it expires.
 
-        None where nobody asked for it, or who did will ask again only when it is over.
+        None where no caller asked for it, or the one that did will ask again only when it is over.
         """
         issued, expires_at = held.issued_at or 0, held.expires_at or 0
         lasts_until = expires_at - self.early(expires_at - issued)

@@ -13,7 +13,7 @@ _mutex = threading.RLock()  # boto3 makes one client at a time, and a run has ma
 
 
 class _OnDemand:
-    """Stands for a part until somebody asks something of it."""
+    """Stands for a part until one of its attributes is asked for."""
 
     def __init__(self, make: Callable[[], object]) -> None:
         self._make = cache(make)

@@ -25,7 +25,7 @@ SENDERS = "senders"
 CACHED_FOR = 10
 HOUR = 3_600
 HANG_STANDS = 120  # seconds since its latest timeout: each minute's run tries it again
-HANG_EXPLAINS = HOUR  # what it has due may wait for so long after, and nobody is to blame
+HANG_EXPLAINS = HOUR  # what it has due may wait for so long after: no lag
 REFUSAL_NOTED_EVERY = 600
 
 

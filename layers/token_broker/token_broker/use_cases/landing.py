@@ -49,7 +49,7 @@ class NewSet:
     nonce: str | None = None  # the one this exchange asked for
     verdict: Verdict | None = None  # None: to be checked; UNVERIFIED: once it is asked for
     is_bearer_kept: bool = False  # the answer had none, and the one before still lives
-    ask: Ask | None = None  # that of who waits for it; None: nobody does
+    ask: Ask | None = None  # of the caller who waits for it; None: there is none
     predecessor_resent: bool = False
 
 

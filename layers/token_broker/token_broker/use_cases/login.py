@@ -9,6 +9,7 @@ from __future__ import annotations
 from token_broker.domain.connection import IN_USE, RENEWABLE, Connection, Owner, Status, is_later
 from token_broker.domain.errors import ConnectionNotFound, RowUnreadable, StaleGeneration
 from token_broker.domain.ports import Remaining
+from token_broker.domain.refresh_policy import Ask
 from token_broker.domain.token_set import TokenSet, Verdict
 from token_broker.use_cases.attempt import claim_as_seen, release
 from token_broker.use_cases.broker import Broker
@@ -95,7 +96,7 @@ def transfer(
     """
     is_done = heir.consent is not None and heir.consent == leased.consent
     is_earlier = heir.iat is not None and leased.iat is not None and heir.iat > leased.iat
-    if leased.malformed or is_earlier:  # malformed: nobody can tell whose consent is the later one
+    if leased.malformed or is_earlier:  # malformed: which consent is later cannot be told
         return
     if not is_done:
         tokens = tokens or broker.seal.open(leased)
@@ -110,6 +111,7 @@ def transfer(
             sent_at=issued,
             expires_in=expires - issued,
             consent=leased.consent,
+            ask=Ask(at=broker.clock()),  # who links is about to ask
             # Whose browser brought the code is nothing to the heir: it is that login's bearer.
             verdict=Verdict.OK if leased.verdict is Verdict.OK else Verdict.UNVERIFIED,
         )

@@ -58,7 +58,7 @@ from token_broker.use_cases.revoke import REVOKED, revoke
 TENDED = frozenset(Status) - {Status.REVOKED}
 MOST_UNREACHED = 3  # so many did not reach Akoya, and nobody did: not this minute
 RUN_EVERY = 60
-BEGUN_AHEAD = 2  # seconds: nobody holds a lease for longer while it waits for its turn
+BEGUN_AHEAD = 2  # seconds: no lease is held for longer while its holder waits for a turn
 WRAP_UP = 5  # seconds kept back for the end of the run
 NOT_OURS_TO_END = frozenset({Reason.EXPORTED, Reason.SUPERSEDED})  # another needs that consent
 CONCLUSIVE_REASONS = frozenset({Reason.LOGIN_CHANGED})  # no second send needed
