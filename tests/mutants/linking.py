@@ -18,26 +18,26 @@ GUARDS = (
             "if sent.reaction in CODE_UNUSED:\n"
             "    self._reopen()\n"
             "with suppress(TokenBrokerError):\n"
-            "    self._tidy(sent.ready, None)"
+            "    self._tidy(rows, None)"
         ),
-        "with suppress(UpstreamUnavailable):\n    self._tidy(sent.ready, None)",
+        "with suppress(UpstreamUnavailable):\n    self._tidy(rows, None)",
     ),
     Guard(
         "single-use state: one delivery exchanges the code",
         "use_cases/exchange.py::Exchange.result",
         (
-            "not self.finishing.authorizations.begin_exchange(row.id, attempt=self.attempt, "
+            "not self.finishing.authorizations.begin_exchange(row.id, attempt=self.lease, "
             "now=broker.clock())"
         ),
         (
             "None is self.finishing.authorizations.begin_exchange(row.id, "
-            "attempt=self.attempt, now=broker.clock())"
+            "attempt=self.lease, now=broker.clock())"
         ),
     ),
     Guard(
         "single-use state: a code that may have been sent is not sent again",
         "use_cases/exchange.py::Exchange._prepare",
-        "not self.finishing.authorizations.mark_sent(row.id, attempt=self.attempt)",
+        "not self.finishing.authorizations.mark_sent(row.id, attempt=self.lease)",
         "row.id is None",
     ),
     Guard(
@@ -48,7 +48,7 @@ GUARDS = (
     ),
     Guard(
         "PKCE: the verifier goes where the challenge went, and only there",
-        "use_cases/exchange.py::Exchange._request",
+        "use_cases/exchange.py::Exchange._post",
         "authorization.code_verifier(self.cookie) if self.opening.sent_pkce else None",
         "authorization.code_verifier(self.cookie)",
     ),

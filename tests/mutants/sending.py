@@ -20,8 +20,8 @@ GUARDS = (
     Guard(
         "lease: only its holder repeats a send",
         "use_cases/attempt.py::_has_time",
-        "remaining() >= budget and leased_for >= budget",
-        "remaining() >= budget",
+        "attempt.remaining() >= budget and leased_for >= budget",
+        "attempt.remaining() >= budget",
     ),
     Guard(
         "lease: it outlives its holder's function",
@@ -67,9 +67,9 @@ GUARDS = (
     ),
     Guard(
         "lease: nothing is sent under one that ends too soon",
-        "use_cases/attempt.py::_ensure_time",
-        "not _has_time(broker, request, remaining, FIRST_BUDGET[request.grant])",
-        "remaining() < FIRST_BUDGET[request.grant]",
+        "use_cases/attempt.py::await_send",
+        "not _has_time(broker, attempt, FIRST_BUDGET[attempt.grant])",
+        "attempt.remaining() < FIRST_BUDGET[attempt.grant]",
     ),
     Guard(
         "repeat: a newer secret is tried only with the time of a send",
@@ -77,7 +77,12 @@ GUARDS = (
         "(newer, SEND_BUDGET)",
         "(newer, 0)",
     ),
-    Guard("repeat: it waits for its turn", "use_cases/attempt.py::send", "turns.again()", "None"),
+    Guard(
+        "repeat: it waits for its turn",
+        "use_cases/attempt.py::send",
+        "attempt.turns.again()",
+        "None",
+    ),
     Guard(
         "repeat: a set remembers an unsettled attempt before its own",
         "use_cases/refresh.py::_is_resent",
@@ -92,7 +97,19 @@ GUARDS = (
     ),
     Guard(
         "pre-flight: whatever happens, the lease is released",
-        "use_cases/attempt.py::send",
+        "use_cases/refresh.py::refresh_held",
+        "Exception",
+        "TokenBrokerError",
+    ),
+    Guard(
+        "pre-flight: whatever happens, an unused code is reopened",
+        "use_cases/exchange.py::Exchange.result",
+        "Exception",
+        "TokenBrokerError",
+    ),
+    Guard(
+        "pre-flight: whatever happens, a revoke releases the lease",
+        "use_cases/revoke.py::revoke",
         "Exception",
         "TokenBrokerError",
     ),

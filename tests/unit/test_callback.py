@@ -248,6 +248,20 @@ def test_an_unused_code_stays_good_although_the_table_fails_once(
     assert world.come_back(address).result.status == "pending_confirmation"
 
 
+def test_whatever_fails_before_the_send_leaves_the_code_good(world: World) -> None:
+    address = world.consent(world.open(world.begin()))
+    before(world.broker.connections, "create", _break)
+    with pytest.raises(KeyError):
+        world.come_back(address)
+
+    assert world.come_back(address).result.status == "pending_confirmation"
+    assert world.sends("authorization_code") == 1
+
+
+def _break() -> None:
+    raise KeyError("unforeseen")
+
+
 def test_a_death_while_it_tidies_leaves_an_unused_code_good(world: World) -> None:
     address = world.consent(world.open(world.begin()))
     world.http.before = lambda request: (

@@ -30,7 +30,6 @@ from token_broker.domain.refresh_policy import (
     lease_end,
 )
 from token_broker.domain.secret_text import SecretText
-from token_broker.domain.token_set import Claims
 from token_broker.use_cases import schedule
 
 Before = Callable[[requests.PreparedRequest], requests.Response]
@@ -165,27 +164,11 @@ def test_a_rotation_that_was_answered_at_once_clears_that_memory() -> None:
     assert (world.row(one.id).generation, world.row(one.id).predecessor_resent) == (3, False)
 
 
-class KeysThatBreak:
-    """Signing keys whose preparation fails as nobody foresaw."""
-
-    def __init__(self, keys: Any) -> None:
-        self._keys = keys
-
-    def prepare(self) -> None:
+def test_whatever_fails_before_the_send_releases_the_lease(world: World, stale: Connection) -> None:
+    def fail() -> None:
         raise KeyError("unforeseen")
 
-    def claims(self, id_token: SecretText | None) -> Claims | None:
-        claims: Claims | None = self._keys.claims(id_token)
-        return claims
-
-    def __getattr__(self, name: str) -> Any:
-        return getattr(self._keys, name)
-
-
-def test_whatever_fails_before_the_send_releases_the_lease(world: World, stale: Connection) -> None:
-    id_tokens: Any = KeysThatBreak(world.broker.id_tokens)
-    world.broker = replace(world.broker, id_tokens=id_tokens)
-
+    before(world.broker.seal, "prepare", fail)
     with pytest.raises(KeyError):
         world.hand_out(stale.id)
 

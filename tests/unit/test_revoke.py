@@ -6,6 +6,7 @@ from itertools import pairwise
 
 import pytest
 
+from tests.interruptions import before
 from tests.world import World
 from token_broker.domain.connection import Connection, Status
 
@@ -64,6 +65,24 @@ def test_what_is_no_proof_of_a_revoke_keeps_the_set_until_there_is_one(
     assert not lives(world)
     assert world.recorded("revoke_unproven") == []
     assert len(world.recorded("connection_revoked")) == 1
+
+
+def test_whatever_fails_before_a_revoke_is_sent_releases_the_lease() -> None:
+    world = World.in_memory()
+    one = disconnected(world)
+    before(world.broker.seal, "open", _break)
+
+    world.run_schedule()
+
+    row = world.row(one.id)
+    assert (row.status, row.lease, revokes(world)) == (Status.REVOKE_PENDING, None, [])
+    world.make_due(one.id)
+    world.run_schedule()
+    assert world.row(one.id).status is Status.REVOKED
+
+
+def _break() -> None:
+    raise KeyError("unforeseen")
 
 
 @pytest.mark.parametrize("fault", NO_PROOF)

@@ -136,6 +136,7 @@ class AkoyaTokenEndpoint:
         redirect_uri: str,
         code_verifier: SecretText | None,
         credentials: ClientCredentials,
+        read_timeout: int = READ_TIMEOUT,
     ) -> Answer:
         """Exchange an authorization code (RFC 6749 4.1.3, RFC 7636 4.5)."""
         form = {
@@ -145,7 +146,8 @@ class AkoyaTokenEndpoint:
         }
         if code_verifier:
             form["code_verifier"] = code_verifier.reveal()
-        return self._ask(Grant.AUTHORIZATION_CODE, self._token_endpoint, form, credentials)
+        grant = Grant.AUTHORIZATION_CODE
+        return self._ask(grant, self._token_endpoint, form, credentials, read_timeout)
 
     def refresh(
         self,
@@ -158,10 +160,16 @@ class AkoyaTokenEndpoint:
         form = {"grant_type": "refresh_token", "refresh_token": refresh_token.reveal()}
         return self._ask(Grant.REFRESH_TOKEN, self._token_endpoint, form, credentials, read_timeout)
 
-    def revoke(self, refresh_token: SecretText, *, credentials: ClientCredentials) -> Answer:
+    def revoke(
+        self,
+        refresh_token: SecretText,
+        *,
+        credentials: ClientCredentials,
+        read_timeout: int = READ_TIMEOUT,
+    ) -> Answer:
         """Revoke the consent behind a refresh token (RFC 7009 section 2.1)."""
         form = {"token": refresh_token.reveal(), "token_type_hint": "refresh_token"}
-        return self._ask(Grant.REVOKE, self._revocation_endpoint, form, credentials)
+        return self._ask(Grant.REVOKE, self._revocation_endpoint, form, credentials, read_timeout)
 
     def _ask(
         self,
@@ -169,7 +177,7 @@ class AkoyaTokenEndpoint:
         url: str,
         form: Form,
         credentials: ClientCredentials,
-        read_timeout: int = READ_TIMEOUT,
+        read_timeout: int,
     ) -> Answer:
         # A kept-alive connection may be dead already, and then nobody could tell what was sent.
         headers: Headers = {"Accept": "application/json", "Connection": "close"}

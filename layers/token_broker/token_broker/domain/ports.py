@@ -112,8 +112,18 @@ class ClientSecret(Protocol):
         """Return the credentials as they are now, past the cache."""
 
 
+class Post(Protocol):
+    """One request to Akoya that still lacks the client's credentials: a call sends it once."""
+
+    def __call__(self, *, credentials: ClientCredentials, read_timeout: int) -> Answer:
+        """Return what came of it; it is waited for as TokenEndpoint says."""
+
+
 class TokenEndpoint(Protocol):
-    """Akoya's token and revocation endpoints: each call sends once and never raises."""
+    """Akoya's token and revocation endpoints: each call sends once and never raises.
+
+    The answer is waited for `read_timeout` seconds beyond CONNECT_TIMEOUT, headers and body.
+    """
 
     def exchange(
         self,
@@ -122,6 +132,7 @@ class TokenEndpoint(Protocol):
         redirect_uri: str,
         code_verifier: SecretText | None,
         credentials: ClientCredentials,
+        read_timeout: int = READ_TIMEOUT,
     ) -> Answer:
         """Exchange an authorization code (Akoya: client_secret_basic)."""
 
@@ -132,12 +143,15 @@ class TokenEndpoint(Protocol):
         credentials: ClientCredentials,
         read_timeout: int = READ_TIMEOUT,
     ) -> Answer:
-        """Trade a refresh token for the next pair (Akoya: client_secret_post).
+        """Trade a refresh token for the next pair (Akoya: client_secret_post)."""
 
-        The answer is waited for `read_timeout` seconds beyond CONNECT_TIMEOUT, headers and body.
-        """
-
-    def revoke(self, refresh_token: SecretText, *, credentials: ClientCredentials) -> Answer:
+    def revoke(
+        self,
+        refresh_token: SecretText,
+        *,
+        credentials: ClientCredentials,
+        read_timeout: int = READ_TIMEOUT,
+    ) -> Answer:
         """Revoke the consent behind a refresh token (RFC 7009; Akoya: client_secret_post)."""
 
 

@@ -1,15 +1,13 @@
 """One attempt: the right to send, all that can fail without Akoya, and the one way to send.
 
-A code, a refresh token and a revoke go out through `send`; what comes back is landed by `landing`,
-or the row is postponed.
+A code, a refresh token and a revoke go out through `send`, once all that can fail without Akoya is
+done; what comes back is landed by `landing`, or the row is postponed.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass
-from typing import Generic, TypeVar
 
 from token_broker.domain.connection import Connection, Lease, Status, Suspect
 from token_broker.domain.errors import (
@@ -19,7 +17,7 @@ from token_broker.domain.errors import (
     UpstreamUnavailable,
 )
 from token_broker.domain.outcome import REACTIONS, Answer, Grant, Outcome, Reaction
-from token_broker.domain.ports import ClientCredentials, Remaining
+from token_broker.domain.ports import ClientCredentials, Post, Remaining
 from token_broker.domain.refresh_policy import (
     BREAKER_PAUSE,
     BRIEFLY,
@@ -39,8 +37,6 @@ from token_broker.use_cases.broker import Broker
 from token_broker.use_cases.bulkhead import note_hang
 from token_broker.use_cases.home import ensure_home
 from token_broker.use_cases.pace import AT_ONCE, Turns
-
-Ready = TypeVar("Ready")
 
 REPEATS = {Reaction.REPEAT: PROMPT_REPEATS, Reaction.REPEAT_ONCE: 1}
 FIRST_BUDGET = {
@@ -147,80 +143,70 @@ def release(broker: Broker, leased: Connection, *, event: str) -> None:
 # ── the one way to send ──────────────────────────────────────────────────────────────────────────
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Request(Generic[Ready]):
-    """What is to be sent, and what must be at hand before."""
+@dataclass(frozen=True, slots=True)
+class Attempt:
+    """What is to be sent, and for which connection: under its lease, at its turn."""
 
     grant: Grant
-    connection_id: str
-    connector: str
-    lease: Lease | None
-    prepare: Callable[[], Ready]  # everything that can fail without Akoya
-    transmit: Callable[[Ready, ClientCredentials, int], Answer]  # with a read timeout, in seconds
-    call_off: Callable[[Exception], None]  # nothing was sent, for this reason: release what is held
+    leased: Connection
+    remaining: Remaining
+    turns: Turns = AT_ONCE
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Sent(Generic[Ready]):
+class Sent:
     """What came of it."""
 
-    ready: Ready
     answer: Answer
     reaction: Reaction
     sent_at: int  # the moment before the first send
     ambiguous: bool  # a send before the last answer went unanswered
 
 
-def send(
-    broker: Broker, request: Request[Ready], *, remaining: Remaining, turns: Turns = AT_ONCE
-) -> Sent[Ready]:
+def await_send(broker: Broker, attempt: Attempt) -> None:
+    """Wait for our turn, the last step before the send.
+
+    Raises UpstreamUnavailable where Akoya asks to wait for long, or too little time is left.
+    """
+    attempt.turns.first(attempt.leased.id)
+    if not _has_time(broker, attempt, FIRST_BUDGET[attempt.grant]):
+        raise UpstreamUnavailable(detail="too little time left to send and persist")
+
+
+def send(broker: Broker, attempt: Attempt, post: Post, credentials: ClientCredentials) -> Sent:
     """Send once; again only with a newer client secret, or the same refresh token to no answer.
 
     The same holder may repeat the same token: if Akoya never saw it nothing is lost, and if its
     answer was lost a repeat is the only thing that may still save the connection. Each send has a
-    budget of its own. Raises whatever keeps it from being sent, when it has been called off.
+    budget of its own.
     """
-    try:
-        credentials = broker.client_secret.read()
-        ready = request.prepare()
-        turns.first(request.connection_id)
-        _ensure_time(broker, request, remaining)
-    except Exception as exc:
-        with suppress(TokenBrokerError):  # leases end by themselves
-            request.call_off(exc)
-        raise
     sent_at, read_timeout, repeats = broker.clock(), READ_TIMEOUT, 0
     while True:
-        answer = request.transmit(ready, credentials, read_timeout)
-        reaction = REACTIONS[answer.outcome, request.grant]
+        answer = post(credentials=credentials, read_timeout=read_timeout)
+        reaction = REACTIONS[answer.outcome, attempt.grant]
         if answer.outcome is Outcome.TIMEOUT:
-            note_hang(broker, request.connector, sent_at=sent_at)
+            note_hang(broker, attempt.leased.connector, sent_at=sent_at)
         if answer.is_for_all:
             _slow_down(broker, answer)
-        sent = Sent(
-            ready=ready, answer=answer, reaction=reaction, sent_at=sent_at, ambiguous=repeats > 0
-        )
-        if repeats < REPEATS.get(reaction, 0) and turns.may_repeat(request.connection_id):
+        sent = Sent(answer=answer, reaction=reaction, sent_at=sent_at, ambiguous=repeats > 0)
+        is_left = repeats < REPEATS.get(reaction, 0)
+        if is_left and attempt.turns.may_repeat(attempt.leased.id):
             read_timeout, budget = REPEAT_READ_TIMEOUT, REPEAT_BUDGET
         elif reaction is Reaction.REREAD_SECRET and (newer := _newer_secret(broker, credentials)):
             credentials, budget = newer, SEND_BUDGET  # refused credentials leave all else unused
         else:
             return sent
-        turns.again()
-        if not _has_time(broker, request, remaining, budget):
+        attempt.turns.again()
+        if not _has_time(broker, attempt, budget):
             return sent
         repeats += reaction is not Reaction.REREAD_SECRET
 
 
-def _ensure_time(broker: Broker, request: Request[Ready], remaining: Remaining) -> None:
-    if not _has_time(broker, request, remaining, FIRST_BUDGET[request.grant]):
-        raise UpstreamUnavailable(detail="too little time left to send and persist")
-
-
-def _has_time(broker: Broker, request: Request[Ready], remaining: Remaining, budget: int) -> bool:
+def _has_time(broker: Broker, attempt: Attempt, budget: int) -> bool:
     """Return whether the process lives and the lease holds for a send with this budget."""
-    leased_for = request.lease.until - broker.clock() if request.lease else 0
-    return remaining() >= budget and leased_for >= budget
+    lease = attempt.leased.lease
+    leased_for = lease.until - broker.clock() if lease else 0
+    return attempt.remaining() >= budget and leased_for >= budget
 
 
 def _newer_secret(broker: Broker, refused: ClientCredentials) -> ClientCredentials | None:

@@ -111,7 +111,7 @@ def finish(
                 broker=broker,
                 finishing=finishing,
                 row=row,
-                attempt=new_lease(broker, remaining()),
+                lease=new_lease(broker, remaining()),
                 opening=opening,
                 cookie=cookie,
                 remaining=remaining,

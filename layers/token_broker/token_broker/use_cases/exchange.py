@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import TYPE_CHECKING
 
 from token_broker.domain import authorization
@@ -21,14 +22,15 @@ from token_broker.domain.errors import (
     TokenBrokerError,
     UpstreamUnavailable,
 )
-from token_broker.domain.outcome import Answer, Grant, Reaction
-from token_broker.domain.ports import ClientCredentials, Remaining, Sealer
+from token_broker.domain.outcome import Grant, Reaction
+from token_broker.domain.ports import Post, Remaining, Sealer
 from token_broker.domain.refresh_policy import BREAKER_PAUSE, Ask
 from token_broker.domain.secret_text import SecretText
 from token_broker.domain.token_set import TokenSet, Verdict
 from token_broker.use_cases.attempt import (
-    Request,
+    Attempt,
     Sent,
+    await_send,
     claim,
     claim_as_seen,
     ensure_sends_allowed,
@@ -71,7 +73,7 @@ class Exchange:
     broker: Broker
     finishing: Finishing
     row: Authorization
-    attempt: Lease
+    lease: Lease  # of the authorization, and of the connection it renews
     opening: StoredOpening
     cookie: SecretText
     remaining: Remaining
@@ -85,35 +87,32 @@ class Exchange:
         broker, row = self.broker, self.row
         ensure_sends_allowed(broker)
         if not self.finishing.authorizations.begin_exchange(
-            row.id, attempt=self.attempt, now=broker.clock()
+            row.id, attempt=self.lease, now=broker.clock()
         ):
             raise ExchangeInProgress(retry_after=3)
-        sent = send(broker, self._request(code), remaining=self.remaining)
+        try:
+            credentials = broker.client_secret.read()
+            rows = self._prepare()
+            attempt = Attempt(Grant.AUTHORIZATION_CODE, rows.linking, self.remaining)
+            await_send(broker, attempt)
+        except Exception as exc:
+            with suppress(TokenBrokerError):  # leases end by themselves
+                self._call_off(exc)
+            raise
+        sent = send(broker, attempt, self._post(code), credentials)
         answer = sent.answer
         if sent.reaction is Reaction.LAND and answer.refresh_token:
             tokens = TokenSet(refresh_token=answer.refresh_token, id_token=answer.id_token)
-            return self._land(sent, tokens)
-        return self._let_go(sent)
+            return self._land(rows, sent, tokens)
+        return self._let_go(rows, sent)
 
-    def _request(self, code: SecretText) -> Request[_Rows]:
+    def _post(self, code: SecretText) -> Post:
         verifier = authorization.code_verifier(self.cookie) if self.opening.sent_pkce else None
-
-        def transmit(_: _Rows, credentials: ClientCredentials, _read_timeout: int) -> Answer:
-            return self.broker.token_endpoint.exchange(
-                code,
-                redirect_uri=self.row.redirect_uri,
-                code_verifier=verifier,
-                credentials=credentials,
-            )
-
-        return Request(
-            grant=Grant.AUTHORIZATION_CODE,
-            connection_id=self.row.connection_id,
-            connector=self.row.connector,
-            lease=self.attempt,
-            prepare=self._prepare,
-            transmit=transmit,
-            call_off=self._call_off,
+        return partial(
+            self.broker.token_endpoint.exchange,
+            code,
+            redirect_uri=self.row.redirect_uri,
+            code_verifier=verifier,
         )
 
     def _prepare(self) -> _Rows:
@@ -132,7 +131,7 @@ class Exchange:
             linking=self._new_row(),
             renewed=self._lease_of(row.replaces) if row.replaces else None,
         )
-        if not self.finishing.authorizations.mark_sent(row.id, attempt=self.attempt):
+        if not self.finishing.authorizations.mark_sent(row.id, attempt=self.lease):
             raise ExchangeInProgress(retry_after=3)
         return rows
 
@@ -146,7 +145,7 @@ class Exchange:
     def _release(self, connection_id: str) -> None:
         """End our lease on the connection to be renewed: its callers need not wait for its end."""
         renewed = self.broker.connections.look(connection_id)
-        if renewed.lease and renewed.lease.id == self.attempt.id:
+        if renewed.lease and renewed.lease.id == self.lease.id:
             due_at = self.broker.clock()
             postpone(self.broker, renewed, due_at=due_at, event="exchange_deferred")
 
@@ -163,8 +162,8 @@ class Exchange:
             status=Status.LINKING,
             linked_at=now,
             updated_at=now,
-            due_at=self.attempt.until,  # should we die, escrow may hold its set
-            lease=self.attempt,
+            due_at=self.lease.until,  # should we die, escrow may hold its set
+            lease=self.lease,
             unsettled=1,
             confirmation_hash=authorization.fingerprint(authorization.confirmation(self.cookie)),
             last_event="linking",
@@ -182,7 +181,7 @@ class Exchange:
             leased = claim(
                 broker,
                 connection_id,
-                lease=self.attempt,
+                lease=self.lease,
                 statuses=RENEWABLE,
                 generation=seen.generation,
                 ignore_back_off=True,
@@ -191,9 +190,9 @@ class Exchange:
             raise ExchangeInProgress(retry_after=5) from None
         return replace(leased, due_at=seen.due_at)
 
-    def _land(self, sent: Sent[_Rows], tokens: TokenSet) -> Result:
+    def _land(self, rows: _Rows, sent: Sent, tokens: TokenSet) -> Result:
         """Land the set in the row of the login that came back, whatever its bearer is worth."""
-        broker, row, rows = self.broker, self.row, sent.ready
+        broker, row = self.broker, self.row
         target = self._target(rows, tokens)
         is_new = target is rows.linking
         is_injected = is_foreign(broker, tokens, cookie=self.cookie)
@@ -206,10 +205,10 @@ class Exchange:
         )
         new = NewSet(
             tokens=tokens,
-            attempt_id=self.attempt.id,
+            attempt_id=self.lease.id,
             sent_at=sent.sent_at,
             expires_in=sent.answer.expires_in,
-            consent=self.attempt.id,
+            consent=self.lease.id,
             ask=Ask(at=sent.sent_at),  # who links is about to ask
             nonce=authorization.nonce(self.cookie),
             verdict=Verdict.BAD if is_injected or is_unbound else None,
@@ -253,13 +252,13 @@ class Exchange:
             due_at = rows.renewed.due_at or self.broker.clock()
             postpone(self.broker, rows.renewed, due_at=due_at, event="renewal_failed")
 
-    def _let_go(self, sent: Sent[_Rows]) -> Result:
+    def _let_go(self, rows: _Rows, sent: Sent) -> Result:
         """No token set came of it: leave no row behind and tell the person what to do."""
         broker, row, answer = self.broker, self.row, sent.answer
         if sent.reaction in CODE_UNUSED:
             self._reopen()
         with suppress(TokenBrokerError):  # the schedule lets go of what stays behind
-            self._tidy(sent.ready, None)
+            self._tidy(rows, None)
         broker.record(
             "exchange_failed",
             connection_id=row.visible_id,
@@ -282,10 +281,10 @@ class Exchange:
         """Let the same redirect be delivered again; where this fails the unused code is lost."""
         for _ in range(REOPEN_TRIES - 1):
             with suppress(TokenBrokerError):
-                self.finishing.authorizations.reopen(self.row.id, attempt=self.attempt)
+                self.finishing.authorizations.reopen(self.row.id, attempt=self.lease)
                 return
             self.broker.pause(PERSIST_PAUSE)
-        self.finishing.authorizations.reopen(self.row.id, attempt=self.attempt)
+        self.finishing.authorizations.reopen(self.row.id, attempt=self.lease)
 
     def _failed(self, error: str) -> Result:
         return Result(status="failed", connection_id=self.row.visible_id, error=error)

@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 from contextlib import suppress
+from functools import partial
 
 from token_broker.domain.connection import Connection, Status
 from token_broker.domain.errors import (
@@ -18,8 +19,8 @@ from token_broker.domain.errors import (
     TokenBrokerError,
     UpstreamUnavailable,
 )
-from token_broker.domain.outcome import UNREACHED, Answer, Grant, Reaction
-from token_broker.domain.ports import ClientCredentials, Remaining, Sealer
+from token_broker.domain.outcome import UNREACHED, Grant, Reaction
+from token_broker.domain.ports import Remaining, Sealer
 from token_broker.domain.refresh_policy import (
     BREAKER_PAUSE,
     UNSETTLED_DELAY,
@@ -29,8 +30,9 @@ from token_broker.domain.refresh_policy import (
 from token_broker.domain.suspicion import next_try, unanswered
 from token_broker.domain.token_set import TokenSet
 from token_broker.use_cases.attempt import (
-    Request,
+    Attempt,
     Sent,
+    await_send,
     claim,
     ensure_sends_allowed,
     new_lease,
@@ -46,8 +48,6 @@ from token_broker.use_cases.login import settle_login
 from token_broker.use_cases.pace import AT_ONCE, Turns
 from token_broker.use_cases.refusal import note_rotation, record_suspicion, refused
 from token_broker.use_cases.turn import await_turn
-
-Ready = tuple[TokenSet, Sealer]
 
 
 def ensure_fresh(
@@ -97,56 +97,49 @@ def refresh_held(
     `ask` is that of the caller who waits for it. Raises as `ensure_fresh`, SetEscrowed, and
     GrantRefused, with the lease still held, where Akoya refuses.
     """
-    sent = send(broker, _request(broker, leased), remaining=remaining, turns=turns)
+    attempt = Attempt(Grant.REFRESH_TOKEN, leased, remaining, turns)
+    try:
+        credentials = broker.client_secret.read()
+        before = broker.seal.open(leased)
+        sealer = broker.seal.prepare(leased.id, subject=leased.subject, connector=leased.connector)
+        broker.id_tokens.prepare()
+        await_send(broker, attempt)
+    except Exception as exc:
+        with suppress(TokenBrokerError):  # the lease ends by itself
+            _call_off(broker, leased, exc)
+        raise
+    post = partial(broker.token_endpoint.refresh, before.refresh_token)
+    sent = send(broker, attempt, post, credentials)
     match sent.reaction:
         case Reaction.LAND:
-            return _landed(broker, leased, sent, remaining, ask)
+            return _landed(broker, leased, sent, before, sealer, ask=ask, remaining=remaining)
         case Reaction.SUSPECT:
             raise refused(broker, leased, sent)
         case _:
             raise _postponed(broker, leased, sent)
 
 
-def _request(broker: Broker, leased: Connection) -> Request[Ready]:
-    def prepare() -> Ready:
-        tokens = broker.seal.open(leased)
-        sealer = broker.seal.prepare(leased.id, subject=leased.subject, connector=leased.connector)
-        broker.id_tokens.prepare()
-        return tokens, sealer
-
-    def transmit(ready: Ready, credentials: ClientCredentials, read_timeout: int) -> Answer:
-        return broker.token_endpoint.refresh(
-            ready[0].refresh_token, credentials=credentials, read_timeout=read_timeout
-        )
-
-    def call_off(why: Exception) -> None:
-        if isinstance(why, SetUnreadable):
-            broker.connections.note_unreadable(leased)
-        release(broker, leased, event="refresh_deferred")
-
-    return Request(
-        grant=Grant.REFRESH_TOKEN,
-        connection_id=leased.id,
-        connector=leased.connector,
-        lease=leased.lease,
-        prepare=prepare,
-        transmit=transmit,
-        call_off=call_off,
-    )
+def _call_off(broker: Broker, leased: Connection, why: Exception) -> None:
+    if isinstance(why, SetUnreadable):
+        broker.connections.note_unreadable(leased)
+    release(broker, leased, event="refresh_deferred")
 
 
 def _landed(
     broker: Broker,
     leased: Connection,
-    sent: Sent[Ready],
-    remaining: Remaining,
+    sent: Sent,
+    before: TokenSet,
+    sealer: Sealer,
+    *,
     ask: Ask | None,
+    remaining: Remaining,
 ) -> Connection:
     """Land the new set; where no refresh token came, the old one stays (RFC 6749 section 6).
 
     So does a bearer that lives, unless the data API has rejected it.
     """
-    answer, (before, sealer) = sent.answer, sent.ready
+    answer = sent.answer
     if answer.refresh_token is None:
         broker.record("refresh_token_missing", connection_id=leased.id)
     if answer.id_token is None:
@@ -180,13 +173,13 @@ def _landed(
     return landed
 
 
-def _is_resent(leased: Connection, sent: Sent[Ready]) -> bool:
+def _is_resent(leased: Connection, sent: Sent) -> bool:
     """Return whether the refresh token behind the set of an answer may have been used before."""
     is_same = sent.answer.refresh_token is None and leased.predecessor_resent
     return sent.ambiguous or leased.unsettled > 1 or is_same
 
 
-def _postponed(broker: Broker, leased: Connection, sent: Sent[Ready]) -> TokenBrokerError:
+def _postponed(broker: Broker, leased: Connection, sent: Sent) -> TokenBrokerError:
     """Record an attempt that brought no set; return the error that says so to the caller."""
     answer, now = sent.answer, broker.clock()
     wait = max(back_off(leased.id, leased.failures), answer.retry_after or 0)

@@ -15,11 +15,11 @@ from token_broker.domain.errors import (
     TokenBrokerError,
 )
 from token_broker.domain.suspicion import ENDED_BY_REFUSAL, Witness
-from token_broker.use_cases.attempt import Ready, Sent, postpone
+from token_broker.use_cases.attempt import Sent, postpone
 from token_broker.use_cases.broker import Broker
 
 
-def refused(broker: Broker, leased: Connection, sent: Sent[Ready]) -> GrantRefused:
+def refused(broker: Broker, leased: Connection, sent: Sent) -> GrantRefused:
     """Return what a refusal makes of a suspicion."""
     suspect = suspicion.refused(
         leased.suspected,

@@ -6,14 +6,28 @@ Where no proof comes for as long as an ended connection is kept, the set is eras
 
 from __future__ import annotations
 
+from contextlib import suppress
+from functools import partial
+
 from token_broker.domain.connection import Connection
-from token_broker.domain.errors import AkoyaUnreached, OutcomeUnknown, RowUnreadable
-from token_broker.domain.outcome import UNREACHED, Answer, Grant, Reaction
-from token_broker.domain.ports import ClientCredentials, Remaining
+from token_broker.domain.errors import (
+    AkoyaUnreached,
+    OutcomeUnknown,
+    RowUnreadable,
+    TokenBrokerError,
+)
+from token_broker.domain.outcome import UNREACHED, Grant, Reaction
+from token_broker.domain.ports import Remaining
 from token_broker.domain.refresh_policy import BREAKER_PAUSE, back_off, jitter
 from token_broker.domain.suspicion import LOOKS_AFTER
-from token_broker.domain.token_set import TokenSet
-from token_broker.use_cases.attempt import Request, postpone, release, send, trip_breaker
+from token_broker.use_cases.attempt import (
+    Attempt,
+    await_send,
+    postpone,
+    release,
+    send,
+    trip_breaker,
+)
 from token_broker.use_cases.broker import Broker
 from token_broker.use_cases.pace import AT_ONCE, Turns
 
@@ -34,12 +48,19 @@ def revoke(
     `quarantine` is for how many seconds since `keep_until` a proof is waited for. Raises
     TokenBrokerError, with the row postponed, where nothing was sent or nothing was answered.
     """
+    attempt = Attempt(Grant.REVOKE, leased, remaining, turns)
     try:
-        sent = send(broker, _request(broker, leased, quarantine), remaining=remaining, turns=turns)
-    except RowUnreadable as exc:
-        if _is_over(broker, leased, quarantine):
+        credentials = broker.client_secret.read()
+        tokens = broker.seal.open(leased)
+        await_send(broker, attempt)
+    except Exception as exc:
+        if isinstance(exc, RowUnreadable) and _is_over(broker, leased, quarantine):
             return _unproven(broker, leased, detail=exc.detail)
+        with suppress(TokenBrokerError):  # the lease ends by itself
+            release(broker, leased, event="revoke_deferred")
         raise
+    post = partial(broker.token_endpoint.revoke, tokens.refresh_token)
+    sent = send(broker, attempt, post, credentials)
     answer = sent.answer
     match sent.reaction:
         case Reaction.ERASE:
@@ -61,25 +82,6 @@ def revoke(
             postpone(broker, leased, due_at=due_at, event="revoke_deferred", failed=True)
             is_unreached = answer.outcome in UNREACHED
             raise (AkoyaUnreached if is_unreached else OutcomeUnknown)(detail=answer.detail)
-
-
-def _request(broker: Broker, leased: Connection, quarantine: int) -> Request[TokenSet]:
-    def transmit(tokens: TokenSet, credentials: ClientCredentials, _read_timeout: int) -> Answer:
-        return broker.token_endpoint.revoke(tokens.refresh_token, credentials=credentials)
-
-    def call_off(why: Exception) -> None:
-        if not (isinstance(why, RowUnreadable) and _is_over(broker, leased, quarantine)):
-            release(broker, leased, event="revoke_deferred")
-
-    return Request(
-        grant=Grant.REVOKE,
-        connection_id=leased.id,
-        connector=leased.connector,
-        lease=leased.lease,
-        prepare=lambda: broker.seal.open(leased),
-        transmit=transmit,
-        call_off=call_off,
-    )
 
 
 def _until_next_look(leased: Connection) -> int:
