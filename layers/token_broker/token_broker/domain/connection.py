@@ -113,6 +113,7 @@ class Connection:
     proved_at: int | None = None  # when the consent was last refreshed for such a refusal
     unreadable: int | None = None  # the generation whose token set did not open
     malformed: tuple[str, ...] = ()  # attributes of the row that make no sense: read as absent
+    id_token: SecretText | None = None  # of its set, where this process has just sealed it
     confirmation_hash: str | None = None
     superseded_by: str | None = None  # its subject's connection of the login, which gets its set
     # What an ended or unconfirmed connection holds goes then; a revoke was asked for then.

@@ -135,7 +135,7 @@ def going(gone_at: int) -> Row:
 def row_of(connection: Connection) -> Row:
     """Return a connection as a whole row."""
     of = {one.name: getattr(connection, one.name) for one in fields(connection)}
-    del of["malformed"]
+    del of["malformed"], of["id_token"]
     row = versioned(changes(**of)) | {"shard": shard_of(connection.id)}
     return {name: value for name, value in row.items() if value is not None}
 

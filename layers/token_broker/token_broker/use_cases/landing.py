@@ -90,6 +90,7 @@ def land(
     if landing.suspect:
         broker.record("subject_changed", connection_id=landed.id)
         return landed
+    landed = replace(landed, id_token=new.tokens.id_token)
     return judged(broker, landed, new.tokens, nonce=new.nonce) if verdict is None else landed
 
 
@@ -215,6 +216,7 @@ def _as_it_will_be(
         target,
         generation=landing.generation,
         sealed=landing.sealed,
+        id_token=new.tokens.id_token,
         login=landing.login,
         issued_at=landing.issued_at,
         expires_at=landing.expires_at,

@@ -270,7 +270,7 @@ def _checked(broker: Broker, connection: Connection) -> Connection:
 def _bearer(broker: Broker, connection: Connection) -> Bearer:
     if not broker.id_tokens.acceptable(connection.verdict):
         raise UpstreamUnavailable(detail="the bearer did not verify")
-    id_token = broker.seal.open(connection).id_token
+    id_token = connection.id_token or broker.seal.open(connection).id_token
     if id_token is None or connection.expires_at is None:
         raise UpstreamUnavailable(detail="the last answer carried no bearer")
     broker.record("token_handed_out", connection_id=connection.id, generation=connection.generation)
