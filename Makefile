@@ -72,7 +72,7 @@ soak: .venv/.ready ## Random schedules, new ones each time: make soak [SCHEDULES
 mutants: .venv/.ready ## Switch each guard off and print the test that misses it
 	.venv/bin/python -m tests.mutants
 
-bench: .venv/.ready ## Measure starts and sends against what they stand on: make bench [TURNS=15]
+bench: .venv/.ready ## Measure refreshes, hand-outs and starts against what they stand on: make bench [TURNS=15]
 	PYTHONPATH=.:layers/token_broker .venv/bin/python -m benchmarks $(TURNS)
 
 # ── AWS ──────────────────────────────────────────────────────────────────────────────────────────

@@ -5,9 +5,11 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+from collections import defaultdict
 from dataclasses import dataclass
 from pathlib import Path
 
+from benchmarks.ratios import Ratios
 from tests.handlers.deployed import environment
 from tests.tables import Aws
 
@@ -25,6 +27,7 @@ BASE = "import boto3\nfrom aws_lambda_powertools import Logger, Metrics\nLogger(
 SEALS = "from cryptography.hazmat.primitives.ciphers.aead import AESGCM\n"
 TABLE, KEY = "boto3.client('dynamodb')\n", "boto3.client('kms')\n"
 # What every request of a function needs; what only some of them need is in neither side.
+FLOOR = "its floor"
 FLOORS = {
     "authorize": BASE + TABLE,
     "connections": BASE + TABLE,
@@ -70,3 +73,14 @@ def turn() -> dict[str, tuple[Start, Start]]:
         name: (start("import app", LAYER, ROOT / "functions" / name), start(floor))
         for name, floor in FLOORS.items()
     }
+
+
+def ratios(turns: int) -> Ratios:
+    """Return CPU and peak memory of each function's start against its floor's."""
+    found: Ratios = defaultdict(list)
+    turn()  # compiles what is not compiled yet
+    for _ in range(turns):
+        for name, (ours, floor) in turn().items():
+            found[f"start of `{name}`, CPU", FLOOR].append(ours.cpu / floor.cpu)
+            found[f"start of `{name}`, memory", FLOOR].append(ours.memory / floor.memory)
+    return found

@@ -5,9 +5,13 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
+from collections import defaultdict
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from tempfile import TemporaryDirectory
+
+from benchmarks.ratios import Ratios
 
 ROOT = Path(__file__).parents[1]
 BEFORE = "4368633"  # the last version that loaded the trust store for each connection
@@ -64,3 +68,17 @@ def _spent(what: str, layer: Path, address: str, trust_store: str) -> float:
         check=True,
     )
     return float(run.stdout)
+
+
+def ratios(turns: int) -> Ratios:
+    """Return the CPU of a send against a bare loop's and the earlier version's."""
+    found: Ratios = defaultdict(list)
+    what = "a refresh over TLS, without AWS, CPU"
+    with TemporaryDirectory() as folder, server() as (address, trust_store):
+        before = earlier(Path(folder))
+        for _ in range(turns):
+            spent = turn(address, trust_store, before)
+            found[what, "`requests.post`"].append(spent["here"] / spent["bare"])
+            if before:
+                found[what, f"commit {BEFORE}"].append(spent["here"] / spent["before"])
+    return found

@@ -1,4 +1,4 @@
-"""An Akoya behind TLS on this machine: a certificate of its own, one rotation for each request."""
+"""An Akoya behind TLS on this machine: a certificate of its own, one rotation for each refresh."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import sys
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
@@ -21,7 +21,11 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
 
-ROTATION = json.dumps({"refresh_token": "r" * 90, "id_token": "i" * 900, "expires_in": 899})
+from local.akoya_sandbox.id_tokens import shared_signing_key
+
+CLIENT_ID = "c"
+LIFE = 3_600
+ROTATION = {"refresh_token": "r" * 90, "id_token": "i" * 900, "expires_in": LIFE}
 
 
 @dataclass(frozen=True)
@@ -32,6 +36,7 @@ class Served:
     trust_store: Path
     connections: list[object]
     requests: list[bytes]  # their heads
+    answers: dict[str, object] = field(default_factory=dict)  # by path; elsewhere a rotation
 
 
 def certified(folder: Path, host: str) -> tuple[Path, Path]:
@@ -70,6 +75,7 @@ def serving(host: str = "127.0.0.1") -> Iterator[Served]:
     """Serve rotations on the loopback address, with a certificate for `host`."""
     connections: list[object] = []
     requests: list[bytes] = []
+    answers: dict[str, object] = {}
     with TemporaryDirectory() as name:
         folder = Path(name)
         both, alone = certified(folder, host)
@@ -84,7 +90,8 @@ def serving(host: str = "127.0.0.1") -> Iterator[Served]:
                 with suppress(OSError), trust.wrap_socket(self.request, server_side=True) as tls:
                     while head := _request(tls):
                         requests.append(head)
-                        tls.sendall(_answer())
+                        path = head.split(b" ", 2)[1].decode()
+                        tls.sendall(_response(answers.get(path, ROTATION)))
                         if b"connection: close" in head.lower():
                             return
 
@@ -93,7 +100,7 @@ def serving(host: str = "127.0.0.1") -> Iterator[Served]:
             threading.Thread(target=server.serve_forever, args=(0.05,)).start()
             address = f"https://127.0.0.1:{server.server_address[1]}"
             try:
-                yield Served(address, store, connections, requests)
+                yield Served(address, store, connections, requests, answers)
             finally:
                 server.shutdown()
 
@@ -112,12 +119,26 @@ def _request(tls: ssl.SSLSocket) -> bytes:
     return head
 
 
-def _answer() -> bytes:
-    head = f"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: {len(ROTATION)}"
-    return f"{head}\r\n\r\n{ROTATION}".encode()
+def _response(content: object) -> bytes:
+    body = json.dumps(content)
+    head = f"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: {len(body)}"
+    return f"{head}\r\n\r\n{body}".encode()
+
+
+def sign(served: Served) -> None:
+    """Let the rotations carry an id_token that verifies, and serve what it verifies with."""
+    key, now = shared_signing_key(), int(dt.datetime.now(dt.UTC).timestamp())
+    of = {"iss": served.address, "sub": "one", "aud": CLIENT_ID, "iat": now, "exp": now + LIFE}
+    served.answers["/.well-known/openid-configuration"] = {
+        "issuer": served.address,
+        "jwks_uri": f"{served.address}/keys",
+    }
+    served.answers["/keys"] = {"keys": [dict(key.jwk)]}
+    served.answers["/token"] = {**ROTATION, "id_token": key.sign(of)}
 
 
 if __name__ == "__main__":
     with serving() as served:
+        sign(served)
         print(json.dumps([served.address, str(served.trust_store)]), flush=True)
         sys.stdin.read()  # until whoever started it is done
