@@ -16,7 +16,7 @@ PIP = -m pip install --quiet --disable-pip-version-check --cache-dir .build/pip 
 SAM = mkdir -p .build/home && HOME=$(CURDIR)/.build/home SAM_CLI_TELEMETRY=0 AWS_DEFAULT_REGION=us-east-1 \
 	PATH="$(if $(PYTHON_RUNTIME),$(dir $(PYTHON_RUNTIME)):)$$PATH" .venv-sam/bin/sam
 
-.PHONY: help setup check test-fast test test-all faults soak mutants bench build deploy operate demo up down smoke invoke
+.PHONY: help setup check test-fast test test-all faults soak mutants bench simulate build deploy operate demo up down smoke invoke
 help: ## Show this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
 
@@ -74,6 +74,9 @@ mutants: .venv/.ready ## Switch each guard off and print the test that misses it
 
 bench: .venv/.ready ## Measure refreshes, hand-outs and starts against what they stand on: make bench [TURNS=15]
 	PYTHONPATH=.:layers/token_broker .venv/bin/python -m benchmarks $(TURNS)
+
+simulate: .venv/.ready ## Let fleets of up to a million connections live in simulated time
+	PYTHONPATH=.:layers/token_broker .venv/bin/python -m simulation
 
 # ── AWS ──────────────────────────────────────────────────────────────────────────────────────────
 
