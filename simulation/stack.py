@@ -236,7 +236,7 @@ class Stack:
                 self.connections, clock=self.clock, new_secret=lambda: KEY, record=self._record
             ),
             escrow=self._escrow,
-            control=Control(self._control, clock=self.clock),
+            control=Control(self._control, clock=self.clock, record=self._record),
             seal=Seal(machine),
             client_secret=self._secret,
             token_endpoint=Endpoint(self.akoya, machine),

@@ -91,7 +91,7 @@ class Wired:
                 connections, clock=clock, new_secret=lambda: LOGIN_KEY, record=record
             ),
             escrow=escrow,
-            control=Control(control, clock=clock),
+            control=Control(control, clock=clock, record=record),
             seal=seal,
             client_secret=client_secret,
             token_endpoint=AkoyaTokenEndpoint(

@@ -173,6 +173,18 @@ def test_breaker_and_identity_are_read(world: World) -> None:
     assert world.broker.connections.recorded_identity(HOME) == Identity(**whose)
 
 
+def test_a_control_row_of_a_later_version_stops_nobody(world: World) -> None:
+    made = world.connect()
+    hang = {"at": START, "is_over": False, "since": START}
+    write(world, "control", {"id": "senders", "schema": 2, "hangs#mikomo": hang, "open_until": "-"})
+
+    world.make_due(made.id)
+    world.run_schedule()
+
+    assert world.row(made.id).generation == 2
+    assert [said["detail"] for said in world.recorded("fact_unreadable")] == ["open_until"]
+
+
 def test_a_row_of_a_later_version_is_told_as_ours_and_nothing_but_its_due_time_changes(
     world: World,
 ) -> None:

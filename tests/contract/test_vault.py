@@ -54,6 +54,12 @@ def broker(either: World) -> Broker:
     return either.broker
 
 
+def another(world: World) -> Control:
+    """Return what another process knows of the control table."""
+    control = world.broker.control
+    return Control(control._rows, clock=world.clock, record=world.broker.record)
+
+
 def test_escrow_gives_back_what_it_was_given_for_that_generation_alone(broker: Broker) -> None:
     broker.escrow.put(LANDING)
 
@@ -110,12 +116,61 @@ def test_the_breaker_is_closed_only_as_it_was_seen(either: World) -> None:
 
 def test_what_one_lane_has_met_is_not_lost_to_what_another_knew_before(either: World) -> None:
     one = either.broker.control
-    other, later = (Control(one._rows, clock=either.clock) for _ in range(2))
+    other, later = (another(either) for _ in range(2))
     assert other.trouble() == Trouble()
     one.note_trouble(Trouble(explained_until=NOW + 3_600))
     other.note_trouble(Trouble(in_vain_since=NOW))
 
     assert later.trouble() == Trouble(in_vain_since=NOW, explained_until=NOW + 3_600)
+
+
+def test_what_a_later_version_adds_to_a_fact_is_passed_over(either: World) -> None:
+    control = another(either)
+    control._rows.put(
+        {
+            "id": "senders",
+            "schema": 1,
+            "open_until": NOW + 60,
+            "tide": {"turns_at": NOW},
+            "hangs#mikomo": {"at": NOW, "is_over": False, "since": NOW - 60},
+            "refused#mikomo": NOW,
+            "answered#mikomo": {"id": "a", "at": NOW, "generation": 7},
+        }
+    )
+
+    assert control.hangs() == {"mikomo": Hang(at=NOW)}
+    assert control.witness("mikomo") == Witness(connection_id="a", answered_at=NOW)
+    assert control.breaker() == NOW + 60
+    assert not either.recorded("fact_unreadable")
+
+
+def test_a_fact_that_does_not_read_counts_as_absent_and_is_reported_once_a_process(
+    either: World,
+) -> None:
+    control = another(either)
+    facts = {
+        "open_until": "soon",
+        "in_vain_since": True,
+        "slow_until": {"at": NOW + 60},
+        "hangs#mikomo": {"since": NOW, "is_over": False},
+        "hangs#capital": NOW,
+        "refused#mikomo": "today",
+        "answered#mikomo": {"id": "a", "at": None},
+    }
+    control._rows.put({"id": "senders", "schema": 1, "explained_until": NOW, **facts})
+
+    for _ in range(2):
+        assert control.breaker() is None
+        assert control.trouble() == Trouble(explained_until=NOW)
+        assert control.hangs() == {}
+        assert control.slow_for() <= 0
+        assert control.witness("mikomo") is None
+    assert not control.rotation_met(connector="mikomo", by="b")
+    assert control.refusal_met(connector="mikomo", earlier_at=None) == 1
+
+    assert sorted(str(said["detail"]) for said in either.recorded("fact_unreadable")) == sorted(
+        facts
+    )
 
 
 def test_trouble_is_as_the_last_run_left_it_and_leaves_the_breaker_alone(broker: Broker) -> None:

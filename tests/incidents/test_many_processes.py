@@ -19,7 +19,7 @@ STEP = 5  # seconds between two questions of each process
 
 def process_of(world: World) -> World:
     rows = DynamoRows(world.aws.dynamodb, f"{world.prefix}-control")
-    control = Control(rows, clock=world.clock)
+    control = Control(rows, clock=world.clock, record=world.broker.record)
     return replace(world, broker=replace(world.broker, control=control))
 
 

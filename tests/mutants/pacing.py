@@ -163,4 +163,16 @@ GUARDS = (
         "not self.is_over and now - self.at < HANG_STANDS",
         "not self.is_over",
     ),
+    Guard(
+        "control: what a later version adds to a fact is passed over",
+        "store/control.py::fact_of",
+        "{name: fact_of(members.get(name), of_member) for name, of_member in kind.items()}",
+        "dict(members)",
+    ),
+    Guard(
+        "control: a fact that does not read counts as absent",
+        "store/control.py::Control._read_known",
+        "{name: fact for name, fact in facts.items() if fact is not None}",
+        "facts",
+    ),
 )

@@ -43,7 +43,7 @@ def people(world: World, count: int) -> list[Connection]:
 
 
 def another_process(world: World) -> World:
-    control = Control(world.broker.control._rows, clock=world.clock)
+    control = Control(world.broker.control._rows, clock=world.clock, record=world.broker.record)
     return replace(world, broker=replace(world.broker, control=control))
 
 

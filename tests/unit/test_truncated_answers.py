@@ -109,7 +109,7 @@ def test_a_list_of_rows_that_was_cut_is_not_an_empty_one(read: str) -> None:
 
 def test_a_count_of_refusals_that_was_cut_is_no_count() -> None:
     client: Any = Cut()
-    control = Control(DynamoRows(client, "control"), clock=clock)
+    control = Control(DynamoRows(client, "control"), clock=clock, record=lambda *_, **__: None)
     with pytest.raises(UpstreamUnavailable):
         control.refusal_met(connector="c", earlier_at=None)
 

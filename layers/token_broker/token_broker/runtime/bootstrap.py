@@ -163,7 +163,9 @@ def sending(
         provider=provider.base_url,
         connections=connections(environ, dynamodb, impatient=impatient),
         escrow=S3Escrow(s3, settings.escrow_bucket_name(environ)),
-        control=Control(DynamoRows(dynamodb, settings.control_table_name(environ)), clock=clock),
+        control=Control(
+            DynamoRows(dynamodb, settings.control_table_name(environ)), clock=clock, record=record
+        ),
         seal=KmsSeal(
             boto3.client("kms", config=PATIENT),
             settings.token_key_arn(environ),

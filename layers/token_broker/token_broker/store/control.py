@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from contextlib import suppress
 from dataclasses import asdict, dataclass
+from typing import Any
 
 from token_broker.domain.errors import StaleGeneration
-from token_broker.domain.ports import Clock
+from token_broker.domain.ports import Clock, Record
 from token_broker.domain.suspicion import NOTED_EVERY, SUSPECT_STANDS, WITNESS_ASKED_EVERY, Witness
 from token_broker.store.rows import (
     SCHEMA,
@@ -27,6 +28,26 @@ HOUR = 3_600
 HANG_STANDS = 120  # seconds since its latest timeout: each minute's run tries it again
 HANG_EXPLAINS = HOUR  # what it has due may wait for so long after: no lag
 REFUSAL_NOTED_EVERY = 600
+# The facts every sender reads, by what stands before a connector's name. What a later version adds,
+# a fact or a member of one, is passed over: no broker that is rolled back stops for it.
+FACTS: dict[str, Any] = {
+    "open_until": int,
+    "slow_until": int,
+    "in_vain_since": int,
+    "explained_until": int,
+    "refused": int,
+    "answered": {"id": str, "at": int},
+    "hangs": {"at": int, "is_over": bool},
+}
+
+
+def fact_of(found: Any, kind: Any) -> Any:
+    """Return a fact in the members this version knows; None where it does not read."""
+    if not isinstance(kind, dict):
+        return found if type(found) is kind else None
+    members = found if isinstance(found, dict) else {}
+    fact = {name: fact_of(members.get(name), of_member) for name, of_member in kind.items()}
+    return None if None in fact.values() else fact
 
 
 @named
@@ -68,12 +89,14 @@ class Control:
     whom it answered since (`answered#…`) and when it let a send time out (`hangs#…`).
     """
 
-    def __init__(self, rows: Rows, *, clock: Clock) -> None:
+    def __init__(self, rows: Rows, *, clock: Clock, record: Record) -> None:
         self._rows = rows
         self._clock = clock
+        self._record = record
         self._known: Row | None = None  # what every sender reads, as this process knows it
         self._read_at = 0
         self._answered: dict[str, Row] = {}  # by connector, in this process
+        self._unreadable: set[str] = set()  # facts this process has reported
 
     def breaker(self) -> int | None:
         """Return until when all sends pause, or None; up to 10 s old."""
@@ -212,9 +235,18 @@ class Control:
         return self._known
 
     def _read_known(self) -> Row:
-        """Read what holds for all senders, as it is now."""
-        self._known = self._rows.get(SENDERS) or {}
+        """Read what holds for all senders, as it is now; what does not read counts as absent."""
+        row = self._rows.get(SENDERS) or {}
+        facts = {
+            name: fact_of(found, FACTS[name.partition("#")[0]])
+            for name, found in row.items()
+            if name.partition("#")[0] in FACTS
+        }
+        self._known = {name: fact for name, fact in facts.items() if fact is not None}
         self._read_at = self._clock()
+        for name in facts.keys() - self._known.keys() - self._unreadable:
+            self._unreadable.add(name)
+            self._record("fact_unreadable", detail=name)
         return self._known
 
     def _set(self, changes: Row, condition: Condition | None = None) -> None:
