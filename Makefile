@@ -7,6 +7,12 @@ PYTHON_RUNTIME ?= $(shell command -v python3.13 >/dev/null 2>&1 && python3.13 -c
 SCHEDULES ?= 5000
 SEED ?= $(shell date +%s)
 TURNS ?= 15
+CONNECTIONS ?= 2000
+MINUTES ?= 15
+LIFE ?= 300
+LANES ?= 1
+RATE ?= 20
+BACKLOG ?= 400
 RUN = PYTHONPATH=layers/token_broker:clients/python/src .venv/bin
 PYTEST = .venv/bin/python -m pytest
 # These share this machine's ports, so they run one by one; all others a process a core.
@@ -16,7 +22,7 @@ PIP = -m pip install --quiet --disable-pip-version-check --cache-dir .build/pip 
 SAM = mkdir -p .build/home && HOME=$(CURDIR)/.build/home SAM_CLI_TELEMETRY=0 AWS_DEFAULT_REGION=us-east-1 \
 	PATH="$(if $(PYTHON_RUNTIME),$(dir $(PYTHON_RUNTIME)):)$$PATH" .venv-sam/bin/sam
 
-.PHONY: help setup check test-fast test test-all faults soak mutants bench simulate build deploy operate demo up down smoke invoke
+.PHONY: help setup check test-fast test test-all faults soak mutants bench load lanes simulate build deploy operate demo up down smoke invoke
 help: ## Show this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
 
@@ -74,6 +80,13 @@ mutants: .venv/.ready ## Switch each guard off and print the test that misses it
 
 bench: .venv/.ready ## Measure refreshes, hand-outs and starts against what they stand on: make bench [TURNS=15]
 	PYTHONPATH=.:layers/token_broker .venv/bin/python -m benchmarks $(TURNS)
+
+load: setup ## A fleet in use on the local stack: make load [CONNECTIONS=2000] [MINUTES=15] [LIFE=300] [LANES=1] [RATE=20]
+	PYTHONPATH=.:layers/token_broker:clients/python/src .venv/bin/python -m benchmarks.load \
+		$(CONNECTIONS) $(MINUTES) $(LIFE) $(LANES) $(RATE)
+
+lanes: setup ## One lane against four over a backlog on the local stack: make lanes [BACKLOG=400]
+	PYTHONPATH=.:layers/token_broker:clients/python/src .venv/bin/python -m benchmarks.load.lanes $(BACKLOG) 3
 
 simulate: .venv/.ready ## Let fleets of up to a million connections live in simulated time
 	PYTHONPATH=.:layers/token_broker .venv/bin/python -m simulation
