@@ -49,11 +49,18 @@ class Table(MemoryRows):
         only: Collection[str] = (),
         newest_first: bool = False,
         limit: int | None = None,
+        after: Row | None = None,
     ) -> list[Row]:
-        """Read an index."""
+        """Read an index; that of what is due from its beginning."""
         if index != "due":
             return super().query(
-                index, where, matching=matching, only=only, newest_first=newest_first, limit=limit
+                index,
+                where,
+                matching=matching,
+                only=only,
+                newest_first=newest_first,
+                limit=limit,
+                after=after,
             )
         shard, until = _shard_and_end(where)
         first = islice(self._due[shard].irange(maximum=(until + 1, "")), min(limit or PAGE, PAGE))

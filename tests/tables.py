@@ -26,24 +26,7 @@ class Index:
 
 INDEXES = {
     "due": Index("shard", "due_at", ("status", "expires_at", "asked_at", "suspect", "connector")),
-    "subject": Index(
-        "subject",
-        "linked_at",
-        (
-            "status",
-            "reason",
-            "suspect",
-            "refused",
-            "unreadable",
-            "connector",
-            "generation",
-            "expires_at",
-            "due_at",
-            "asked_at",
-            "updated_at",
-            "last_event",
-        ),
-    ),
+    "subject": Index("subject", "linked_at", ()),
 }
 
 
@@ -108,7 +91,9 @@ def create_tables(dynamodb: Any, prefix: str) -> None:
                 "Projection": {
                     "ProjectionType": "INCLUDE",
                     "NonKeyAttributes": list(index.included),
-                },
+                }
+                if index.included
+                else {"ProjectionType": "KEYS_ONLY"},
             }
             for name, index in INDEXES.items()
         ],

@@ -17,10 +17,10 @@ ports = (table, policy, bootstrap.clock, record)
 
 @http_api.for_backend
 def list_connections(event: http_api.Event, _context: Any) -> http_api.Response:
-    """Answer GET /connections?subject=."""
-    subject = http_api.subject(http_api.query_parameters(event))
-    found = connections.of_subject(table, subject=subject)
-    return http_api.answer(200, {"connections": [http_api.view(one) for one in found]})
+    """Answer GET /connections?subject=[&limit=][&cursor=]."""
+    query = http_api.query_parameters(event)
+    page = connections.of_subject(table, subject=http_api.subject(query), **http_api.paging(query))
+    return http_api.answer(200, http_api.page(page))
 
 
 @http_api.for_backend

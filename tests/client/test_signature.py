@@ -81,6 +81,19 @@ def test_a_subject_with_a_space_is_sent_as_it_is_signed(broker: Broker, api: Bro
     assert api.asked[0].path == "/connections?subject=ada%20%26%20grace"
 
 
+def test_a_list_is_read_page_by_page(broker: Broker, api: BrokerServer) -> None:
+    shown = {"subject": "ada", "connector": "mikomo", "status": "ACTIVE", "health": "ok"}
+    one, other = ({**shown, "connection_id": name, "generation": 1} for name in "ab")
+    pages = {"connections": [one], "next": "20-a"}, {"connections": [other]}
+    api.answers(*(Answer(200, page) for page in pages))
+
+    assert [found.connection_id for found in broker.connections_of("ada")] == ["a", "b"]
+    assert [asked.path for asked in api.asked] == [
+        "/connections?subject=ada",
+        "/connections?subject=ada&cursor=20-a",
+    ]
+
+
 def test_a_broker_is_called_at_encrypted_addresses_only() -> None:
     with pytest.raises(RequestInvalid, match="https"):
         Broker("http://abc123.execute-api.eu-west-1.amazonaws.com/v1")

@@ -178,7 +178,7 @@ def test_a_suspicion_is_of_one_generation(table: Connections) -> None:
     settle(table, claim(table), settled=True, suspect=suspect)
     assert table.get(ID).suspected == suspect
     assert table.get(ID).degraded is Degraded.SUSPECT
-    assert table.of_subject("ada")[0].degraded is Degraded.SUSPECT
+    assert table.of_subject("ada").connections[0].degraded is Degraded.SUSPECT
 
     claim(table, "third", now=NOW + 700)
     table.land(landing(2), lease_id="third", status=Status.ACTIVE, due_at=NOW + 900)
@@ -210,7 +210,7 @@ def test_data_access_is_refused_until_a_generation_passes_that_nobody_refuses(
     row = table.get(ID)
     assert (row.refused, row.proved_at) == (1, NOW + 7)
     assert row.degraded is Degraded.DATA_ACCESS_REFUSED
-    assert table.of_subject("ada")[0].degraded is Degraded.DATA_ACCESS_REFUSED
+    assert table.of_subject("ada").connections[0].degraded is Degraded.DATA_ACCESS_REFUSED
 
     assert next_generation(table, row).degraded is None
 

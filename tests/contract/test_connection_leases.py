@@ -51,7 +51,7 @@ def test_a_subjects_connections_are_listed_newest_first_without_token_sets(
     table.create(linking(id="b" * 32, linked_at=NOW + 1))
     table.create(linking(id="d" * 32, subject="grace"))
 
-    found = table.of_subject("ada")
+    found = table.of_subject("ada").connections
 
     assert [one.id[0] for one in found] == ["b", "a"]
     assert [one.sealed for one in found] == [None, None]

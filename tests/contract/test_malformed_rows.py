@@ -73,7 +73,7 @@ def test_its_callers_are_told_to_renew_and_page_nobody_more_than_once(
     # What cannot be noted in the row is left to the schedule to tell.
     assert alarms(world) == ([] if attribute == "generation" else [("row_unreadable", one.id)])
     assert view(world.broker.connections.look(one.id))["degraded"] == "unreadable"
-    (listed,) = world.broker.connections.of_subject("ada")
+    (listed,) = world.broker.connections.of_subject("ada").connections
     assert (listed.id, listed.status) == (one.id, Status.ACTIVE)
 
 
@@ -228,7 +228,7 @@ def test_one_that_cannot_be_told_is_left_out_of_lists_and_hides_no_other(
     other = world.connect("ada", "mikomo_2")
     spoil(world, one.id, attribute)
 
-    assert [row.id for row in world.broker.connections.of_subject("ada")] == [other.id]
+    assert [row.id for row in world.broker.connections.of_subject("ada").connections] == [other.id]
     assert [row.id for row in world.broker.connections.every()] == [other.id]
     left_out = [said["connection_id"] for said in world.recorded("row_left_out")]
     assert left_out == [one.id, one.id]

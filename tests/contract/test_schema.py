@@ -106,7 +106,7 @@ def test_an_unconfirmed_connection_expires(world: World) -> None:
     world.clock.advance(600)
     world.run_schedule()
 
-    assert world.broker.connections.of_subject("ada") == []
+    assert world.broker.connections.of_subject("ada").connections == []
 
 
 def test_the_attempt_that_was_under_way_is_followed_by_a_look_into_escrow(world: World) -> None:

@@ -40,6 +40,7 @@ class MemoryRows:
         only: Collection[str] = (),
         newest_first: bool = False,
         limit: int | None = None,
+        after: Row | None = None,
     ) -> list[Row]:
         keys = INDEXES[index]
         first = where.one if isinstance(where, rows.Both) else where
@@ -47,7 +48,15 @@ class MemoryRows:
         with self._mutex:
             there = list(self._parts[keys.partition, first.value].values())
         found = [row for row in filter(_test(where), there) if keys.order in row]
-        found.sort(key=lambda row: row[keys.order], reverse=newest_first)
+
+        def place(row: Row) -> tuple[Any, str]:
+            return row[keys.order], row["id"]
+
+        found.sort(key=place, reverse=newest_first)
+        if after:
+            behind = place(after)
+            found = [row for row in found if (place(row) < behind) == newest_first]
+            found = [row for row in found if place(row) != behind]
         matches = _test(matching) if matching else bool
         return [_shown(row, only or keys.attributes) for row in filter(matches, found[:limit])]
 

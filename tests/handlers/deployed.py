@@ -26,6 +26,7 @@ from tests.wiring import CLIENT_ID, CLIENT_SECRET, IDP
 
 ROOT = Path(__file__).parents[2]
 EVENTS = ROOT / "events"
+NEWEST = f"{10**11}-{'f' * 32}"  # a cursor behind which everything is
 BASE_URL = "https://abc123.execute-api.us-east-1.amazonaws.com/v1"
 
 
@@ -50,7 +51,7 @@ class Deployed:
     provider: AkoyaProvider
     http: Loopback
     functions: dict[str, ModuleType]
-    values: dict[str, str] = field(default_factory=dict)
+    values: dict[str, str] = field(default_factory=lambda: {"cursor": NEWEST})
 
     def handle(self, name: str) -> dict[str, Any]:
         """Feed an event file, its placeholders filled, to the function it is named after."""

@@ -51,6 +51,9 @@ BEFORE: dict[str, Prepare] = {
     **dict.fromkeys(
         [
             "connections.list",
+            "connections.list-cursor-bad",
+            "connections.list-limit-bad",
+            "connections.list-page",
             "connections.show",
             "connections.show-subject",
             "connections.show-subject-other",
@@ -79,6 +82,7 @@ GOOD = {
     "callback.success": 303,
     "callback.declined": 303,
     "connections.list": 200,
+    "connections.list-page": 200,
     "connections.show": 200,
     "connections.confirm": 200,
     "connections.show-subject": 200,
@@ -111,6 +115,8 @@ BAD = {
     "callback.code-oversized": (400, "invalid_request"),
     "callback.parameters-too-many": (400, "invalid_request"),
     "connections.list-subject-missing": (400, "invalid_request"),
+    "connections.list-cursor-bad": (400, "invalid_request"),
+    "connections.list-limit-bad": (400, "invalid_request"),
     "connections.show-unknown": (404, "connection_not_found"),
     "connections.show-inner-row": (404, "connection_not_found"),
     "connections.confirm-subject-other": (403, "invalid_confirmation"),

@@ -32,7 +32,7 @@ def world() -> World:
 
 
 def of(world: World, subject: str) -> Connection:
-    (found,) = world.broker.connections.of_subject(subject)
+    (found,) = world.broker.connections.of_subject(subject).connections
     return found
 
 

@@ -23,6 +23,7 @@ from token_broker.domain.connection import (
     Landing,
     Lease,
     Owner,
+    Place,
     Reason,
     Status,
 )
@@ -107,6 +108,7 @@ VALUES: Mapping[Any, Any] = {
     bool: True,
     Lease: ATTEMPT,
     Owner: Owner(id=RIVAL.id, connection=RIVAL),
+    Place: Place(NOW, "connection"),
     Reason: Reason.GRANT_DEAD,
     Status: Status.ACTIVE,
     Verdict: Verdict.OK,

@@ -8,7 +8,6 @@ import pytest
 
 from tests.tables import Aws, create_storage
 from tests.template.deployed import Deployed, deployed, source
-from token_broker.store.connection_row import PUBLIC
 
 TABLES = ("ConnectionsTable", "AuthorizationsTable", "ControlTable")
 AUDIT_TRAIL = (
@@ -91,10 +90,10 @@ def test_the_due_index_holds_no_more_than_what_is_measured_of_it_and_whose_turn_
     }
 
 
-def test_the_subject_index_holds_no_token_set(stack: Deployed) -> None:
-    projected = set(indexes(stack)["subject"]["Projection"]["NonKeyAttributes"])
-    assert projected < set(PUBLIC)
-    assert not {"token_set", "login", "confirmation_hash"} & projected
+def test_no_refresh_is_written_into_the_subject_index(stack: Deployed) -> None:
+    index = indexes(stack)["subject"]
+    assert index["Projection"] == {"ProjectionType": "KEYS_ONLY"}
+    assert [key["AttributeName"] for key in index["KeySchema"]] == ["subject", "linked_at"]
 
 
 def indexes(stack: Deployed) -> dict[str, dict[str, Any]]:

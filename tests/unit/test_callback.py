@@ -363,7 +363,9 @@ def test_a_renewed_consent_keeps_the_connection_and_needs_no_confirmation(world:
 
     assert (went.result.status, went.result.connection_id) == ("active", connection.id)
     assert world.hand_out(connection.id).generation == 2
-    assert [one.id for one in world.broker.connections.of_subject("ada")] == [connection.id]
+    assert [one.id for one in world.broker.connections.of_subject("ada").connections] == [
+        connection.id
+    ]
 
 
 def test_a_renewal_with_another_login_leaves_the_old_one_alone_and_says_so(world: World) -> None:

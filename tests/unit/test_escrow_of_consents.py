@@ -78,7 +78,7 @@ def test_a_person_who_does_not_reload_leaves_no_consent_behind(world: World) -> 
 
     (grant,) = world.provider.grants()
     assert grant["ended"]
-    assert world.broker.connections.of_subject("ada") == []
+    assert world.broker.connections.of_subject("ada").connections == []
     late = world.come_back(address)
     assert late.result.status == "failed"
     with pytest.raises(ConnectionNotFound):

@@ -88,7 +88,7 @@ def test_callers_and_listing_are_told_at_once(world: World) -> None:
     with pytest.raises(ConsentSuspect):
         world.hand_out(one.id, rejected=1)
 
-    (listed,) = world.broker.connections.of_subject("ada")
+    (listed,) = world.broker.connections.of_subject("ada").connections
     for shown in (view(world.broker.connections.look(one.id)), view(listed)):
         assert (shown["status"], shown["health"], shown["degraded"]) == (
             "ACTIVE",

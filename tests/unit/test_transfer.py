@@ -88,7 +88,7 @@ def test_coming_in_twice_is_coming_in_once(world: World) -> None:
     again = transfer.bring_in(world.broker, held, dry_run=False)
 
     assert again == transfer.Arrival(connection_id=first.connection_id, is_new=False)
-    assert len(world.broker.connections.of_subject("ada")) == 1
+    assert len(world.broker.connections.of_subject("ada").connections) == 1
 
 
 def test_neither_token_stands_in_what_is_stored(world: World) -> None:
@@ -104,7 +104,7 @@ def test_a_dry_run_writes_nothing(world: World) -> None:
     arrival = transfer.bring_in(world.broker, elsewhere(world), dry_run=True)
 
     assert arrival == transfer.Arrival(connection_id=None, is_new=True)
-    assert world.broker.connections.of_subject("ada") == []
+    assert world.broker.connections.of_subject("ada").connections == []
 
 
 def test_a_login_of_another_subject_here_is_refused_by_name(world: World) -> None:

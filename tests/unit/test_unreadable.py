@@ -42,7 +42,7 @@ def test_a_set_that_does_not_open_is_renewed_and_never_an_error_of_ours_for_ever
         assert "cannot read" in told.value.description
 
     assert world.sends() == 0
-    (listed,) = world.broker.connections.of_subject("ada")
+    (listed,) = world.broker.connections.of_subject("ada").connections
     assert listed.degraded is Degraded.UNREADABLE
     assert view(world.broker.connections.look(broken.id))["degraded"] == "unreadable"
 

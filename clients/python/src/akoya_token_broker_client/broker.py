@@ -167,9 +167,15 @@ class Broker:
         return read(Connection, self._calls.call("POST", path, body, connection_id=connection_id))
 
     def connections_of(self, subject: str) -> list[Connection]:
-        """List a subject's connections, newest first."""
-        content = self._calls.call("GET", "/connections", query={"subject": subject})
-        return [read(Connection, one) for one in read(Listed, content).connections]
+        """List a subject's connections, newest first, page by page."""
+        found: list[Connection] = []
+        query: dict[str, str | None] = {"subject": subject}
+        while True:
+            page = read(Listed, self._calls.call("GET", "/connections", query=query))
+            found += [read(Connection, one) for one in page.connections]
+            if page.next is None:
+                return found
+            query["cursor"] = page.next
 
     def show(self, connection_id: str, *, subject: str | None = None) -> Connection:
         """Show one connection; raises ConnectionNotFound if it is not `subject`'s."""

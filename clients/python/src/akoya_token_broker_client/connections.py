@@ -46,9 +46,10 @@ class Connection:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Listed:
-    """The answer of a list."""
+    """A page of a list."""
 
     connections: list[dict[str, Any]]
+    next: str | None = None
 
 
 def read(kind: type[Told], content: Mapping[str, Any]) -> Told:

@@ -76,6 +76,7 @@ class DynamoRows:
         only: Collection[str] = (),
         newest_first: bool = False,
         limit: int | None = None,
+        after: Row | None = None,
     ) -> list[Row]:
         """Read an index; with a limit one page of so many rows, else all pages."""
         expressions = Expressions()
@@ -86,6 +87,7 @@ class DynamoRows:
             "ScanIndexForward": not newest_first,
             **expressions.only(only),
             **({"FilterExpression": expressions.condition(matching)} if matching else {}),
+            **({"ExclusiveStartKey": to_wire(after)} if after else {}),
             **expressions.terms(),
         }
         with translated(SERVICE, _known):

@@ -164,6 +164,20 @@ class Due(NamedTuple):
     connector: str  # empty where the row names none
 
 
+class Place(NamedTuple):
+    """Where a connection stands in the list of its subject's."""
+
+    linked_at: int
+    id: str
+
+
+class Page(NamedTuple):
+    """Some of a subject's connections, and behind which the next page begins; None: the last."""
+
+    connections: list[Connection]
+    last: Place | None
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Landing:
     """A sealed token set on its way into the row, or into escrow when the row cannot take it."""

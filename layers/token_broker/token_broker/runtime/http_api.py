@@ -14,7 +14,7 @@ import re
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from token_broker.domain.connection import Connection
+from token_broker.domain.connection import Connection, Page, Place
 from token_broker.domain.errors import (
     AlreadyConnected,
     BrokerMisconfigured,
@@ -36,6 +36,7 @@ from token_broker.domain.names import SUBJECT
 from token_broker.domain.secret_text import SecretText
 from token_broker.runtime.audit import DONE, Act, Audit
 from token_broker.runtime.observability import of_request, publish_metrics, record_failure
+from token_broker.store.reading import MOST_LISTED
 
 Event = Mapping[str, Any]
 Response = dict[str, Any]
@@ -46,6 +47,8 @@ LONGEST_PARAMETER = 2_048
 LARGEST_NUMBER = 10**12  # seconds and generations alike; a table's numbers end somewhere, too
 MOST_PARAMETERS = 20
 CONNECTION_ID = re.compile(r"[0-9a-f]{32}")
+CURSOR = re.compile(r"([0-9]{1,12})-([0-9a-f]{32})")
+LIMIT = re.compile(r"[0-9]{1,3}")
 CODE = re.compile(r"[\x20-\x7e]+")  # RFC 6749 appendix A.11
 
 # The first class that fits counts.
@@ -152,6 +155,18 @@ def subject(query: Mapping[str, str]) -> str:
     if not SUBJECT.fullmatch(found):
         raise RequestRejected("Say whose connections: ?subject=, up to 128 printable characters.")
     return found
+
+
+def paging(query: Mapping[str, str]) -> dict[str, Any]:
+    """Return how many connections a page may hold, and behind which; raises RequestRejected."""
+    limit, cursor = query.get("limit", str(MOST_LISTED)), query.get("cursor")
+    if not (LIMIT.fullmatch(limit) and 1 <= int(limit) <= MOST_LISTED):
+        raise RequestRejected(f"limit must be a whole number from 1 to {MOST_LISTED}.")
+    if cursor is None:
+        return {"limit": int(limit), "after": None}
+    if not (place := CURSOR.fullmatch(cursor)):
+        raise RequestRejected("cursor must be the next of an answer to this same list.")
+    return {"limit": int(limit), "after": Place(int(place[1]), place[2])}
 
 
 def query_parameters(event: Event) -> dict[str, str]:
@@ -265,6 +280,12 @@ def view(connection: Connection) -> dict[str, Any]:
         "last_event": connection.last_event,
     }
     return {name: value for name, value in shown.items() if value is not None}
+
+
+def page(found: Page) -> dict[str, Any]:
+    """Return a page of a list, and what names the next one, which says nothing of a person."""
+    last, shown = found.last, [view(one) for one in found.connections]
+    return {"connections": shown} | ({"next": f"{last.linked_at}-{last.id}"} if last else {})
 
 
 def for_backend(handle: Handler) -> Handler:

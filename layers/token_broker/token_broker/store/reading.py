@@ -7,13 +7,14 @@ from dataclasses import replace
 from heapq import merge
 from itertools import islice
 
-from token_broker.domain.connection import Connection, Due, Owner, Status
+from token_broker.domain.connection import Connection, Due, Owner, Page, Place, Status
 from token_broker.domain.errors import ConnectionNotFound, RowNewer, RowUnreadable
 from token_broker.domain.ports import Record
 from token_broker.store.conditions import is_in
 from token_broker.store.connection_row import PUBLIC, SHARDS, connection_of
 from token_broker.store.rows import Absent, AtMost, Equals, OneOf, Row, Rows
 
+MOST_LISTED = 100  # connections of a subject in a page
 MEASURED = 500  # rows of a shard whose expiry a run looks at
 LOOKED_PAST = 5_000  # rows of a shard among which a run looks for other connectors'
 
@@ -52,13 +53,25 @@ class Reading:
             raise ConnectionNotFound
         return row
 
-    def of_subject(self, subject: str) -> list[Connection]:
-        """List a subject's connections without their token sets, newest first; may lag.
+    def of_subject(
+        self, subject: str, *, limit: int = MOST_LISTED, after: Place | None = None
+    ) -> Page:
+        """List a subject's connections without their token sets, newest first, those after one.
 
-        A row that does not say whose connection it is, or its status, is left out and counted.
+        Which there are may lag; how they stand does not. A row that does not say whose connection
+        it is, or its status, is left out and counted.
         """
-        found = self._rows.query("subject", Equals("subject", subject), newest_first=True)
-        return list(self._readable(found))
+        found = self._rows.query(
+            "subject",
+            Equals("subject", subject),
+            newest_first=True,
+            limit=limit + 1,
+            after={"subject": subject, **after._asdict()} if after else None,
+        )
+        places = [Place(row["linked_at"], row["id"]) for row in found]
+        rows = (self._rows.get(place.id, only=PUBLIC) for place in places[:limit])
+        there = [row for row in rows if row is not None]
+        return Page(list(self._readable(there)), places[limit - 1] if len(places) > limit else None)
 
     def every(self) -> Iterator[Connection]:
         """Read all connections without their token sets, in no order; may lag.

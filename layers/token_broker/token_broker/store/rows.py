@@ -171,11 +171,13 @@ class Rows(Protocol):
         only: Collection[str] = (),
         newest_first: bool = False,
         limit: int | None = None,
+        after: Row | None = None,
     ) -> list[Row]:
         """Read an index in the order of its second key; may lag.
 
         `where` speaks of the index's keys alone. With a limit: of the first so many only, of which
-        those are returned that are `matching`.
+        those are returned that are `matching`. `after`: the keys of a row, which may have gone, and
+        its id; what comes behind it is read.
         """
 
     def scan(self, *, matching: Condition, only: Collection[str]) -> Iterator[Row]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from token_broker.domain import authorization
-from token_broker.domain.connection import IN_USE, Connection, Status, is_later
+from token_broker.domain.connection import IN_USE, Connection, Page, Place, Status, is_later
 from token_broker.domain.errors import (
     AlreadyConnected,
     ConfirmationInvalid,
@@ -18,9 +18,9 @@ from token_broker.store.connections import Connections
 from token_broker.use_cases.subject import ensure_subject
 
 
-def of_subject(connections: Connections, *, subject: str) -> list[Connection]:
-    """List a subject's connections, newest first; an index read, so it may lag by a moment."""
-    return connections.of_subject(subject)
+def of_subject(connections: Connections, *, subject: str, limit: int, after: Place | None) -> Page:
+    """List a subject's connections, newest first; which there are may lag by a moment."""
+    return connections.of_subject(subject, limit=limit, after=after)
 
 
 def show(connections: Connections, *, connection_id: str, subject: str | None = None) -> Connection:
