@@ -56,9 +56,15 @@ GUARDS = (
         "now < 0",
     ),
     Guard(
+        "turn: a high rate lets more than one in each second",
+        AWAIT_TURN,
+        "int(door.opens_at) <= now",
+        "door.opens_at <= now",
+    ),
+    Guard(
         "turn: the door closes behind who was let in",
         AWAIT_TURN,
-        "door.opens_at = now + door.one_in / door.rate",
+        "door.opens_at = max(door.opens_at, now) + door.one_in / door.rate",
         "door.opens_at = 0",
     ),
     Guard(

@@ -155,6 +155,18 @@ def test_a_second_one_right_after_is_held_not_sent_away() -> None:
     assert START < fleet.world.clock() <= START + HELD
 
 
+def test_a_fifth_of_a_high_rate_goes_at_once_in_each_second() -> None:
+    fleet = stale(10)
+    fleet.world.broker = replace(fleet.world.broker, door=Door(rate=20, one_in=5))
+
+    for second, ids in enumerate((fleet.ids[:4], fleet.ids[4:8])):
+        assert [ask(fleet, one, START + second) for one in ids] == [0] * 4
+    assert not fleet.world.recorded("turn_given")
+
+    ask(fleet, fleet.ids[8], START + 1)
+    assert len(fleet.world.recorded("turn_given")) == 1
+
+
 def test_who_asks_before_its_turn_is_told_the_same_turn_and_takes_no_other_place() -> None:
     fleet = stale(40)
     told = [ask(fleet, one, START) for one in fleet.ids]

@@ -27,8 +27,8 @@ def await_turn(broker: Broker, seen: Connection) -> None:
     now, door = broker.clock(), broker.door
     if seen.due_at is None or seen.due_at <= now or seen.failures or seen.lease:
         return
-    if door.opens_at <= now:
-        door.opens_at = now + door.one_in / door.rate
+    if int(door.opens_at) <= now:  # within a second of the clock, as many as it has places for
+        door.opens_at = max(door.opens_at, now) + door.one_in / door.rate
         return
     turn = _first_free(broker, from_=int(door.opens_at), now=now, rate=door.rate)
     if turn < seen.due_at:  # else it has a place already, and asks before that
