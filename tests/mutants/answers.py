@@ -102,6 +102,18 @@ GUARDS = (
         "closes_itself or True",
     ),
     Guard(
+        "form answer: one that may have been cut is none",
+        "adapters/akoya.py::_whole_form",
+        "wire.cut or not wire.is_measured or not _FORM.fullmatch(wire.body)",
+        "not _FORM.fullmatch(wire.body)",
+    ),
+    Guard(
+        "form answer: one that says a thing twice is none",
+        "adapters/akoya.py::_whole_form",
+        "len(content) == len(pairs)",
+        "True",
+    ),
+    Guard(
         "cut answer: the living bearer stays",
         "use_cases/refresh.py::_landed",
         "is_bearer_kept=is_kept",

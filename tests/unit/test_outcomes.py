@@ -124,6 +124,7 @@ CASES: list[tuple[Outcome, tuple[Dialect, ...], tuple[Grant, ...], Wire | Except
     (Outcome.CLIENT_AUTH, (GEN2,), (CODE, REFRESH), error(401, "unauthorized_client")),
     (Outcome.CLIENT_AUTH, (GEN1,), (REVOKE,), error(401, "unauthorized_client")),
     (Outcome.CLIENT_AUTH, (GEN2,), (REVOKE,), error(401, "invalid_client")),
+    (Outcome.CLIENT_AUTH, EITHER, (CODE, REFRESH, REVOKE), error(403, "invalid_client")),
     (Outcome.OUR_BUG, (GEN1,), (CODE,), error(400, "invalid_request", "redirect_uri did not …")),
     (Outcome.OUR_BUG, (GEN1,), (REFRESH,), error(400, "invalid_request", "No refresh token in")),
     (Outcome.OUR_BUG, (GEN2,), (CODE, REFRESH), error(400, "unsupported_grant_type")),
@@ -221,7 +222,8 @@ def test_an_answer_is_taken_for_what_it_means_and_nothing_is_sent_twice(
 
 @pytest.mark.parametrize(
     ("written", "read"),
-    [(86399, 86399), ("86399", 86399), ("soon", None), (-1, None), (1e99, None), (True, None)],
+    [(86399, 86399), ("86399", 86399), (86399.0, 86399), (86399.9, 86399)]
+    + [(odd, None) for odd in ("soon", -1, -1.5, 1e99, True, float("nan"), float("inf"))],
 )
 def test_expires_in_is_read_however_it_is_written_or_not_at_all(
     written: object, read: int | None

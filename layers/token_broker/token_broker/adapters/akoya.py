@@ -9,13 +9,15 @@ from __future__ import annotations
 
 import base64
 import json
+import math
+import re
 import ssl
 import threading
 from collections.abc import Callable
 from dataclasses import dataclass
 from http import HTTPStatus
 from typing import Any
-from urllib.parse import quote
+from urllib.parse import parse_qsl, quote
 
 import requests
 import urllib3
@@ -29,6 +31,10 @@ from token_broker.domain.secret_text import SecretText
 
 LARGEST_BODY = 1_048_576
 LONGEST_SECONDS = 999_999_999
+
+# Akoya documents JSON, and its own sample asks for the other (Akoya: token-akoya).
+ACCEPTED = "application/json, application/x-www-form-urlencoded;q=0.9"
+_FORM = re.compile(rb"[\w*.%+&=~-]+", re.ASCII)
 
 Form = dict[str, str]
 Headers = dict[str, str]
@@ -82,6 +88,7 @@ REFUSALS: tuple[Refusal, ...] = (
     Refusal(_CODE, 400, "invalid_scope", Outcome.OUR_BUG, _GEN2),
     Refusal(_CODE, 401, "invalid_client", Outcome.CLIENT_AUTH, _GEN1),
     Refusal(_CODE, 401, "unauthorized_client", Outcome.CLIENT_AUTH, _GEN2),
+    Refusal(_CODE, 403, "invalid_client", Outcome.CLIENT_AUTH, _GEN2),
     Refusal(_REFRESH, 400, "invalid_request", Outcome.OUR_BUG, _GEN1, hint="no refresh token"),
     Refusal(_REFRESH, 400, "invalid_request", Outcome.UPSTREAM, _GEN2, hint="concurrent"),
     Refusal(_REFRESH, 400, "invalid_request", Outcome.GRANT_DEAD, _GEN1),
@@ -92,12 +99,14 @@ REFUSALS: tuple[Refusal, ...] = (
     Refusal(_REFRESH, 400, "invalid_scope", Outcome.OUR_BUG, _GEN2),
     Refusal(_REFRESH, 401, "invalid_client", Outcome.CLIENT_AUTH, _GEN1),
     Refusal(_REFRESH, 401, "unauthorized_client", Outcome.CLIENT_AUTH, _GEN2),
+    Refusal(_REFRESH, 403, "invalid_client", Outcome.CLIENT_AUTH, _GEN2),
     Refusal(_REVOKE, 400, "invalid_request", Outcome.GRANT_DEAD, _GEN1),
     Refusal(_REVOKE, 400, "invalid_grant", Outcome.GRANT_DEAD, _GEN2),
     Refusal(_REVOKE, 400, "unsupported_token_type", Outcome.OUR_BUG, _GEN1),
     Refusal(_REVOKE, 400, "invalid_scope", Outcome.OUR_BUG, _GEN2),
     Refusal(_REVOKE, 401, "unauthorized_client", Outcome.CLIENT_AUTH, _GEN1),
     Refusal(_REVOKE, 401, "invalid_client", Outcome.CLIENT_AUTH, _GEN2),
+    Refusal(_REVOKE, 403, "invalid_client", Outcome.CLIENT_AUTH, _GEN2),
 )
 
 
@@ -112,6 +121,7 @@ class Wire:
     body: bytes
     retry_after: str | None = None
     cut: Outcome | None = None  # the body did not come whole: what that is, if it says nothing
+    is_measured: bool = False  # its headers say where it ends, so that one not cut is whole
 
 
 class AkoyaTokenEndpoint:
@@ -180,7 +190,7 @@ class AkoyaTokenEndpoint:
         read_timeout: int,
     ) -> Answer:
         # A kept-alive connection may be dead already, and then nobody could tell what was sent.
-        headers: Headers = {"Accept": "application/json", "Connection": "close"}
+        headers: Headers = {"Accept": ACCEPTED, "Connection": "close"}
         AUTHENTICATION[grant](credentials, headers, form)
         sent = self._send(url, headers, form, read_timeout)
         return sent if isinstance(sent, Answer) else classify(grant, sent)
@@ -196,8 +206,13 @@ class AkoyaTokenEndpoint:
                     request, stream=True, timeout=(CONNECT_TIMEOUT, read_timeout), verify=True
                 ) as response:
                     body, cut = _read(response, deadline)
+                    raw = response.raw
                     return Wire(
-                        response.status_code, body, response.headers.get("Retry-After"), cut
+                        response.status_code,
+                        body,
+                        response.headers.get("Retry-After"),
+                        cut,
+                        is_measured=raw.chunked or "Content-Length" in raw.headers,
                     )
             except requests.ConnectTimeout:
                 return Answer(outcome=Outcome.UNREACHABLE, detail="connect timeout")
@@ -244,6 +259,8 @@ def _never_sent(exc: requests.ConnectionError) -> bool:
 def classify(grant: Grant, wire: Wire) -> Answer:
     """Return what an answer means for a well-formed request of this grant."""
     content = _json_object(wire.body)
+    if content is None:
+        content = _whole_form(wire)
     said = content.get("error") if content else None
     error = said if isinstance(said, str) else None
     detail = f"{wire.status} {error if error in LOGGABLE_ERRORS else '-'}"
@@ -286,7 +303,7 @@ def _success(grant: Grant, content: dict[str, Any] | None, wire: Wire, detail: s
     lost. Every other body counts only whole.
     """
     if grant is Grant.REVOKE:
-        return _revoked(content, wire, detail)
+        return _revoked(_json_object(wire.body), wire, detail)
     if content is None and wire.cut:
         content = whole_members(wire.body)
         if _secret(content, "refresh_token") is None:
@@ -301,6 +318,7 @@ def _success(grant: Grant, content: dict[str, Any] | None, wire: Wire, detail: s
         refresh_token=refresh_token,
         id_token=id_token,
         expires_in=_seconds((content or {}).get("expires_in")),
+        is_type_foreign=_is_type_foreign(content),
     )
 
 
@@ -321,14 +339,33 @@ def _json_object(body: bytes) -> dict[str, Any] | None:
     return content if isinstance(content, dict) else None
 
 
+def _whole_form(wire: Wire) -> dict[str, str] | None:
+    """Parse a form that surely came whole: one that was cut would look no different."""
+    if wire.cut or not wire.is_measured or not _FORM.fullmatch(wire.body):
+        return None
+    try:
+        pairs = parse_qsl(wire.body.decode(), strict_parsing=True)
+    except ValueError:
+        return None
+    content = dict(pairs)
+    return content if len(content) == len(pairs) else None
+
+
 def _secret(content: dict[str, Any] | None, name: str) -> SecretText | None:
     value = (content or {}).get(name)
     return SecretText(value) if isinstance(value, str) and value else None
 
 
+def _is_type_foreign(content: dict[str, Any] | None) -> bool:
+    """Return whether it says of the bearer that it is something else (RFC 6749 7.1)."""
+    said = (content or {}).get("token_type") or "bearer"
+    return str(said).lower() != "bearer"
+
+
 def _seconds(value: object) -> int | None:
     """Read a number of seconds, however it is written; None if it makes no sense."""
-    text = str(value).strip() if isinstance(value, int | str) else ""
+    whole = int(value) if isinstance(value, float) and math.isfinite(value) else value
+    text = str(whole).strip() if isinstance(whole, int | str) else ""
     if not text.isascii() or not text.isdigit() or len(text) > len(str(LONGEST_SECONDS)):
         return None
     return int(text)

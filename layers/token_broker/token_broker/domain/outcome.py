@@ -105,6 +105,7 @@ class Answer:
     dialect: Dialect | None = None
     refresh_token: SecretText | None = None  # absent from a SUCCESS: the old one stays good
     id_token: SecretText | None = None
+    is_type_foreign: bool = False  # it has a token_type, and that is not bearer
     expires_in: int | None = None
     retry_after: int | None = None
     is_for_all: bool = False  # a 429: too many requests of ours, whatever the connection

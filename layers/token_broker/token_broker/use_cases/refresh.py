@@ -142,6 +142,8 @@ def _landed(
     answer = sent.answer
     if answer.refresh_token is None:
         broker.record("refresh_token_missing", connection_id=leased.id)
+    if answer.is_type_foreign:
+        broker.record("token_type_foreign", connection_id=leased.id)
     if answer.id_token is None:
         broker.record("id_token_missing", connection_id=leased.id)
     is_kept = answer.id_token is None and (
