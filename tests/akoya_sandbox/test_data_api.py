@@ -10,12 +10,15 @@ from local.akoya_sandbox.provider import AkoyaProvider
 from tests.akoya_sandbox.app import (
     LAST_ACCESS,
     App,
+    authorization_query,
+    query_of,
 )
 from tests.akoya_sandbox.in_process import (
     LOGIN,
     connect,
     data,
     data_code,
+    obtain,
     refresh,
 )
 
@@ -85,6 +88,19 @@ def test_balances_come_with_their_amounts(provider: AkoyaProvider) -> None:
     assert [sorted(a) for a in accounts] == [sorted(accounts[0])] * 3
     assert accounts[0]["currentBalance"] >= 0
     assert answer.headers["x-akoya-interaction-id"] == "an-interaction"
+
+
+def test_a_data_call_shows_no_account_that_was_not_shared(provider: AkoyaProvider) -> None:
+    pending = provider.begin(authorization_query())
+    assert provider.sign_in(pending.id, "mikomo_1", "mikomo_1")
+    assert pending.login is not None
+    shared = pending.login.accounts[1].account_id
+    code = query_of(provider.allow(pending.id, [shared]))["code"]
+    id_token = obtain(provider, code).json()["id_token"]
+
+    for product in ("accounts-info", "balances"):
+        accounts = data(provider, f"Bearer {id_token}", product=product).json()["accounts"]
+        assert [one["accountId"] for a in accounts for one in a.values()] == [shared]
 
 
 @pytest.mark.parametrize("authorization", [None, "", "Bearer ", "Bearer x.y.z", "Basic x"])
