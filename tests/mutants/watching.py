@@ -25,6 +25,18 @@ ALARMS = {  # the events that count under the name of an alarm
 
 GUARDS = (
     Guard(
+        "consent: a change of what it covers is told",
+        "use_cases/landing.py::land",
+        "target.terms and landing.terms not in (None, target.terms)",
+        "False",
+    ),
+    Guard(
+        "consent: what tells its terms ends no connection where it does not read",
+        "store/connection_row.py::connection_of",
+        "name not in INFORMATIVE",
+        "True",
+    ),
+    Guard(
         "audit: a refused request leaves its line, too",
         "runtime/http_api.py::audited",
         "audit.write(outcome)",

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 from token_broker.adapters.aws import member, translated
 from token_broker.domain.connection import Landing, Reason, Suspect
 from token_broker.domain.errors import RowNewer, RowUnreadable
-from token_broker.domain.token_set import Verdict
+from token_broker.domain.token_set import Terms, Verdict
 
 if TYPE_CHECKING:
     from mypy_boto3_s3 import S3Client
@@ -97,12 +97,13 @@ def _from_bytes(body: bytes) -> Landing:
         kept = json.loads(body)
         if kept.pop("schema", SCHEMA) > SCHEMA:
             raise RowNewer(detail="a later version of the broker wrote this: deploy that one")
-        suspect = kept["suspect"]
+        suspect, terms = kept["suspect"], kept.get("terms")  # which the first version lacks
         return Landing(
             **kept
             | {
                 "sealed": base64.b64decode(kept["sealed"]),
                 "verdict": Verdict(kept["verdict"]),
+                "terms": terms and Terms(**terms | {"products": tuple(terms["products"])}),
                 "suspect": suspect and Suspect(**suspect | {"reason": Reason(suspect["reason"])}),
             }
         )

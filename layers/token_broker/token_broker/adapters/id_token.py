@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 
 NO_KEYS = "no_keys"  # neither a fault nor a check
 SKEW = 120
+LONGEST_NAME, MOST_NAMES = 128, 64
 LATEST_MOMENT = 253_402_300_799  # the last second of the year 9999
 
 
@@ -84,6 +85,9 @@ class OpenIdTokens:
                 exp=_moment(payload["exp"]),
                 aud=_audiences(payload),
                 nonce=payload.get("nonce"),
+                grant_id=_short(payload.get("grant_id")),
+                accounts=_texts(payload.get("accounts")),
+                products=_names(payload.get("products")),
             )
         except (KeyError, TypeError, ValueError, OverflowError):
             return None
@@ -148,6 +152,21 @@ def _audiences(payload: dict[str, Any]) -> tuple[str, ...]:
     audience = payload.get("aud")
     many = audience if isinstance(audience, list) else [audience]
     return tuple(one for one in many if isinstance(one, str))
+
+
+def _short(value: object) -> str | None:
+    """Return a name that may be kept; None where it is none, or long beyond any id."""
+    return value if isinstance(value, str) and 0 < len(value) <= LONGEST_NAME else None
+
+
+def _texts(value: object) -> tuple[str, ...]:
+    many = value if isinstance(value, list) else []
+    return tuple(one for one in many if isinstance(one, str) and one)
+
+
+def _names(value: object) -> tuple[str, ...]:
+    """Return the names of a list; in lower case, since Akoya has spelled its products both ways."""
+    return tuple(one.lower() for one in _texts(value) if len(one) <= LONGEST_NAME)[:MOST_NAMES]
 
 
 def _text(value: object) -> str:

@@ -10,7 +10,7 @@ from enum import StrEnum
 from typing import NamedTuple
 
 from token_broker.domain.secret_text import SecretText
-from token_broker.domain.token_set import Verdict
+from token_broker.domain.token_set import Terms, Verdict
 
 
 class Status(StrEnum):
@@ -104,6 +104,8 @@ class Connection:
     lease: Lease | None = None
     attempt_id: str | None = None  # the attempt whose token set this row holds
     consent: str | None = None  # the exchange its tokens descend from, however often refreshed
+    grant_id: str | None = None  # what Akoya calls that consent
+    terms: Terms | None = None
     unsettled: int = 0  # attempts started whose outcome is not recorded
     predecessor_resent: bool = False  # its set came of a refresh token that was sent twice
     failures: int = 0  # attempts in a row that brought no new set
@@ -192,6 +194,8 @@ class Landing:
     verdict: Verdict  # BAD: kept for its refresh token, its bearer is never handed out
     iat: int | None = None  # Akoya's time of the consent
     consent: str | None = None  # the exchange it came of; None: a rotation
+    grant_id: str | None = None
+    terms: Terms | None = None  # None: not told
     suspect: Suspect | None = None
     predecessor_resent: bool = False
     asked_at: int | None = None  # the moment of the ask that caused it, if its bearer is in use

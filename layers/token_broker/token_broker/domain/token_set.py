@@ -5,6 +5,7 @@ Akoya issues no access token: the id_token is the bearer of its data APIs (id-to
 
 from __future__ import annotations
 
+import hmac
 from dataclasses import dataclass
 from enum import StrEnum
 
@@ -40,6 +41,28 @@ class Claims:
     exp: int
     aud: tuple[str, ...] = ()
     nonce: str | None = None
+    grant_id: str | None = None  # the consent's name at Akoya
+    accounts: tuple[str, ...] = ()  # their ids, which are personal data
+    products: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Terms:
+    """What a consent covers, as far as that is no personal data."""
+
+    accounts: int  # how many
+    accounts_hash: str  # keyed; tells one list of accounts from another
+    products: tuple[str, ...]
+    since: int  # when a set first said so
+
+
+def terms_of(claims: Claims, *, key: SecretText, now: int, before: Terms | None) -> Terms:
+    """Return the terms an id_token names (Akoya: id-token-details): `before` if they are those."""
+    accounts, products = sorted(claims.accounts), tuple(sorted(claims.products))
+    named = hmac.new(key.reveal().encode(), "\n".join(accounts).encode(), "sha256").hexdigest()[:16]
+    if before and (before.accounts_hash, before.products) == (named, products):
+        return before
+    return Terms(accounts=len(accounts), accounts_hash=named, products=products, since=now)
 
 
 def lifetime(claims: Claims | None, expires_in: int | None) -> int:

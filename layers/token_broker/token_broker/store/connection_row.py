@@ -9,7 +9,7 @@ from typing import Any
 
 from token_broker.domain.connection import Connection, Lease, Reason, Status, Suspect
 from token_broker.domain.errors import ConnectionNotFound, RowUnreadable, StaleGeneration
-from token_broker.domain.token_set import Verdict
+from token_broker.domain.token_set import Terms, Verdict
 from token_broker.store.rows import Row, ensure_readable, versioned
 
 SHARDS = 16  # of the due index: as many as there may be lanes
@@ -53,6 +53,16 @@ def suspect(value: Any) -> Suspect:
     )
 
 
+def terms(value: Any) -> Terms:
+    """Read what a consent covers."""
+    return Terms(
+        accounts=whole(value["accounts"]),
+        accounts_hash=text(value["accounts_hash"]),
+        products=tuple(text(product) for product in value["products"]),
+        since=whole(value["since"]),
+    )
+
+
 # How each attribute is read. One that is not here is of no connection.
 ATTRIBUTES: Mapping[str, Callable[[Any], Any]] = {
     "schema": whole,
@@ -77,6 +87,8 @@ ATTRIBUTES: Mapping[str, Callable[[Any], Any]] = {
     "lease_since": whole,
     "attempt_id": text,
     "consent": text,
+    "grant_id": text,
+    "terms": terms,
     "unsettled": whole,
     "predecessor_resent": flag,
     "failures": whole,
@@ -96,6 +108,9 @@ TELLING = ("id", "subject", "connector", "status")
 NEEDED = ("generation", "linked_at", "updated_at")
 PUBLIC = tuple(name for name in ATTRIBUTES if name not in {"token_set", "confirmation_hash"})
 """What a read that may not see the token set asks for."""
+
+INFORMATIVE = {"grant_id", "terms"}
+"""Where these do not read the connection is as good as without them."""
 
 OF_THE_FACT = {"schema", *TELLING, *NEEDED, "unsettled", "failures", "last_event"}
 """What a tombstone keeps."""
@@ -117,6 +132,8 @@ def changes(**of: Any) -> Row:
                 row["lease_since"] = value and value.since
             case "suspect":
                 row[name] = value and asdict(value)
+            case "terms":
+                row[name] = value and asdict(value) | {"products": list(value.products)}
             case "predecessor_resent":
                 row[name] = value or None
             case _:
@@ -157,7 +174,8 @@ def connection_of(row: Row) -> Connection:
                 raise RowUnreadable(
                     detail=f"the row does not read as a connection ({type(exc).__name__})"
                 ) from None
-            malformed.append(name)
+            if name not in INFORMATIVE:
+                malformed.append(name)
     of.pop("schema", None)
     lease_id, until, since = (of.pop(f"lease_{part}", None) for part in ("id", "until", "since"))
     return Connection(

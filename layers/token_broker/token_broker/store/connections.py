@@ -311,6 +311,8 @@ def _of_the_set(landing: Landing) -> Row:
         suspect=landing.suspect,
         last_event="token_refreshed" if landing.generation > 1 else "token_received",
         **({"consent": landing.consent} if landing.consent else {}),
+        **({"grant_id": landing.grant_id} if landing.grant_id else {}),
+        **({"terms": landing.terms} if landing.terms else {}),
     )
 
 

@@ -25,7 +25,7 @@ from token_broker.domain.errors import (
 )
 from token_broker.domain.ports import Remaining, Sealer
 from token_broker.domain.refresh_policy import Ask
-from token_broker.domain.token_set import Claims, TokenSet, Verdict, lifetime
+from token_broker.domain.token_set import Claims, Terms, TokenSet, Verdict, lifetime, terms_of
 from token_broker.use_cases.attempt import postpone, release
 from token_broker.use_cases.broker import Broker
 from token_broker.use_cases.persist import discard, persist
@@ -90,6 +90,8 @@ def land(
     if landing.suspect:
         broker.record("subject_changed", connection_id=landed.id)
         return landed
+    if target.terms and landing.terms not in (None, target.terms):
+        broker.record("consent_changed", connection_id=landed.id)
     landed = replace(landed, id_token=new.tokens.id_token)
     return judged(broker, landed, new.tokens, nonce=new.nonce) if verdict is None else landed
 
@@ -132,6 +134,8 @@ def _sealed(
         iat=iat if iat is not None else claims.iat if claims else None,
         verdict=Verdict.BAD if changed else verdict or Verdict.UNVERIFIED,
         consent=new.consent,
+        grant_id=claims.grant_id if claims else None,
+        terms=_terms(broker, claims, target, at=new.sent_at) if claims else None,
         suspect=Suspect(
             generation=generation,
             reason=Reason.LOGIN_CHANGED,
@@ -143,6 +147,10 @@ def _sealed(
         predecessor_resent=new.predecessor_resent,
     )
     return replace(landing, asked_at=broker.policy.asked_at(landing, new.ask))
+
+
+def _terms(broker: Broker, claims: Claims, target: Connection, *, at: int) -> Terms:
+    return terms_of(claims, key=broker.connections.login_key(), now=at, before=target.terms)
 
 
 def login_named_by(broker: Broker, claims: Claims, connector: str) -> str:
