@@ -30,10 +30,10 @@ from token_broker.store.connections import Connections
 from token_broker.store.control import Control
 from token_broker.use_cases import schedule, token
 from token_broker.use_cases.broker import Broker
-from token_broker.use_cases.bulkhead import THREADS
 from token_broker.use_cases.door import Door
 from token_broker.use_cases.lane import LANES_SHARE, Lane
 from token_broker.use_cases.pace import Bucket
+from token_broker.use_cases.schedule import THREADS
 
 MIDNIGHT = 1_800_000_000 // 86_400 * 86_400
 DAY = 86_400

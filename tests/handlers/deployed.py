@@ -127,6 +127,7 @@ def environment(aws: Aws, prefix: str) -> dict[str, str]:
         "QUARANTINE_DAYS": "7",
         "TOMBSTONE_DAYS": "365",
         "RATE_LIMIT_PER_SECOND": "100",
+        "REFRESH_THREADS": "16",
         "AUTHORIZATIONS_TABLE_NAME": f"{prefix}-authorizations",
         "CONNECTIONS_TABLE_NAME": f"{prefix}-connections",
         "CONTROL_TABLE_NAME": f"{prefix}-control",

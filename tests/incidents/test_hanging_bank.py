@@ -23,7 +23,7 @@ from token_broker.domain.errors import TokenBrokerError, UpstreamUnavailable
 from token_broker.domain.refresh_policy import CANARY_HEARD_WITHIN, READ_TIMEOUT, SENDING_WINDOW
 from token_broker.store.control import HANG_EXPLAINS, HANG_STANDS
 from token_broker.use_cases import schedule
-from token_broker.use_cases.bulkhead import HANG_TRIED, THREADS, UNHEARD
+from token_broker.use_cases.bulkhead import HANG_TRIED, UNHEARD
 
 A_RUN = RATE * SENDING_WINDOW
 RUN_LASTS = 150
@@ -144,7 +144,7 @@ def test_a_bank_that_begins_to_hang_in_the_midst_of_a_run_holds_half_of_its_thre
 
     run(fleet)
 
-    assert len(set(met)) == THREADS // 2
+    assert len(set(met)) == schedule.THREADS // 2
     assert is_well(fleet, WELL)
 
 

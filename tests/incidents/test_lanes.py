@@ -31,7 +31,9 @@ def fleet_due(number: int, *, at: int = START) -> Fleet:
     return fleet
 
 
-def run(fleet: Fleet, lane: Lane, *, rate: float = RATE) -> schedule.Run:
+def run(
+    fleet: Fleet, lane: Lane, *, rate: float = RATE, threads: int = schedule.THREADS
+) -> schedule.Run:
     clock = fleet.world.clock
     began = clock.now
     return schedule.tend_due(
@@ -42,6 +44,7 @@ def run(fleet: Fleet, lane: Lane, *, rate: float = RATE) -> schedule.Run:
             quarantine=DAY,
             tombstone=TOMBSTONE,
             end_after=END_AFTER,
+            threads=threads,
         ),
         workers=Inline(),
         remaining=lambda: RUN_LASTS - (clock.now - began),
@@ -96,9 +99,9 @@ def test_two_numbers_of_lanes_at_once_harm_nothing() -> None:
     assert fleet.world.sends() == 24
 
 
-@pytest.mark.parametrize("of", [1, 4])
+@pytest.mark.parametrize(("of", "rate"), [(1, 4), (4, 4), (16, 1.6)])
 def test_a_lane_sends_at_its_share_of_the_rate_and_no_more_than_its_share_of_a_minute(
-    of: int,
+    of: int, rate: float
 ) -> None:
     fleet, sent = fleet_due(300), list[float]()
     clock = fleet.world.clock
@@ -109,11 +112,11 @@ def test_a_lane_sends_at_its_share_of_the_rate_and_no_more_than_its_share_of_a_m
             sent.append(clock.now - began)
 
     fleet.world.http.before = note
-    tended = run(fleet, Lane(0, of), rate=4).tended
+    tended = run(fleet, Lane(0, of), rate=rate).tended
 
     due = 300 if of == 1 else len(of_lane(fleet, Lane(0, of)))
-    assert len(tended) == min(due, 4 * SENDING_WINDOW // of)
-    assert sent[:4] == [place * of / 4 for place in range(4)]
+    assert len(tended) == min(due, int(rate * SENDING_WINDOW) // of)
+    assert sent[:4] == pytest.approx([place * of / rate for place in range(4)])
 
 
 def test_each_lane_has_a_canary_of_its_own() -> None:
@@ -220,6 +223,14 @@ def test_each_lane_tells_how_much_of_its_minute_is_due(number: int) -> None:
 
     (said,) = fleet.world.recorded("due_over_capacity")
     assert said["value"] == 100 * len(of_lane(fleet, lane)) // (SENDING_WINDOW // 2)
+
+
+def test_a_run_with_few_threads_carries_less_than_its_rate() -> None:
+    fleet = fleet_due(24)
+    run(fleet, Lane(0, 2), rate=4, threads=1)
+
+    (said,) = fleet.world.recorded("due_over_capacity")
+    assert said["value"] == 100 * len(of_lane(fleet, Lane(0, 2))) // SENDING_WINDOW
 
 
 def test_more_than_a_lane_carries_is_a_hundred_percent() -> None:

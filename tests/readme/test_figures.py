@@ -11,10 +11,10 @@ from tests.readme.test_readme import TEMPLATE
 from token_broker.domain import refresh_policy as policy
 from token_broker.domain import suspicion
 from token_broker.store.control import HANG_EXPLAINS, HANG_STANDS
-from token_broker.use_cases.bulkhead import HANG_TRIED, THREADS, UNHEARD
+from token_broker.use_cases.bulkhead import HANG_TRIED, UNHEARD
 from token_broker.use_cases.lane import LANES_SHARE
 from token_broker.use_cases.persist import TABLE_TRY
-from token_broker.use_cases.schedule import BEGUN_AHEAD
+from token_broker.use_cases.schedule import BEGUN_AHEAD, THREADS
 
 ROOT = Path(__file__).parents[2]
 OPERATIONS, DECISIONS, README = (

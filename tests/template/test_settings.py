@@ -80,6 +80,7 @@ NUMBERS: dict[str, Callable[[Mapping[str, str]], int]] = {
     "TombstoneDays": settings.tombstone,
     "EndAfterHours": settings.end_after,
     "RateLimitPerSecond": settings.rate_limit,
+    "RefreshThreads": settings.refresh_threads,
 }
 
 
@@ -96,6 +97,14 @@ def test_template_and_code_agree_on_the_bounds_of_a_number(parameter: str) -> No
     for beyond in (low - 1, high + 1):
         with pytest.raises(BrokerMisconfigured):
             read(beyond)
+
+
+def test_threads_and_memory_of_a_run_are_the_operators(stack: Deployed) -> None:
+    assert int(stack.properties("RefreshFunction")["MemorySize"]) == 512
+    larger = deployed(RefreshThreads="64", RefreshMemory="1769")
+    assert int(larger.properties("RefreshFunction")["MemorySize"]) == 1769
+    _, tending = bootstrap.tending(variables(larger, "Refresh"))
+    assert tending.threads == bootstrap.MOST_THREADS == 64
 
 
 @pytest.mark.parametrize("rate", [1, 5, 100])

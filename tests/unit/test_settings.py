@@ -24,6 +24,7 @@ GOOD = {
     "REFRESH_MARGIN_SECONDS": "3600",
     "KEEP_ALIVE_DAYS": "7",
     "RATE_LIMIT_PER_SECOND": "2",
+    "REFRESH_THREADS": "16",
 }
 READERS: list[Callable[[Mapping[str, str]], Any]] = [
     settings.IdentityProvider.from_env,
@@ -33,6 +34,7 @@ READERS: list[Callable[[Mapping[str, str]], Any]] = [
     settings.refresh_margin,
     settings.keep_alive,
     settings.rate_limit,
+    settings.refresh_threads,
 ]
 
 
@@ -63,7 +65,8 @@ def read_all(environ: Mapping[str, str]) -> None:
         ("REFRESH_MARGIN_SECONDS", "0"),
         ("REFRESH_MARGIN_SECONDS", "1e3"),
         ("KEEP_ALIVE_DAYS", "-7"),
-        ("RATE_LIMIT_PER_SECOND", "1000"),
+        ("RATE_LIMIT_PER_SECOND", "2001"),
+        ("REFRESH_THREADS", "0"),
     ],
 )
 def test_a_bad_value_is_refused_by_name(name: str, value: str) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, fields
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -36,6 +36,10 @@ class Connection:
     reason: str | None = None
     superseded_by: str | None = None
     generation: int
+    grant_id: str | None = None
+    accounts: int | None = None
+    products: Sequence[str] = ()
+    terms_since: int | None = None
     expires_at: int | None = None
     due_at: int | None = None
     linked_at: int | None = None

@@ -36,9 +36,15 @@ if TYPE_CHECKING:
 
 # A call that hangs must leave time for the next; boto3's own default waits a minute. The two
 # tries a new token set is given are as long as TABLE_TRY and ESCROW_TRY in use_cases/persist.py.
-PATIENT = Config(connect_timeout=2, read_timeout=5, retries={"total_max_attempts": 3})
-ONE_TRY_ON_TABLE = Config(connect_timeout=0.7, read_timeout=1.3, retries={"total_max_attempts": 1})
-IMPATIENT = Config(connect_timeout=1, read_timeout=3, retries={"total_max_attempts": 1})
+MOST_THREADS = 64  # of a run, which share a client: without a place each call would connect anew
+SHARED = Config(max_pool_connections=MOST_THREADS)
+PATIENT = SHARED.merge(Config(connect_timeout=2, read_timeout=5, retries={"total_max_attempts": 3}))
+ONE_TRY_ON_TABLE = SHARED.merge(
+    Config(connect_timeout=0.7, read_timeout=1.3, retries={"total_max_attempts": 1})
+)
+IMPATIENT = SHARED.merge(
+    Config(connect_timeout=1, read_timeout=3, retries={"total_max_attempts": 1})
+)
 
 
 ONE_CALLER_IN = 5  # of the rate's places a process gives to callers that do not queue up
@@ -223,6 +229,7 @@ def tending(environ: Mapping[str, str] = os.environ) -> tuple[Broker, Tending]:
         quarantine=settings.quarantine(environ),
         tombstone=settings.tombstone(environ),
         end_after=settings.end_after(environ),
+        threads=settings.refresh_threads(environ),
     )
 
 

@@ -13,7 +13,6 @@ from token_broker.domain.connection import Due
 from token_broker.domain.errors import TokenBrokerError, UpstreamUnavailable
 from token_broker.use_cases.broker import Broker
 
-THREADS = 16  # of a run
 UNHEARD = 2  # so that one connection alone that hangs does not keep its bank waiting
 HANG_TRIED = 60  # seconds: each run tries a connector that hangs
 

@@ -37,7 +37,7 @@ from token_broker.domain.refresh_policy import (
 )
 from token_broker.use_cases.attempt import claim, new_lease, postpone
 from token_broker.use_cases.broker import Broker
-from token_broker.use_cases.bulkhead import THREADS, Bulkhead
+from token_broker.use_cases.bulkhead import Bulkhead
 from token_broker.use_cases.daily_try import may_be_tried, try_again
 from token_broker.use_cases.escrow import sweep
 from token_broker.use_cases.home import ensure_home
@@ -58,6 +58,8 @@ from token_broker.use_cases.revoke import REVOKED, revoke
 TENDED = frozenset(Status) - {Status.REVOKED}
 MOST_UNREACHED = 3  # so many did not reach Akoya, and nobody did: not this minute
 RUN_EVERY = 60
+THREADS = 16
+LONGEST_MEAN = 1  # second that a thread is taken to need for a connection
 BEGUN_AHEAD = 2  # seconds: no lease is held for longer while its holder waits for a turn
 WRAP_UP = 5  # seconds kept back for the end of the run
 NOT_OURS_TO_END = frozenset({Reason.EXPORTED, Reason.SUPERSEDED})  # another needs that consent
@@ -100,7 +102,7 @@ class Tending:
     quarantine: int  # seconds an ended connection keeps its sealed set
     tombstone: int  # seconds the row of a revoked connection is kept
     end_after: int  # seconds of refusals after which a connection ends without a witness
-    threads: int = THREADS  # sends under way at once
+    threads: int = THREADS  # connections under way at once
 
 
 def tend_due(
@@ -127,7 +129,8 @@ def tend_due(
     if lane.is_first:
         broker.record("oldest_due_seconds", value=lag)
         measure_expired(broker)
-    measure_load(broker, due=len(waiting), capacity=limit)
+    carried = min(limit, tending.threads * SENDING_WINDOW // LONGEST_MEAN)
+    measure_load(broker, due=len(waiting), capacity=carried)
     paused_until = broker.control.breaker()
     if paused_until is not None and paused_until > now:
         account_for(broker, lag=lag, answered=False, in_vain=False, alarmed=True, lane=lane)
