@@ -12,7 +12,7 @@ import time
 from collections.abc import Mapping
 from typing import Any
 
-from benchmarks.load import plot, report, runs
+from benchmarks.load import page, plot, report, runs
 from benchmarks.load.callers import Callers
 from benchmarks.load.fleet import Bank, Member, bring_in
 from benchmarks.load.report import Asked, Seen
@@ -28,7 +28,7 @@ IDLE = 1 / 10  # so many more connections that nobody asks for
 
 
 def main(asked: Asked) -> None:
-    """Run it, print what it came to, keep it under the version, and draw it."""
+    """Run it, print what it came to, keep it under the version, and show it in docs."""
     parameters = {"RateLimitPerSecond": str(asked.rate), "Lanes": str(asked.lanes)}
     with ended(Stack("load", PORT_BASE)) as stack:
         description = stack.start(os.environ, with_demo=False, parameters=parameters)
@@ -36,6 +36,7 @@ def main(asked: Asked) -> None:
     found = report.of(seen, asked)
     report.keep("load", found)
     plot.draw(found)
+    page.put(page.table(found))
     print(json.dumps({name: found[name] for name in found if name != "over_time"}, indent=1))
 
 

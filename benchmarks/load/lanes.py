@@ -17,7 +17,7 @@ from urllib.parse import urlsplit
 
 import requests
 
-from benchmarks.load import report
+from benchmarks.load import page, report
 from benchmarks.load.fleet import Bank, Member, bring_in
 from benchmarks.load.judge import spread
 from benchmarks.load.usage import Watch
@@ -36,11 +36,13 @@ ANSWERS_AFTER = (0.0, 0.5)  # seconds the bank takes
 
 
 def main(backlog: int, turns: int) -> None:
-    """Measure, print and keep it under the version."""
+    """Measure, print, keep it under the version, and show it in docs."""
     with ended(Stack("load", PORT_BASE)) as stack:
         started = stack.start(os.environ, with_demo=False, parameters=PARAMETERS)
         found = measured(Race(started, backlog), turns)
-    report.keep("lanes", {"backlog": backlog, "turns": turns, "measured": found})
+    kept = {"backlog": backlog, "turns": turns, "measured": found}
+    report.keep("lanes", kept)
+    page.put(page.table_of_lanes(kept))
     for one in found:
         print(json.dumps(one))
 

@@ -35,6 +35,7 @@ def draw(found: dict[str, Any]) -> None:
     left.axhline(0, color="#b55", linewidth=1)
     left.set_ylabel("shortest life\nhanded out, s")
     left.set_ylim(-10, life)
+    left.xaxis.get_major_locator().set_params(integer=True)
     left.set_xlabel("minutes since the first connection came")
     for axes in (lag, pace, left):
         axes.axvline(over["whole_at"] / 60, color="#999", linewidth=1, linestyle=":")
