@@ -1,4 +1,4 @@
-"""Run the sandbox: `python -m local.akoya_sandbox`; `--help` lists the options."""
+"""Run the sandbox: `akoya-sandbox`, once installed; `--help` lists the options."""
 
 from __future__ import annotations
 
@@ -9,12 +9,12 @@ import secrets
 import signal
 from collections.abc import Sequence
 
-from local.akoya_sandbox.dialects import DIALECTS
-from local.akoya_sandbox.provider import AkoyaProvider
-from local.akoya_sandbox.registration import Registration
-from local.akoya_sandbox.requests_met import CONNECTORS
-from local.akoya_sandbox.server import listen, serve
-from local.akoya_sandbox.settings import InvalidSettingError, Settings
+from .dialects import DIALECTS
+from .provider import AkoyaProvider
+from .registration import Registration
+from .requests_met import CONNECTORS
+from .server import listen, serve
+from .settings import InvalidSettingError, Settings
 
 SECRET_VARIABLE = "AKOYA_CLIENT_SECRET"
 DEFAULT_CLIENT_ID = "5c1f0a4e-8f5e-4e0b-9a57-6a1f7e2b9c30"
@@ -33,6 +33,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
             client_id=options.client_id,
             client_secret=os.environ.get(SECRET_VARIABLE) or DEFAULT_CLIENT_SECRET,
             redirect_uris=tuple(options.redirect_uri or [DEFAULT_REDIRECT_URI]),
+            app_name=options.app_name,
         ),
         connectors=dict(options.connector or CONNECTORS),
         settings=options.settings,
@@ -45,7 +46,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
 def _options(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(
-        prog="python -m local.akoya_sandbox",
+        prog="akoya-sandbox",
         description="A sandbox of Akoya's endpoints on this machine. Not affiliated with Akoya.",
         epilog=f"The client secret comes from the environment: {SECRET_VARIABLE}.",
     )
@@ -54,6 +55,9 @@ def _options(arguments: Sequence[str] | None) -> argparse.Namespace:
         "--issuer", help="issuer URL with its trailing slash (http://localhost:PORT/)"
     )
     parser.add_argument("--client-id", default=DEFAULT_CLIENT_ID, help="(%(default)s)")
+    parser.add_argument(
+        "--app-name", default="", metavar="NAME", help="as the pages call the app (its host)"
+    )
     parser.add_argument(
         "--redirect-uri",
         action="append",
@@ -72,12 +76,16 @@ def _options(arguments: Sequence[str] | None) -> argparse.Namespace:
         "--id-token-lifetime", type=int, default=900, metavar="SECONDS", help="(%(default)s)"
     )
     parser.add_argument("--refresh-token-lifetime", type=int, metavar="SECONDS", help="(perpetual)")
+    parser.add_argument(
+        "--requests-per-second", type=int, metavar="N", help="more get 429 (no limit)"
+    )
     options = parser.parse_args(arguments)
     try:
         options.settings = Settings(
             dialect=options.dialect,
             id_token_lifetime=options.id_token_lifetime,
             refresh_token_lifetime=options.refresh_token_lifetime,
+            requests_per_second=options.requests_per_second,
         )
     except InvalidSettingError as error:
         parser.error(str(error))

@@ -7,9 +7,9 @@ from typing import Any
 from flask import Flask, jsonify, request
 from flask.typing import ResponseReturnValue
 
-from local.akoya_sandbox.faults import FAULTS
-from local.akoya_sandbox.provider import EXPIRIES, AkoyaProvider
-from local.akoya_sandbox.settings import InvalidSettingError
+from .faults import FAULTS
+from .provider import EXPIRIES, AkoyaProvider
+from .settings import InvalidSettingError
 
 
 class BadAdminRequestError(ValueError):

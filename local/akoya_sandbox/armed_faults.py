@@ -7,8 +7,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from local.akoya_sandbox.faults import FAULTS, NO_FAULT, Fault, Operation, Parameters
-from local.akoya_sandbox.settings import InvalidSettingError
+from .faults import FAULTS, NO_FAULT, Fault, Operation, Parameters
+from .settings import InvalidSettingError
 
 
 @dataclass(slots=True)

@@ -6,9 +6,9 @@ from collections.abc import Container
 from dataclasses import dataclass
 from urllib.parse import urlencode, urlsplit
 
-from local.akoya_sandbox.dialects import Dialect
-from local.akoya_sandbox.form import Form, read_form
-from local.akoya_sandbox.registration import Registration
+from .dialects import Dialect
+from .form import Form, read_form
+from .registration import Registration
 
 # A repeat of one of these cannot be answered by a redirect: it says where to.
 _ADDRESSING = ("connector", "client_id", "redirect_uri")
@@ -21,6 +21,8 @@ _KNOWN = (
     "code_challenge",
     "code_challenge_method",
 )
+
+REQUIRED_SCOPES = ("openid", "offline_access", "profile")  # all three (get-authorization-code)
 
 
 class ShownAsPage(Exception):
@@ -116,8 +118,9 @@ def _problem(form: Form, request: AuthorizationRequest, dialect: Dialect) -> tup
         return "invalid_request", f"The {repeated} parameter appears more than once."
     if form.get("response_type") != "code":
         return "invalid_request", "The response_type parameter must be code."
-    if "openid" not in request.scope:
-        return "invalid_scope", "Missing required scope: openid."
+    missing = [scope for scope in REQUIRED_SCOPES if scope not in request.scope]
+    if missing:
+        return "invalid_scope", f"Missing required scope: {', '.join(missing)}."
     if len(request.state) < dialect.shortest_state:
         return "invalid_state", f"The state must have {dialect.shortest_state} characters or more."
     if request.code_challenge is not None and form.get("code_challenge_method") != "S256":

@@ -7,9 +7,9 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any, Literal
 
-from local.akoya_sandbox.answer import Answer, json_answer
-from local.akoya_sandbox.data_api import DATA_ERRORS
-from local.akoya_sandbox.dialects import Situation
+from .answer import Answer, json_answer
+from .data_api import DATA_ERRORS
+from .dialects import Situation
 
 Operation = Literal["exchange", "refresh", "revoke", "data"]
 Claims = dict[str, Any]
@@ -85,11 +85,15 @@ def _redirect(_answer: Answer, _parameters: Parameters) -> Answer:
     return Answer(302, {"Location": "/", "Content-Type": "text/html; charset=utf-8"})
 
 
-def _throttled(_answer: Answer, parameters: Parameters) -> Answer:
+def too_many(retry_after: int | None) -> Answer:
+    """Return Akoya's answer to too many requests, with the seconds to wait if it says them."""
     error = DATA_ERRORS[1207]
-    wait = parameters.retry_after
-    headers = {} if wait is None else {"Retry-After": str(wait)}
+    headers = {} if retry_after is None else {"Retry-After": str(retry_after)}
     return json_answer(error.status, error.body(), headers)
+
+
+def _throttled(_answer: Answer, parameters: Parameters) -> Answer:
+    return too_many(parameters.retry_after)
 
 
 def _as_text(answer: Answer, _parameters: Parameters) -> Answer:

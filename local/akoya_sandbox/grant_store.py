@@ -7,11 +7,11 @@ from base64 import b32encode, urlsafe_b64encode
 from collections.abc import Callable, Iterator
 from typing import Any
 
-from local.akoya_sandbox.authorization import AuthorizationRequest
-from local.akoya_sandbox.grants import Code, Grant, IdToken, RefreshToken
-from local.akoya_sandbox.ledger import Ledger, fingerprint
-from local.akoya_sandbox.people import Login
-from local.akoya_sandbox.settings import Settings
+from .authorization import AuthorizationRequest
+from .grants import Code, Grant, IdToken, RefreshToken
+from .ledger import Ledger, fingerprint
+from .people import Login
+from .settings import Settings
 
 CODE_LIFETIME = 300  # seconds; "valid for five minutes" (Akoya, "Token overview")
 

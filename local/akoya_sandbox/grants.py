@@ -5,9 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Any
 
-from local.akoya_sandbox.authorization import AuthorizationRequest
-from local.akoya_sandbox.ledger import fingerprint
-from local.akoya_sandbox.people import Account, Login
+from .authorization import AuthorizationRequest
+from .ledger import fingerprint
+from .people import Account, Login
 
 
 @dataclass(slots=True, eq=False)

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Collection
 
-from local.akoya_sandbox.authorization import (
+from .authorization import (
     ShownAsPage,
     read_authorization_request,
     redirect_back,
 )
-from local.akoya_sandbox.grants import PendingAuthorization
-from local.akoya_sandbox.people import sign_in
-from local.akoya_sandbox.requests_met import MeetsRequests
+from .grants import PendingAuthorization
+from .people import sign_in
+from .requests_met import MeetsRequests
 
 SIGN_IN_LIFETIME = 900  # seconds a person may take between the authorization request and consent
 

@@ -10,18 +10,17 @@ from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any, Literal, get_args
 
-from local.akoya_sandbox import data_api
-from local.akoya_sandbox.answer import Answer, json_answer
-from local.akoya_sandbox.armed_faults import read_armed
-from local.akoya_sandbox.id_tokens import SigningKey
-from local.akoya_sandbox.people import Account
-from local.akoya_sandbox.person_way import LeadsPeople
-from local.akoya_sandbox.registration import (
+from . import data_api
+from .answer import Answer, json_answer
+from .armed_faults import Armed, read_armed
+from .id_tokens import SigningKey
+from .person_way import LeadsPeople
+from .registration import (
     Registration,
 )
-from local.akoya_sandbox.requests_met import HasHungUp, stays
-from local.akoya_sandbox.settings import Settings
-from local.akoya_sandbox.token_endpoints import CLIENT_AUTHENTICATION, GivesTokens
+from .requests_met import HasHungUp, stays
+from .settings import Settings
+from .token_endpoints import CLIENT_AUTHENTICATION, GivesTokens
 
 Expiry = Literal["id_tokens", "refresh_token", "consent", "data_access"]
 EXPIRIES: tuple[Expiry, ...] = get_args(Expiry)
@@ -41,53 +40,36 @@ class AkoyaProvider(LeadsPeople, GivesTokens):
         *,
         product: str,
         connector: str,
+        about: str | None = None,
+        query: Mapping[str, str] | None = None,
         authorization: str | None,
         interaction_type: str | None,
         last_access: str | None,
         interaction_id: str | None = None,
         has_hung_up: HasHungUp = stays,
     ) -> Answer:
-        """Answer `GET /{product}/v3/{connector}` for products accounts-info and balances.
+        """Answer `GET /{product}/v3/{connector}`, or that with `/{about}`, and a query.
 
         `interaction_type` and `last_access` are the headers that v3 requires of each call.
         """
         is_described = data_api.is_described(interaction_type, last_access)
+        asked = data_api.DataRequest(product, connector, about, query or {})
         scheme, _, bearer = (authorization or "").partition(" ")
         id_token = bearer.strip() if scheme.lower() == "bearer" else ""
-        return self._answer(
-            "data",
-            "data",
-            id_token or None,
-            lambda _armed: self._data(
-                product, connector, id_token, interaction_id, is_described=is_described
-            ),
-            has_hung_up=has_hung_up,
-        )
 
-    def _data(
-        self,
-        product: str,
-        connector: str,
-        id_token: str,
-        interaction_id: str | None,
-        *,
-        is_described: bool,
-    ) -> Answer:
-        headers = self._interaction(interaction_id)
-        if not is_described:
-            missing = data_api.HEADERS_MISSING
-            return json_answer(missing.status, missing.body(), headers)
-        shared = self._shared(product, connector, id_token)
-        if isinstance(shared, data_api.DataError):
-            return json_answer(shared.status, shared.body(), headers)
-        if product == "balances":
-            return json_answer(200, data_api.balances(shared, self._clock()), headers)
-        return json_answer(200, data_api.accounts_info(shared), headers)
+        def decide(_armed: Armed) -> Answer:
+            headers = self._interaction(interaction_id)
+            found = self._content(asked, id_token) if is_described else data_api.BAD_REQUEST
+            if isinstance(found, data_api.DataError):
+                return json_answer(found.status, found.body(), headers)
+            return json_answer(200, found, headers)
 
-    def _shared(
-        self, product: str, connector: str, id_token: str
-    ) -> tuple[Account, ...] | data_api.DataError:
-        """Return the accounts an id_token opens, or why it opens none."""
+        return self._answer("data", "data", id_token or None, decide, has_hung_up=has_hung_up)
+
+    def _content(
+        self, asked: data_api.DataRequest, id_token: str
+    ) -> dict[str, Any] | data_api.DataError:
+        """Return what an id_token opens, or why it opens nothing."""
         known = self._store.id_tokens.get(id_token)
         if known is None:
             return data_api.DATA_ERRORS[602]
@@ -97,9 +79,11 @@ class AkoyaProvider(LeadsPeople, GivesTokens):
         expired = self._clock() >= known.expires_at
         if expired or grant.access_withdrawn or known.number <= grant.dead_id_tokens:
             return data_api.DATA_ERRORS[602]
-        if product not in ("accounts-info", "balances") or connector != grant.login.connector:
+        if asked.connector != grant.login.connector:
             return data_api.NO_SUCH_ROUTE
-        return data_api.DATA_ERRORS.get(grant.login.data_error or 0, grant.accounts)
+        if error := data_api.DATA_ERRORS.get(grant.login.data_error or 0):
+            return error
+        return data_api.content(asked, grant.login, grant.accounts, self._clock())
 
     # -- discovery ---------------------------------------------------------------------------------
 

@@ -9,8 +9,8 @@ from dataclasses import dataclass, field
 from typing import Literal
 from urllib.parse import unquote_plus
 
-from local.akoya_sandbox.dialects import Situation
-from local.akoya_sandbox.form import Form
+from .dialects import Situation
+from .form import Form
 
 Method = Literal["client_secret_basic", "client_secret_post"]
 
@@ -31,6 +31,7 @@ class Registration:
     client_id: str
     client_secret: str = field(repr=False)
     redirect_uris: tuple[str, ...]
+    app_name: str = ""  # as registered; its pages call a nameless app by its host
 
     def knows(self, credentials: ClientCredentials) -> bool:
         """Say whether id and secret are this app's."""

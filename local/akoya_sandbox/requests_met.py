@@ -9,18 +9,18 @@ import uuid
 from collections.abc import Callable, Mapping
 from dataclasses import replace
 
-from local.akoya_sandbox.answer import Answer, error_of, json_answer
-from local.akoya_sandbox.armed_faults import Armed, ArmedFaults
-from local.akoya_sandbox.faults import NO_FAULT, Operation
-from local.akoya_sandbox.grant_store import GrantStore
-from local.akoya_sandbox.grants import PendingAuthorization
-from local.akoya_sandbox.id_tokens import SigningKey, shared_signing_key
-from local.akoya_sandbox.ledger import Ledger, Request, fingerprint
-from local.akoya_sandbox.registration import (
+from .answer import Answer, error_of, json_answer
+from .armed_faults import UNHARMED, Armed, ArmedFaults
+from .faults import NO_FAULT, Operation, too_many
+from .grant_store import GrantStore
+from .grants import PendingAuthorization
+from .id_tokens import SigningKey, shared_signing_key
+from .ledger import Ledger, Request, fingerprint
+from .registration import (
     Refused,
     Registration,
 )
-from local.akoya_sandbox.settings import Settings
+from .settings import Settings
 
 CONNECTORS: Mapping[str, str] = {"mikomo": "Mikomo bank"}
 
@@ -64,6 +64,7 @@ class MeetsRequests:
         self._pending: dict[str, PendingAuthorization] = {}
         self._ledger = Ledger(self._clock)
         self._faults = ArmedFaults()
+        self._let_through: list[float] = []  # the moments of the last second's requests
         self._store = GrantStore(
             settings=settings, ledger=self._ledger, clock=self._clock, random=self._random
         )
@@ -87,13 +88,16 @@ class MeetsRequests:
                 presented=fingerprint(presented) if presented else None,
                 login=self._store.login_of(presented) if presented else None,
             )
-            armed = self._faults.strike(operation, request.login)
+            is_too_many = self._is_too_many()
+            armed = UNHARMED if is_too_many else self._faults.strike(operation, request.login)
         if armed.fault.waits == "before":
             self._hold_back(armed)
         with self._mutex:
             ledger.deciding = request
             try:
-                if armed.fault.heeds_hanging_up and has_hung_up():
+                if is_too_many:
+                    answer = too_many(retry_after=1)
+                elif armed.fault.heeds_hanging_up and has_hung_up():
                     answer = Answer(200, {}, lost=True)
                 else:
                     answer = self._decided(operation, decide, armed)
@@ -109,6 +113,17 @@ class MeetsRequests:
         with self._mutex:
             ledger.answered(request, status=answer.status, error=error_of(answer), lost=answer.lost)
             return answer
+
+    def _is_too_many(self) -> bool:
+        """Return whether this request is above what is let through in a second, and count it."""
+        most, now = self._store.settings.requests_per_second, self._clock()
+        if most is None:
+            return False
+        self._let_through = [at for at in self._let_through if at > now - 1]
+        if len(self._let_through) >= most:
+            return True
+        self._let_through.append(now)
+        return False
 
     def _hold_back(self, armed: Armed) -> None:
         (self._wait or armed.disarmed.wait)(armed.parameters.seconds)

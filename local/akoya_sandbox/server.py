@@ -13,14 +13,15 @@ from flask.typing import ResponseReturnValue
 from werkzeug.exceptions import HTTPException
 from werkzeug.serving import BaseWSGIServer, WSGIRequestHandler, make_server
 
-from local.akoya_sandbox.admin import add_admin
-from local.akoya_sandbox.answer import Answer
-from local.akoya_sandbox.authorization import SentBack, ShownAsPage
-from local.akoya_sandbox.dialects import DIALECTS
-from local.akoya_sandbox.people import DATA_ERROR_NUMBERS
-from local.akoya_sandbox.person_way import AccountMissingError
-from local.akoya_sandbox.provider import AkoyaProvider
-from local.akoya_sandbox.requests_met import HasHungUp
+from .admin import add_admin
+from .answer import Answer
+from .authorization import SentBack, ShownAsPage
+from .dialects import DIALECTS
+from .grants import PendingAuthorization
+from .people import DATA_ERROR_NUMBERS
+from .person_way import AccountMissingError
+from .provider import AkoyaProvider
+from .requests_met import HasHungUp
 
 LOOPBACK = "127.0.0.1"
 LARGEST_BODY = 64 * 1024
@@ -88,6 +89,9 @@ def _add_sign_in(app: Flask, provider: AkoyaProvider) -> None:  # noqa: C901 - a
             error_numbers=DATA_ERROR_NUMBERS,
         )
 
+    def _app_of(pending: PendingAuthorization) -> str:
+        return provider.registration.app_name or urlsplit(pending.request.redirect_uri).netloc
+
     @app.get("/auth")
     def authorize() -> ResponseReturnValue:
         pending = provider.begin(request.query_string.decode("ascii", "replace"))
@@ -100,7 +104,7 @@ def _add_sign_in(app: Flask, provider: AkoyaProvider) -> None:  # noqa: C901 - a
             "sign_in.html" if pending.login is None else "consent.html",
             pending=pending,
             bank=provider.connectors[pending.request.connector],
-            app_host=urlsplit(pending.request.redirect_uri).netloc,
+            app=_app_of(pending),
             user_name=request.form.get("user_name", ""),
             problem=problem,
         )
@@ -122,7 +126,7 @@ def _add_sign_in(app: Flask, provider: AkoyaProvider) -> None:  # noqa: C901 - a
             text=f"You cancelled signing in at {provider.connectors[pending.request.connector]}."
             " Nothing was shared.",
             location=location,
-            app_host=urlsplit(pending.request.redirect_uri).netloc,
+            app=_app_of(pending),
         )
 
     @app.post("/auth/<pending_id>/consent")
@@ -185,11 +189,14 @@ def _add_protocol(app: Flask, provider: AkoyaProvider) -> None:
         )
 
     @app.get("/<product>/v3/<connector>")
-    def data(product: str, connector: str) -> ResponseReturnValue:
+    @app.get("/<product>/v3/<connector>/<about>")
+    def data(product: str, connector: str, about: str | None = None) -> ResponseReturnValue:
         return _response(
             provider.data(
                 product=product,
                 connector=connector,
+                about=about,
+                query=request.args,
                 authorization=request.headers.get("Authorization"),
                 interaction_type=request.headers.get("x-akoya-interaction-type"),
                 last_access=request.headers.get("x-akoya-last-access"),

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass, fields, replace
 from typing import Any
 
-from local.akoya_sandbox.dialects import DIALECTS, Dialect
+from .dialects import DIALECTS, Dialect
 
 
 class InvalidSettingError(ValueError):
@@ -20,7 +20,7 @@ class Settings:
     `refresh_token_lifetime` None means perpetual; with `refresh_token_expiry` "rolling" it counts
     from the last rotation, with "fixed" from the consent. `id_token_after_rotation` says whether
     the data API still takes an id_token once a newer one was issued. `reuse_window` None means the
-    dialect's own.
+    dialect's own. Requests above `requests_per_second` get 429; None means no limit.
     """
 
     dialect: str = "gen1"
@@ -29,6 +29,7 @@ class Settings:
     refresh_token_expiry: str = "rolling"
     id_token_after_rotation: str = "valid"
     reuse_window: int | None = None
+    requests_per_second: int | None = None
 
     def __post_init__(self) -> None:
         _one_of("dialect", self.dialect, tuple(DIALECTS))
@@ -39,6 +40,8 @@ class Settings:
         _one_of("id_token_after_rotation", self.id_token_after_rotation, ("valid", "revoked"))
         if self.reuse_window is not None:
             _seconds("reuse_window", self.reuse_window, least=0)
+        if self.requests_per_second is not None:
+            _whole("requests_per_second", self.requests_per_second, least=1)
 
     @property
     def rules(self) -> Dialect:
@@ -66,7 +69,13 @@ def _one_of(name: str, value: object, allowed: tuple[str, ...]) -> None:
 
 
 def _seconds(name: str, value: object, *, least: int, most: int | None = None) -> None:
+    _whole(name, value, least=least, most=most, what="whole seconds")
+
+
+def _whole(
+    name: str, value: object, *, least: int, most: int | None = None, what: str = "a whole number"
+) -> None:
     whole = isinstance(value, int) and not isinstance(value, bool)
     if not whole or value < least or (most is not None and value > most):  # type: ignore[operator]
         upper = "" if most is None else f", at most {most}"
-        raise InvalidSettingError(f"{name} must be whole seconds, at least {least}{upper}")
+        raise InvalidSettingError(f"{name} must be {what}, at least {least}{upper}")

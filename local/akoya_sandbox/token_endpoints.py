@@ -8,20 +8,20 @@ from base64 import urlsafe_b64encode
 from collections.abc import Mapping
 from typing import Any
 
-from local.akoya_sandbox import id_tokens
-from local.akoya_sandbox.answer import Answer, json_answer
-from local.akoya_sandbox.armed_faults import Armed
-from local.akoya_sandbox.dialects import Situation
-from local.akoya_sandbox.faults import Operation
-from local.akoya_sandbox.form import Form, read_form
-from local.akoya_sandbox.grants import Code, Grant, RefreshToken
-from local.akoya_sandbox.registration import (
+from . import id_tokens
+from .answer import Answer, json_answer
+from .armed_faults import Armed
+from .dialects import Situation
+from .faults import Operation
+from .form import Form, read_form
+from .grants import Code, Grant, RefreshToken
+from .registration import (
     Method,
     Refused,
     read_client_credentials,
     same,
 )
-from local.akoya_sandbox.requests_met import HasHungUp, MeetsRequests, stays
+from .requests_met import HasHungUp, MeetsRequests, stays
 
 # Akoya's token endpoint takes one method per grant and refuses the other.
 CLIENT_AUTHENTICATION: Mapping[str, Method] = {
@@ -76,7 +76,7 @@ class GivesTokens(MeetsRequests):
         code = self._redeemable(form)
         grant = self._store.link(code)
         refresh_token = None
-        if "offline_access" in grant.scope and armed.fault.refresh_token == "rotated":
+        if armed.fault.refresh_token == "rotated":
             refresh_token = self._store.issue_refresh_token(grant)
         return self._token_set(grant, refresh_token, armed, nonce=code.request.nonce)
 

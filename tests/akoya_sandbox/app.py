@@ -157,8 +157,11 @@ class App:
     def accounts(
         self, id_token: str, connector: str = "mikomo", **headers: str | None
     ) -> requests.Response:
+        return self.data(id_token, f"accounts-info/v3/{connector}", **headers)
+
+    def data(self, id_token: str, path: str, **headers: str | None) -> requests.Response:
         return self.session.get(
-            f"{self.issuer}accounts-info/v3/{connector}",
+            self.issuer + path,
             headers={
                 "Authorization": f"Bearer {id_token}",
                 "x-akoya-interaction-type": "USER",

@@ -50,10 +50,11 @@ class MakeProvider:
         issuer: str = "http://localhost/",
         algorithm: str = "ES256",
         wait: Callable[[float], object] | None = None,
+        app_name: str = "",
     ) -> AkoyaProvider:
         return AkoyaProvider(
             issuer=issuer,
-            registration=Registration(CLIENT_ID, CLIENT_SECRET, (REDIRECT_URI,)),
+            registration=Registration(CLIENT_ID, CLIENT_SECRET, (REDIRECT_URI,), app_name),
             signing_key=shared_signing_key(algorithm),
             clock=self._clock,
             wait=wait or self._clock.advance,
@@ -73,12 +74,14 @@ def app(make_provider: MakeProvider) -> Iterator[App]:
 
 @contextmanager
 def serving(
-    make_provider: MakeProvider, wait: Callable[[float], object] | None = None
+    make_provider: MakeProvider,
+    wait: Callable[[float], object] | None = None,
+    app_name: str = "",
 ) -> Iterator[App]:
     """Serve a sandbox over loopback HTTP, with an app that drives it."""
     listener = listen()
     issuer = f"http://localhost:{listener.getsockname()[1]}/"
-    provider = make_provider(issuer=issuer, algorithm="RS256", wait=wait)
+    provider = make_provider(issuer=issuer, algorithm="RS256", wait=wait, app_name=app_name)
     with listener, serve(provider, listener) as server:
         thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
         thread.start()

@@ -73,8 +73,12 @@ def data(
     interaction_type: str | None = "USER",
     last_access: str | None = LAST_ACCESS,
     interaction_id: str | None = None,
+    about: str | None = None,
+    query: dict[str, str] | None = None,
 ) -> Answer:
     return provider.data(
+        about=about,
+        query=query,
         product=product,
         connector=connector,
         authorization=authorization,

@@ -29,6 +29,18 @@ def test_each_fault_is_on_the_page_as_in_the_table(fault: Fault) -> None:
     assert row in PAGE
 
 
+def test_each_route_of_an_app_is_on_the_page(provider: AkoyaProvider) -> None:
+    data = {"<product>": "balances", "<connector>": "{connector}", "/<about>": "/{accountId}"}
+    for rule in create_app(provider).url_map.iter_rules():
+        path = rule.rule
+        if "<product>" in path and "<about>" in path:
+            path = path.replace("<product>", "transactions")
+        for name, value in data.items():
+            path = path.replace(name, value)
+        if not path.startswith(("/admin/", "/static/", "/auth/")):
+            assert path in PAGE, path
+
+
 def test_each_admin_route_is_on_the_page(provider: AkoyaProvider) -> None:
     rules = [rule.rule for rule in create_app(provider).url_map.iter_rules()]
 

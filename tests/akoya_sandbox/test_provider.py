@@ -62,10 +62,6 @@ def test_the_nonce_comes_back_in_the_first_id_token(provider: AkoyaProvider) -> 
     assert "nonce" not in claims_of(second)
 
 
-def test_without_offline_access_there_is_no_refresh_token(provider: AkoyaProvider) -> None:
-    assert "refresh_token" not in connect(provider, scope="openid profile")
-
-
 def test_basic_credentials_are_form_decoded(provider: AkoyaProvider) -> None:
     provider.change_client_secret("50% + more")
 

@@ -14,7 +14,7 @@ from tests.akoya_sandbox.app import (
     code_form,
     query_of,
 )
-from tests.akoya_sandbox.conftest import Clock
+from tests.akoya_sandbox.conftest import Clock, MakeProvider, serving
 
 
 @pytest.mark.parametrize(
@@ -58,6 +58,8 @@ def test_another_repeated_parameter_goes_back_as_invalid_request(app: App) -> No
         ({"response_type": None}, "invalid_request"),
         ({"response_type": "token"}, "invalid_request"),
         ({"scope": "profile offline_access"}, "invalid_scope"),
+        ({"scope": "openid offline_access"}, "invalid_scope"),
+        ({"scope": "openid profile"}, "invalid_scope"),
         ({"scope": None}, "invalid_scope"),
         ({"code_challenge": "x" * 43, "code_challenge_method": "plain"}, "invalid_request"),
         ({"code_challenge": "x" * 43}, "invalid_request"),
@@ -138,6 +140,24 @@ def test_cancelling_at_the_bank_shows_a_page_that_leads_back_with_access_denied(
     assert link is not None
     query = query_of(link[1].replace("&amp;", "&"))
     assert (query["error"], query["state"]) == ("access_denied", STATE)
+
+
+def test_pages_call_the_app_by_its_host_and_the_bank_by_its_name(app: App) -> None:
+    path = app.sign_in_page()
+    assert "localhost:9" in app.browse(path).text
+    assert "Mikomo bank" in app.browse(path).text
+
+
+@pytest.mark.parametrize("ending", ["", "/sign-in", "/cancel"])
+def test_pages_call_a_named_app_by_its_registered_name(
+    make_provider: MakeProvider, ending: str
+) -> None:
+    with serving(make_provider, app_name="Ledgerly <Ltd>") as app:
+        path = app.consent_page() if ending == "/sign-in" else app.sign_in_page()
+        page = app.browse(f"{path}/cancel", _=True) if ending == "/cancel" else app.browse(path)
+
+    assert "Ledgerly &lt;Ltd&gt;" in page.text
+    assert "localhost:9</strong>" not in page.text
 
 
 def test_denying_goes_back_with_access_denied(app: App) -> None:
