@@ -7,9 +7,12 @@ consent; only the bearer they hold is one for all, for nobody looks into a beare
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from functools import cache
+from urllib.parse import parse_qs
+
+import requests
 
 from local.akoya_sandbox.grants import Grant
 from local.akoya_sandbox.people import Login
@@ -17,6 +20,7 @@ from tests.acts import END_AFTER, TOMBSTONE, Inline
 from tests.clock import START, FixedClock
 from tests.incidents.alarms import Alarms
 from tests.interleavings.flows import REFRESH_TIMEOUT
+from tests.loopback import http_response
 from tests.memory_connections import MemoryConnections
 from tests.wiring import CLIENT_ID, LOGIN_KEY
 from tests.world import World
@@ -26,6 +30,7 @@ from token_broker.domain.refresh_policy import SENDING_WINDOW
 from token_broker.domain.secret_text import SecretText
 from token_broker.domain.token_set import TokenSet, Verdict
 from token_broker.use_cases import schedule
+from token_broker.use_cases.lane import ALONE, Lane
 from token_broker.use_cases.measure import account_for_failure
 
 MINUTE, HOUR, DAY = 60, 3_600, 86_400
@@ -60,6 +65,7 @@ class Fleet:
     asked: Asked = field(default_factory=Asked)
     rate: int = RATE
     a_run: int = A_RUN
+    lanes: int = 1
     _minutes: int = 0
     _seen: int = 0
 
@@ -79,14 +85,15 @@ class Fleet:
             self._minutes += 1
             clock = self.world.clock
             clock.now = max(clock.now, float(START + self._minutes * MINUTE))
-            self._run()
+            for number in range(self.lanes):
+                self._run(Lane(number, self.lanes))
             clock.now = max(clock.now, float(START + self._minutes * MINUTE + 45))
             self.asked = Asked()
             for connection_id in ask:
                 self._ask(connection_id)
             self._tell_alarms()
 
-    def _run(self) -> None:
+    def _run(self, lane: Lane = ALONE) -> None:
         began = self.world.clock.now
         try:
             run = schedule.tend_due(
@@ -100,10 +107,11 @@ class Fleet:
                 ),
                 workers=Inline(),
                 remaining=lambda: REFRESH_TIMEOUT - (self.world.clock.now - began),
+                lane=lane,
             )
         except Reported as exc:
             self.alarms.count(exc.event)
-            account_for_failure(self.world.broker)
+            account_for_failure(self.world.broker, lane)
         else:
             self.runs.append(run)
 
@@ -235,6 +243,17 @@ def connect(fleet: Fleet, *, due_at: int, expires_at: int, connector: str = "mik
     )
     fleet.table.own(name, connection_id)
     return connection_id
+
+
+def is_away_for(fleet: Fleet, some: Collection[str]) -> None:
+    """Let Akoya answer 503 for these and well for the others."""
+    theirs = {fleet.world.broker.seal.open(fleet.table[one]).refresh_token.reveal() for one in some}
+
+    def answer(request: requests.PreparedRequest) -> requests.Response | None:
+        (sent,) = parse_qs(str(request.body))["refresh_token"]
+        return http_response(503) if sent in theirs else None
+
+    fleet.world.http.before = answer
 
 
 def _consent(login: Login) -> Grant:

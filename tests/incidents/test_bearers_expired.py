@@ -4,12 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Collection
 from dataclasses import replace
-from urllib.parse import parse_qs
-
-import requests
 
 from tests.clock import START
-from tests.incidents.fleet import DAY, MINUTE, Fleet, fleet_of
+from tests.incidents.fleet import DAY, MINUTE, Fleet, fleet_of, is_away_for
 from tests.loopback import http_response
 from token_broker.domain.connection import Reason, Suspect
 
@@ -23,17 +20,6 @@ def expire(fleet: Fleet, some: Collection[str]) -> None:
         row = fleet.table[one]
         due_at = START + number % 5 * MINUTE
         fleet.table[one] = replace(row, expires_at=START, asked_at=START - 1, due_at=due_at)
-
-
-def is_away_for(fleet: Fleet, some: Collection[str]) -> None:
-    """Let Akoya answer 503 for these and well for the others."""
-    theirs = {fleet.world.broker.seal.open(fleet.table[one]).refresh_token.reveal() for one in some}
-
-    def answer(request: requests.PreparedRequest) -> requests.Response | None:
-        (sent,) = parse_qs(str(request.body))["refresh_token"]
-        return http_response(503) if sent in theirs else None
-
-    fleet.world.http.before = answer
 
 
 def one_of_the_others_is_answered_each_minute(fleet: Fleet, others: Collection[str]) -> None:

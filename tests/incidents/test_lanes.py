@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import random
 from collections.abc import Iterator
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -11,13 +12,14 @@ import requests
 
 from tests.acts import END_AFTER, TOMBSTONE, Inline
 from tests.clock import START
-from tests.incidents.fleet import DAY, HOUR, MINUTE, Fleet, fleet_due_at
+from tests.incidents.fleet import DAY, HOUR, MINUTE, Fleet, fleet_due_at, is_away_for
 from tests.loopback import http_response
 from token_broker.domain.refresh_policy import ESCROW_SWEPT_EVERY, SENDING_WINDOW
 from token_broker.store.connection_row import SHARDS, shard_of
+from token_broker.store.control import Trouble
 from token_broker.use_cases import schedule
 from token_broker.use_cases.lane import Lane
-from token_broker.use_cases.measure import LAG_ALLOWED, OUTAGE, account_for_failure
+from token_broker.use_cases.measure import LAG_ALLOWED, OF_ONE_LANE, OUTAGE, account_for_failure
 
 LANES = (1, 2, 4, 8, 16)
 RATE = 100
@@ -180,21 +182,52 @@ def test_a_lane_that_fails_counts_no_run_for_the_first() -> None:
     assert counted(fleet, "run_accounted_for") == 1
 
 
-def test_an_answer_to_any_lane_ends_an_outage_and_only_the_first_begins_one() -> None:
+def test_the_first_lane_begins_an_outage_at_once_and_an_answer_to_any_lane_ends_it() -> None:
     fleet = fleet_due(24)
-    control = fleet.world.broker.control
+    control, clock = fleet.world.broker.control, fleet.world.clock
     fleet.world.http.before = lambda _: http_response(503)
     run(fleet, Lane(1, 2))
-    assert control.trouble().in_vain_since is None
+    assert not control.trouble().is_in_vain(clock() + OF_ONE_LANE - MINUTE)
     run(fleet, Lane(0, 2))
-    assert control.trouble().in_vain_since is not None
+    assert control.trouble().is_in_vain(clock())
 
     fleet.world.http.before = None
-    fleet.world.clock.advance(OUTAGE)
+    clock.advance(OUTAGE)
     run(fleet, Lane(1, 2))
 
-    assert control.trouble().in_vain_since is None
-    assert control.trouble().explained_until == 0
+    assert control.trouble() == Trouble()
+
+
+def fleet_in_lanes(of: int, *lanes: int) -> Fleet:
+    """Return a fleet whose bearers have expired, with as many connections due in each lane."""
+    fleet = fleet_due_at([START + place % MINUTE for place in range(24 * of)])
+    fleet.lanes = of
+    for one in fleet.living:
+        expires_at = START if shard_of(one) % of in lanes else START + DAY
+        due_at = START if shard_of(one) % of in lanes else START + DAY
+        fleet.table[one] = replace(fleet.table[one], due_at=due_at, expires_at=expires_at)
+    return fleet
+
+
+def test_an_outage_pages_where_the_first_lane_has_nothing_due() -> None:
+    fleet = fleet_in_lanes(4, 3)
+    fleet.world.http.before = lambda _: http_response(503)
+
+    fleet.pass_minutes((OUTAGE + OF_ONE_LANE) // MINUTE + 5)
+
+    assert fleet.alarms.pages == ["NoGoodRunAlarm"]
+
+
+def test_a_bank_away_in_one_lane_hides_no_expired_bearer_while_another_is_answered() -> None:
+    fleet = fleet_in_lanes(4, 3)
+    answered = of_lane(fleet, Lane(1, 4))
+    for minute, one in enumerate(answered):
+        fleet.table[one] = replace(fleet.table[one], due_at=START + minute * MINUTE)
+    is_away_for(fleet, of_lane(fleet, Lane(3, 4)))
+
+    fleet.pass_minutes(min(12, len(answered)))
+
+    assert fleet.alarms.pages == ["BearersExpiredAlarm"]
 
 
 def test_a_breaker_that_another_lane_opened_anew_stays_open() -> None:

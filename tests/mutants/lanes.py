@@ -44,8 +44,8 @@ GUARDS = (
     Guard(
         "lanes: the first alone counts its runs",
         "use_cases/measure.py::account_for",
-        "lane.is_first and since is None and (lag <= LAG_ALLOWED or after.explained_until > now)",
-        "since is None and (lag <= LAG_ALLOWED or after.explained_until > now)",
+        "lane.is_first and may_lag and not after.is_in_vain(now)",
+        "may_lag and not after.is_in_vain(now)",
     ),
     Guard(
         "lanes: a failure of another counts no run",
@@ -54,10 +54,16 @@ GUARDS = (
         "True",
     ),
     Guard(
-        "lanes: the first begins an outage",
+        "lanes: what the others meet in vain is told",
         "use_cases/measure.py::account_for",
-        "now if in_vain and lane.is_first else None",
-        "now if in_vain else None",
+        "begins if in_vain else None",
+        "begins if in_vain and lane.is_first else None",
+    ),
+    Guard(
+        "lanes: what one of the others meets is no outage before its time",
+        "use_cases/measure.py::account_for",
+        "now if lane.is_first else now + OF_ONE_LANE",
+        "now",
     ),
     Guard(
         "lanes: the first sees what the others leave",

@@ -57,14 +57,14 @@ GUARDS = (
     Guard(
         "alarm: a run in vain is missed",
         "use_cases/measure.py::account_for",
-        "lane.is_first and since is None and (lag <= LAG_ALLOWED or after.explained_until > now)",
-        "lane.is_first and (lag <= LAG_ALLOWED or after.explained_until > now)",
+        "lane.is_first and may_lag and not after.is_in_vain(now)",
+        "lane.is_first and may_lag",
     ),
     Guard(
         "alarm: idle runs between those in vain are missed, too",
         "use_cases/measure.py::account_for",
-        "before.in_vain_since or begins",
-        "begins",
+        "[before.in_vain_since, begins if in_vain else None]",
+        "[begins if in_vain else None]",
     ),
     Guard(
         "alarm: a run that lags is missed",
@@ -81,14 +81,14 @@ GUARDS = (
     Guard(
         "alarm: one that names a cause speaks for expired bearers",
         "use_cases/measure.py::_is_explained",
-        "trouble.in_vain_since is not None or trouble.explained_until > broker.clock()",
-        "trouble.in_vain_since is not None",
+        "trouble.is_in_vain(now) or trouble.explained_until > now",
+        "trouble.is_in_vain(now)",
     ),
     Guard(
         "alarm: an outage is no alarm on bearers as well",
         "use_cases/measure.py::_is_explained",
-        "trouble.in_vain_since is not None or trouble.explained_until > broker.clock()",
-        "trouble.explained_until > broker.clock()",
+        "trouble.is_in_vain(now) or trouble.explained_until > now",
+        "trouble.explained_until > now",
     ),
     Guard(
         "alarm: a run that failed for a named cause is not missed",

@@ -66,8 +66,12 @@ def is_open_until(seen: int) -> Condition:
 class Trouble:
     """What the schedule's runs have met lately that no connection is to blame for."""
 
-    in_vain_since: int | None = None  # since then runs have tried and none was answered
+    in_vain_since: int | None = None  # runs try and none is answered; ahead: one lane's word alone
     explained_until: int = 0  # until then an alarm speaks for lag and for expired bearers
+
+    def is_in_vain(self, now: int) -> bool:
+        """Return whether nothing answers the runs of any lane."""
+        return self.in_vain_since is not None and self.in_vain_since <= now
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

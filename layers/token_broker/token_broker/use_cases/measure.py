@@ -14,6 +14,7 @@ from token_broker.use_cases.lane import ALONE, Lane
 
 LAG_ALLOWED = 900  # seconds the oldest due connection may wait
 OUTAGE = 300  # of runs in vain: from then on the alarm on runs is on
+OF_ONE_LANE = 120  # seconds in which another lane that is answered takes back what one met in vain
 SPOKEN_FOR = 3_600  # an alarm stays on for so long, and the schedule catches up meanwhile
 
 
@@ -67,12 +68,13 @@ def account_for(
 
     `lag`: seconds the oldest due connection had waited. `in_vain`: it tried, and nothing answered.
     Runs that find nothing to try between such ones are in vain as well, so that a stack of one
-    connection tells an outage as a large one does. The first lane alone counts its runs, and begins
-    an outage; an answer to any lane ends it.
+    connection tells an outage as a large one does. The first lane alone counts its runs. What
+    another lane meets is in vain from OF_ONE_LANE on; an answer to any lane ends it.
     """
     now, before = broker.clock(), broker.control.trouble()
-    begins = now if in_vain and lane.is_first else None
-    since = None if answered else before.in_vain_since or begins
+    begins = now if lane.is_first else now + OF_ONE_LANE
+    met = [before.in_vain_since, begins if in_vain else None]
+    since = None if answered else min((one for one in met if one is not None), default=None)
     is_outage = since is not None and now - since >= OUTAGE
     after = Trouble(
         in_vain_since=since,
@@ -80,7 +82,8 @@ def account_for(
     )
     if after != before:
         broker.control.note_trouble(after)
-    if lane.is_first and since is None and (lag <= LAG_ALLOWED or after.explained_until > now):
+    may_lag = lag <= LAG_ALLOWED or after.explained_until > now
+    if lane.is_first and may_lag and not after.is_in_vain(now):
         broker.record("run_accounted_for")
 
 
@@ -95,5 +98,5 @@ def account_for_failure(broker: Broker, lane: Lane = ALONE) -> None:
 
 def _is_explained(broker: Broker) -> bool:
     """Return whether it is known why connections wait: nothing answers, or an alarm says why."""
-    trouble = broker.control.trouble()
-    return trouble.in_vain_since is not None or trouble.explained_until > broker.clock()
+    now, trouble = broker.clock(), broker.control.trouble()
+    return trouble.is_in_vain(now) or trouble.explained_until > now
