@@ -76,6 +76,20 @@ def deployed(**parameters: str) -> Deployed:
     return Deployed(resources, resolver.resolve(transformed["Outputs"]))
 
 
+def refused(**parameters: str) -> list[str]:
+    """Return with which words CloudFormation refuses a stack with these parameters."""
+    template = source()
+    values = {name: str(one.get("Default")) for name, one in template["Parameters"].items()}
+    resolver = _Resolver(values | REQUIRED_PARAMETERS | parameters, template["Conditions"])
+    return [
+        str(assertion["AssertDescription"])
+        for rule in template["Rules"].values()
+        if resolver.resolve(rule.get("RuleCondition", True))
+        for assertion in rule["Assertions"]
+        if not resolver.resolve(assertion["Assert"])
+    ]
+
+
 class _NoManagedPolicies:
     """What SAM asks for AWS's managed policies; the template names none."""
 
@@ -124,6 +138,13 @@ class _Resolver:
         one, other = map(self.resolve, argument)
         return bool(one == other)
 
+    def _and(self, argument: list[Any]) -> bool:
+        return all(map(self.resolve, argument))
+
+    def _contains(self, argument: list[Any]) -> bool:
+        texts, one = map(self.resolve, argument)
+        return one in texts
+
     def _or(self, argument: list[Any]) -> bool:
         return any(map(self.resolve, argument))
 
@@ -142,6 +163,8 @@ INTRINSICS: dict[str, Callable[[_Resolver, Any], Any]] = {
     "Fn::If": _Resolver._if,
     "Fn::Equals": _Resolver._equals,
     "Condition": _Resolver.holds,
+    "Fn::And": _Resolver._and,
+    "Fn::Contains": _Resolver._contains,
     "Fn::Or": _Resolver._or,
     "Fn::Not": _Resolver._not,
     "Fn::Join": _Resolver._join,

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from tests.template.deployed import Deployed, deployed, source
+from tests.template.deployed import Deployed, deployed, refused, source
 from token_broker.domain.authorization import CodeBinding
 from token_broker.domain.errors import BrokerMisconfigured
 from token_broker.domain.refresh_policy import SENDING_WINDOW
@@ -165,7 +165,17 @@ def test_a_code_is_bound_to_its_browser_unless_somebody_says_otherwise() -> None
 
 
 def test_what_is_not_sent_is_not_deployed_as_what_binds() -> None:
-    (rule,) = source()["Rules"].values()
-    assert rule["RuleCondition"] == {"Fn::Equals": [{"Ref": "CodeBinding"}, CodeBinding.PKCE]}
-    (assertion,) = rule["Assertions"]
-    assert assertion["Assert"] == {"Fn::Equals": [{"Ref": "SendPkce"}, "true"]}
+    assert not refused(CodeBinding=CodeBinding.PKCE, SendPkce="true")
+    assert not refused(CodeBinding=CodeBinding.NONCE, SendPkce="false")
+    (said,) = refused(CodeBinding=CodeBinding.PKCE, SendPkce="false")
+    assert "SendPkce=true" in said
+
+
+@pytest.mark.parametrize("lanes", source()["Parameters"]["Lanes"]["AllowedValues"])
+def test_no_lane_is_deployed_whose_repeats_would_wait_longer_than_those_of_the_slowest_stack(
+    lanes: int,
+) -> None:
+    for rate in (*range(1, 41), 100, 2_000):
+        said = refused(Lanes=str(lanes), RateLimitPerSecond=str(rate))
+        assert bool(said) == (rate < lanes), (lanes, rate)
+        assert all("RateLimitPerSecond must be at least Lanes" in one for one in said)
