@@ -36,7 +36,8 @@ def main(only: list[str]) -> None:
         for future in as_completed(under_way):
             name, place = under_way[future]
             found[name][place] = future.result()
-            print(f"{time.monotonic() - began:6.0f} s  {parts.line(name, found[name][place])}")
+            said = parts.line(name, found[name][place])
+            print(f"{time.monotonic() - began:6.0f} s  {said}", flush=True)
     keep({name: [of[place] for place in sorted(of)] for name, of in found.items()})
 
 

@@ -13,9 +13,9 @@ from simulation.sizing import MOVED_BY, Load, filled, sized
 from simulation.stack import MIDNIGHT, Parameters, Seen, Stack
 from simulation.table import MINUTE
 
-WARM_UP = 3 * MINUTE
+WARM_UP = 2 * MINUTE
 IN_THE_NIGHT = MIDNIGHT + NIGHT_BEGINS + HOUR // 2
-LASTS = {1_000: HOUR, 10_000: HOUR // 3, 100_000: HOUR // 6, 1_000_000: HOUR // 10}
+LASTS = {1_000: HOUR // 2, 10_000: HOUR // 6, 100_000: HOUR // 10, 1_000_000: 4 * MINUTE}
 WHOLE = 10_000  # connections: a larger stack is simulated by one of its lanes
 
 
@@ -25,6 +25,7 @@ class Outcome:
 
     seconds: int
     share: int  # one of so many lanes was simulated
+    sends: int  # repeats included
     seen: Seen
     due_partition: float  # units a second of the busiest partition, in its busiest minute
     each: PerRefresh
@@ -57,15 +58,19 @@ def simulate(
             for one in troubles
         ],
     )
-    fill(stack, load.connections, load.use, hot_every=load.hot_every)
+    ends = counted + lasts if load.connections > WHOLE else None
+    fill(stack, load.connections, load.use, until=ends, hot_every=load.hot_every)
     seen = stack.run(warm_up=warm_up, lasts=lasts)
     minutes = range(counted // MINUTE, (counted + lasts) // MINUTE)
     table, refreshes = stack.connections, max(1, seen.events["token_refreshed"])
     own_reads = max(0, table.counted["reads"] - seen.asks)
+    if ends:  # asks of what was left out find it fresh
+        seen.asks = max(seen.asks, int(load.asks * lasts / share))
     lines = seen.events.total() - seen.events["token_handed_out"]
     return Outcome(
         seconds=lasts,
         share=share,
+        sends=len(stack.akoya.sends),
         seen=seen,
         due_partition=max(table.due_writes.values(), default=0) / MINUTE,
         each=PerRefresh(
@@ -100,6 +105,32 @@ def grid_cell(load: Load) -> dict[str, Any]:
         "refused_share": seen.refused / max(1, seen.asks),
         "runs_at_once": seen.at_once["refresh"] * share,
         "due_partition": outcome.due_partition,
+    }
+
+
+def over_time(
+    load: Load,
+    of: Parameters,
+    *,
+    lasts: int,
+    warm_up: int = WARM_UP,
+    troubles: Collection[Trouble] = (),
+) -> dict[str, Any]:
+    """Simulate a load on a stack; return what it met minute by minute."""
+    outcome = simulate(load, of, lasts=lasts, warm_up=warm_up, troubles=troubles)
+    seen = outcome.seen
+    return {
+        **asdict(load),
+        "parameters": asdict(of),
+        "minutes": lasts // MINUTE,
+        "lag": outcome.lag,
+        "refreshed": outcome.refreshed,
+        "stale": outcome.stale,
+        "asks": seen.asks,
+        "refused": seen.refused,
+        "stale_share": seen.stale.total() / max(1, seen.asks),
+        "stale_of_the_first_bank": seen.stale["bank-0"] / max(1, seen.stale.total()),
+        "sends_a_second": outcome.sends / lasts,
     }
 
 

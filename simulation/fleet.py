@@ -56,20 +56,26 @@ def ids(size: int, stack: Stack) -> Iterator[tuple[int, str]]:
             yield number, name
 
 
-def fill(stack: Stack, size: int, mix: str, *, hot_every: int = HOT_EVERY) -> list[Member]:
-    """Put a fleet in use into a stack and let its callers ask, the busy ones every so often."""
+def fill(
+    stack: Stack, size: int, mix: str, *, until: int | None = None, hot_every: int = HOT_EVERY
+) -> None:
+    """Put a fleet in use into a stack and let its callers ask, the busy ones every so often.
+
+    `until`: leave out whatever is not due by then, nor asked for while it is not fresh. No run and
+    no caller looks at such a row or changes it, however many there are.
+    """
     uses, shares = list(MIXES[mix]), list(MIXES[mix].values())
     banks = [1 / place for place in range(1, BANKS + 1)]
-    members = []
     for number, name in ids(size, stack):
         use = stack.random.choices(uses, shares)[0]
-        bank = stack.random.choices(range(BANKS), banks)[0]
         every = hot_every if use is Use.HOT else DAY
         member = Member(name, use, _first_ask(stack, use, every), every)
-        put(stack, _as_it_lives(stack, member, f"bank-{bank}", number))
-        _let_ask(stack, member)
-        members.append(member)
-    return members
+        held = _as_it_lives(stack, member, number)
+        is_asked = use is Use.NIGHTLY and member.asks_at < (until or 0)
+        if until is None or (held.due_at or 0) < until or is_asked:
+            bank = f"bank-{stack.random.choices(range(BANKS), banks)[0]}"
+            put(stack, replace(held, connector=bank, sealed=bank.encode()))
+            _let_ask(stack, member)
 
 
 def put(stack: Stack, connection: Connection) -> None:
@@ -112,14 +118,12 @@ def _first_ask(stack: Stack, use: Use, every: int) -> int:
             return 0
 
 
-def _as_it_lives(stack: Stack, member: Member, bank: str, number: int) -> Connection:
+def _as_it_lives(stack: Stack, member: Member, number: int) -> Connection:
     """Return a connection as it is at the begin: somewhere between two refreshes."""
     life, policy, now = stack.akoya.life, stack.policy, stack.begins
 
     def held(issued_at: int, asked_at: int | None = None) -> Connection:
-        return connection(
-            member.id, bank, number, issued_at=issued_at, life=life, asked_at=asked_at
-        )
+        return connection(member.id, "", number, issued_at=issued_at, life=life, asked_at=asked_at)
 
     def lasts(ask: Ask | None) -> int:
         return policy.due_at(held(now), now=now, ask=ask) - now

@@ -211,8 +211,10 @@ class Stack:
                 raise
             except TokenBrokerError as told:
                 seen.refused += not isinstance(told, TurnToCome)
+                self.clock.pause(QUICK)
                 return told.retry_after or 1
             seen.waited += self.clock.ticks() > began
+            self.clock.pause(QUICK)
             return 0
 
     # ── who is wired to whom ─────────────────────────────────────────────────────────────────────
