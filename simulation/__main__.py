@@ -11,13 +11,10 @@ import sys
 import time
 from collections import defaultdict
 from concurrent.futures import ProcessPoolExecutor, as_completed
-from pathlib import Path
 from typing import Any
 
 import token_broker
-from simulation import parts
-
-RESULTS = Path(__file__).with_name("results")
+from simulation import page, parts
 
 
 def main(only: list[str]) -> None:
@@ -39,12 +36,13 @@ def main(only: list[str]) -> None:
             said = parts.line(name, found[name][place])
             print(f"{time.monotonic() - began:6.0f} s  {said}", flush=True)
     keep({name: [of[place] for place in sorted(of)] for name, of in found.items()})
+    page.show(page.kept())
 
 
 def keep(found: dict[str, Any]) -> None:
     """Write the results of a version; parts that were not simulated stay."""
-    RESULTS.mkdir(exist_ok=True)
-    file = RESULTS / f"{token_broker.__version__}.json"
+    page.RESULTS.mkdir(exist_ok=True)
+    file = page.RESULTS / f"{token_broker.__version__}.json"
     before = json.loads(file.read_text()) if file.exists() else {}
     after = before | found | {"assumed": parts.assumed()}
     file.write_text(json.dumps(_rounded(after), indent=1) + "\n")

@@ -129,6 +129,7 @@ def over_time(
         "asks": seen.asks,
         "refused": seen.refused,
         "stale_share": seen.stale.total() / max(1, seen.asks),
+        "waited_share": seen.waited / max(1, seen.asks),
         "stale_of_the_first_bank": seen.stale["bank-0"] / max(1, seen.stale.total()),
         "sends_a_second": outcome.sends / lasts,
     }

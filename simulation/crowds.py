@@ -12,6 +12,7 @@ from simulation.table import MINUTE
 from token_broker.domain.refresh_policy import Ask
 
 JOB_THREADS = 10  # a job asks for so many connections at once
+WITHIN = 10  # seconds over which sends are counted
 BANKS = 4
 AT_TWO = MIDNIGHT + 2 * HOUR
 
@@ -26,9 +27,9 @@ class Job:
         self.asks: Counter[str] = Counter()
         self.served: dict[str, float] = {}
 
-    def begin(self, at: float) -> None:
+    def begin(self, at: float, *, threads: int = JOB_THREADS) -> None:
         """Let its threads begin at a moment."""
-        for _ in range(JOB_THREADS):
+        for _ in range(threads):
             self._stack.clock.at(at, self._thread)
 
     def _thread(self) -> None:
@@ -57,7 +58,7 @@ def batch(connections: int, rate: int) -> dict[str, Any]:
         put(stack, replace(held, due_at=MIDNIGHT + 3 * DAY + number))
         names.append(name)
     job, begins = Job(stack, names), MIDNIGHT + 30
-    job.begin(begins)
+    job.begin(begins, threads=max(JOB_THREADS, rate))
     stack.run(lasts=3 * connections // rate + 5 * MINUTE)
     served = [job.served[name] - begins for name in names]
     latest = 0.0
@@ -72,6 +73,7 @@ def batch(connections: int, rate: int) -> dict[str, Any]:
         "allowed": 1.2 * connections / rate,
         "most_asks": max(job.asks.values()),
         "overtaken": overtaken,
+        "most_sends": max(Counter(int(at) // WITHIN for at in stack.akoya.sends).values()) / WITHIN,
         "index_rows_an_ask": stack.connections.counted["index rows read"] / job.asks.total(),
     }
 

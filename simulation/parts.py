@@ -20,7 +20,7 @@ LIVES = {15 * MINUTE: "15 min", HOUR: "1 h", DAY: "24 h"}
 SIZES = (1_000, 10_000, 100_000, 1_000_000)
 TROUBLED = Load(connections=1_000, life=15 * MINUTE, use="hot")
 OUTAGE = (10 * MINUTE, 40 * MINUTE)
-SHORT_LIVES = (120, 180, 240, 270, 300, 360, 480)
+SHORT_LIVES = (120, 180, 240, 300, 360, 420, 480, 540)
 ASKED_IN_A_LIFE = 3 / 5  # of a short life: at least once while each bearer is the newest
 
 Job = Callable[[], dict[str, Any]]
