@@ -9,7 +9,7 @@ from typing import Any
 from simulation.akoya import Trouble
 from simulation.cost import PerRefresh, bill
 from simulation.fleet import HOUR, NIGHT_BEGINS, fill
-from simulation.sizing import MOVED_BY, Load, filled, sized
+from simulation.sizing import Load, filled, sized
 from simulation.stack import MIDNIGHT, Parameters, Seen, Stack
 from simulation.table import MINUTE
 
@@ -158,5 +158,4 @@ def described(load: Load, of: Parameters, each: PerRefresh, *, metrics: int) -> 
         "parts": dict(costs.parts),
         "first_limit": first,
         "filled": limits[first],
-        "moved_by": MOVED_BY[first],
     }

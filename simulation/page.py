@@ -13,7 +13,7 @@ import token_broker
 from simulation.cells import described
 from simulation.cost import PRICES, PerRefresh
 from simulation.parts import LIVES, MINUTE
-from simulation.sizing import LANES, LARGER, SPARE, Load, filled, size
+from simulation.sizing import LANES, LARGER, MOST_RATE, MOVED_BY, SPARE, Load, filled, size
 from simulation.stack import Parameters
 from token_broker.domain.refresh_policy import SENDING_WINDOW
 from token_broker.use_cases.lane import LANES_SHARE
@@ -51,7 +51,8 @@ def tables(results: Results) -> dict[str, str]:
     return {
         "sizes": _table(
             "| connections | a bearer lives | use | `RateLimitPerSecond` | `Lanes` "
-            "| threads, MB of a run | refreshes a second | $ a month: kept | handed out | how |",
+            "| `RefreshThreads` | `RefreshMemory` | refreshes a second "
+            "| $ a month: kept | handed out | how |",
             [_size(one) for one in results["grid"]] + [_computed(one) for one in _largest(results)],
         ),
         "seen": _table(
@@ -72,7 +73,7 @@ def tables(results: Results) -> dict[str, str]:
             ],
         ),
         "lanes": _table(
-            "| `Lanes` | threads | MB | refreshes a second at most |",
+            "| `Lanes` | `RefreshThreads` | `RefreshMemory` | refreshes a second at most |",
             [
                 (of["lanes"], of["threads"], of["memory"], f"{one['refreshes_a_second']:.0f}")
                 for one in results["lanes"]
@@ -138,6 +139,7 @@ def tables(results: Results) -> dict[str, str]:
                 for what, one in zip(TROUBLES, results["troubles"], strict=True)
             ],
         ),
+        "checked": _table("| what | `make load` | simulated |", _checked(results)),
         "prices": _table(
             "| what | $ | from | in force, or read |",
             [
@@ -150,7 +152,39 @@ def tables(results: Results) -> dict[str, str]:
 
 TROUBLES = ("Akoya answers nobody", "the same, with twice the rate", "one bank hangs")
 SMALL = 10  # a figure below has two digits
+LOADS = Path(__file__).parents[1] / "benchmarks/results"
+FIVE_MINUTES = 300
 TROUBLE_ENDS = 40  # minutes after the begin
+
+
+def real_run() -> dict[str, float]:
+    """Return what `make load` saw of 2,000 connections with bearers of five minutes."""
+    load = json.loads((LOADS / f"load-{token_broker.__version__}.json").read_text())
+    lags = [lag for at, lag in load["over_time"]["lag"] if at >= load["over_time"]["whole_at"]]
+    return {
+        "refreshes a second": load["while_all_were_there"]["rotations_a_second"],
+        "longest wait, s": max(lags),
+        "callers who waited": load["verdict"]["rotations_by_callers"]
+        / load["verdict"]["hand_outs"],
+    }
+
+
+def the_same_simulated(results: Results) -> dict[str, float]:
+    """Return what was seen of the same fleet in simulated time."""
+    (one,) = (one for one in results["short lives"] if one["life"] == FIVE_MINUTES)
+    return {
+        "refreshes a second": one["sends_a_second"],
+        "longest wait, s": max(one["lag"]),
+        "callers who waited": one["waited_share"],
+    }
+
+
+def _checked(results: Results) -> list[Sequence[object]]:
+    real, simulated = real_run(), the_same_simulated(results)
+    return [
+        (name, *(_percent(of) if of < 1 else f"{of:.3g}" for of in (real[name], simulated[name])))
+        for name in real
+    ]
 
 
 def _largest(results: Results) -> list[dict[str, Any]]:
@@ -182,9 +216,10 @@ def _size(one: dict[str, Any]) -> Sequence[object]:
     of = one["parameters"]
     return (
         *_load(one),
-        f"{of['rate']:,}",
+        f"{of['rate']:,}" + ("" if of["rate"] <= MOST_RATE else f" ({MOST_RATE:,} at most)"),
         of["lanes"],
-        f"{of['threads']}, {of['memory']:,}",
+        of["threads"],
+        f"{of['memory']:,}",
         _figure(one["refreshes_a_second"]),
         _figure(one["kept"]),
         _figure(one["handed_out"]),
@@ -196,7 +231,7 @@ def _computed(one: dict[str, Any]) -> Sequence[object]:
     if one["fits"]:
         return _size(one | {"how": "computed"})
     *of_it, _ = _size(one | {"how": ""})
-    of_it[4] = of_it[5] = "more than there are"
+    of_it[4:7] = ["more than there are"] * 3
     return (*of_it, "computed")
 
 
@@ -210,7 +245,7 @@ def _seen(one: dict[str, Any]) -> Sequence[object]:
         _figure(one["due_partition"]),
         one["first_limit"],
         _percent(one["filled"]),
-        one["moved_by"],
+        MOVED_BY[one["first_limit"]],
     )
 
 

@@ -75,7 +75,7 @@ FULL = [
         partial(full_lanes, Parameters(rate=10_000, threads=threads, memory=memory), a_lane=12_000),
         4,
     )
-    for threads, memory in [(16, 1_024), *LARGER, (96, 1_769)]
+    for threads, memory in [(16, 1_024), *LARGER]
 ]
 CROWDS = [
     Weighed(partial(batch, connections, rate), connections / 100)

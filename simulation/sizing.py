@@ -29,6 +29,7 @@ SAMPLE = 200
 # lands and when its bearer is asked for first.
 DUE_UNITS = 6
 PARTITION_UNITS = 1_000  # a second; AWS, bp-partition-key-design, read 2026-12
+MOST_RATE = 2_000  # of RateLimitPerSecond, by the template
 API_THROTTLE = 100  # requests a second: ThrottlingRateLimit in template.yaml
 CONCURRENCY = 1_000  # Lambda's default for an account and region; AWS, gettingstarted-limits
 QUICK = 0.02  # seconds a hand-out takes that waits for no refresh
@@ -122,6 +123,7 @@ def filled(load: Load, of: Parameters) -> dict[str, float]:
     a_lane = refreshes / of.lanes * RUN_EVERY / SENDING_WINDOW
     share = min(1, of.memory / WHOLE_PROCESSOR)
     return {
+        "`RateLimitPerSecond`": of.rate / MOST_RATE,
         "threads of a run": a_lane * (ANSWER + AWS_CALLS + CPU / share) / of.threads,
         "processor of a run": a_lane * CPU / share,
         "one page of the due index a shard and run": refreshes / SHARDS * MINUTE / PAGE,
@@ -136,8 +138,9 @@ def filled(load: Load, of: Parameters) -> dict[str, float]:
 
 # What moves each limit.
 MOVED_BY = {
-    "threads of a run": "lanes, then threads of a run",
-    "processor of a run": "lanes, then memory of `refresh`",
+    "`RateLimitPerSecond`": "what Akoya allows; 2,000 by the template",
+    "threads of a run": "`Lanes`, then `RefreshThreads`",
+    "processor of a run": "`Lanes`, then `RefreshMemory`",
     "one page of the due index a shard and run": "more shards than 16: a change of the code",
     "writes of one partition of the due index": "more shards than 16: a change of the code",
     "the API's throttle": "`ThrottlingRateLimit` of the template",

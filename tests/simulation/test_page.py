@@ -6,7 +6,15 @@ import pytest
 
 from simulation import cost, sizing
 from simulation.cells import simulate
-from simulation.page import PAGE, PLOT, TROUBLES, kept, tables
+from simulation.page import (
+    PAGE,
+    PLOT,
+    TROUBLES,
+    kept,
+    real_run,
+    tables,
+    the_same_simulated,
+)
 from simulation.parts import GRID, LIVES
 from simulation.sizing import Load
 from simulation.stack import CALL_LASTS, RUN_LASTS, Parameters
@@ -14,12 +22,19 @@ from tests.readme.test_figures import README, default, timeout
 from tests.readme.test_readme import TEMPLATE
 
 TEXT, RESULTS = PAGE.read_text(), kept()
-PARAMETERS = {"rate": "RateLimitPerSecond", "lanes": "Lanes", "margin": "RefreshMarginSeconds"}
+TABLES = tables(RESULTS)
+PARAMETERS = {
+    "rate": "RateLimitPerSecond",
+    "lanes": "Lanes",
+    "threads": "RefreshThreads",
+    "memory": "RefreshMemory",
+    "margin": "RefreshMarginSeconds",
+}
 
 
-@pytest.mark.parametrize("name", tables(RESULTS))
+@pytest.mark.parametrize("name", TABLES)
 def test_a_table_is_what_was_simulated_with_this_version(name: str) -> None:
-    assert f"<!-- {name} -->\n{tables(RESULTS)[name]}<!-- end -->" in TEXT
+    assert f"<!-- {name} -->\n{TABLES[name]}<!-- end -->" in TEXT
 
 
 def test_every_cell_was_simulated() -> None:
@@ -50,6 +65,18 @@ def test_the_apis_throttle_is_the_templates() -> None:
     (settings,) = TEMPLATE["Resources"]["Api"]["Properties"]["MethodSettings"]
 
     assert settings["ThrottlingRateLimit"] == sizing.API_THROTTLE
+
+
+def test_the_highest_rate_is_the_templates() -> None:
+    assert TEMPLATE["Parameters"]["RateLimitPerSecond"]["MaxValue"] == sizing.MOST_RATE
+
+
+def test_a_fleet_in_use_on_the_local_stack_did_what_its_simulation_did() -> None:
+    real, simulated = real_run(), the_same_simulated(RESULTS)
+
+    assert simulated["refreshes a second"] == pytest.approx(real["refreshes a second"], rel=0.05)
+    assert simulated["longest wait, s"] == pytest.approx(real["longest wait, s"], abs=2)
+    assert simulated["callers who waited"] == pytest.approx(real["callers who waited"], abs=0.01)
 
 
 def test_a_refresh_takes_so_many_units_of_the_due_index() -> None:
