@@ -14,11 +14,11 @@ from urllib.parse import parse_qs, urljoin, urlsplit
 
 import requests
 
+from local.akoya_sandbox.authorization import REQUIRED_SCOPES
 from local.embedded_aws import client
 from local.operate import operate
 
 MINTED_AT_ONCE = 2
-SCOPE = "openid offline_access"
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,7 +81,7 @@ class Bank:
                 "client_id": self._client_id,
                 "redirect_uri": self._redirect_uri,
                 "response_type": "code",
-                "scope": SCOPE,
+                "scope": " ".join(REQUIRED_SCOPES),
                 "state": "s" * 32,
             },
             timeout=30,
