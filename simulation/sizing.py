@@ -29,8 +29,8 @@ SAMPLE = 200
 # lands and when its bearer is asked for first.
 DUE_UNITS = 6
 PARTITION_UNITS = 1_000  # a second; AWS, bp-partition-key-design, read 2026-12
-MOST_RATE = 2_000  # of RateLimitPerSecond, by the template
-API_THROTTLE = 100  # requests a second: ThrottlingRateLimit in template.yaml
+MOST_RATE = 3_000  # of RateLimitPerSecond, by the template
+API_THROTTLE = 100  # ApiRateLimit, requests a second
 CONCURRENCY = 1_000  # Lambda's default for an account and region; AWS, gettingstarted-limits
 QUICK = 0.02  # seconds a hand-out takes that waits for no refresh
 
@@ -143,6 +143,6 @@ MOVED_BY = {
     "processor of a run": "`Lanes`, then `RefreshMemory`",
     "one page of the due index a shard and run": "more shards than 16: a change of the code",
     "writes of one partition of the due index": "more shards than 16: a change of the code",
-    "the API's throttle": "`ThrottlingRateLimit` of the template",
+    "the API's throttle": "`ApiRateLimit`",
     "Lambda's concurrency": "a quota of the account",
 }

@@ -62,9 +62,7 @@ def test_functions_end_when_the_template_ends_them() -> None:
 
 
 def test_the_apis_throttle_is_the_templates() -> None:
-    (settings,) = TEMPLATE["Resources"]["Api"]["Properties"]["MethodSettings"]
-
-    assert settings["ThrottlingRateLimit"] == sizing.API_THROTTLE
+    assert TEMPLATE["Parameters"]["ApiRateLimit"]["Default"] == sizing.API_THROTTLE
 
 
 def test_the_highest_rate_is_the_templates() -> None:

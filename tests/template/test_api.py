@@ -98,8 +98,12 @@ def test_the_access_log_holds_the_route_never_the_path_or_the_query(stack: Deplo
 def test_requests_are_throttled_and_their_content_is_not_logged(stack: Deployed) -> None:
     (setting,) = stack.properties("Apiv1Stage")["MethodSettings"]
     assert (setting["ResourcePath"], setting["HttpMethod"]) == ("/*", "*")
-    assert setting["ThrottlingRateLimit"] > 0
-    assert setting["ThrottlingBurstLimit"] >= setting["ThrottlingRateLimit"]
+    assert int(setting["ThrottlingRateLimit"]) == 100
+    assert int(setting["ThrottlingBurstLimit"]) == 200
+    larger = deployed(ApiRateLimit="1000", ApiBurstLimit="2000").properties("Apiv1Stage")
+    (setting,) = larger["MethodSettings"]
+    assert int(setting["ThrottlingRateLimit"]) == 1_000
+    assert int(setting["ThrottlingBurstLimit"]) == 2_000
     assert setting["LoggingLevel"] == "OFF"
     assert setting["DataTraceEnabled"] is False
     assert not stack.properties("Apiv1Stage").get("TracingEnabled")

@@ -65,7 +65,7 @@ def read_all(environ: Mapping[str, str]) -> None:
         ("REFRESH_MARGIN_SECONDS", "0"),
         ("REFRESH_MARGIN_SECONDS", "1e3"),
         ("KEEP_ALIVE_DAYS", "-7"),
-        ("RATE_LIMIT_PER_SECOND", "2001"),
+        ("RATE_LIMIT_PER_SECOND", "3001"),
         ("REFRESH_THREADS", "0"),
     ],
 )

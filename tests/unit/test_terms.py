@@ -6,6 +6,7 @@ from dataclasses import replace
 from typing import Any
 
 import pytest
+import requests
 
 from tests.interruptions import table_away
 from tests.unit.test_id_token import id_tokens, signed
@@ -112,3 +113,55 @@ def test_products_spelled_in_capitals_are_the_same_and_what_is_endless_is_cut(wo
     assert claims
     assert claims.products[:2] == ("balances", "product-0")
     assert (len(claims.products), claims.grant_id) == (64, None)
+
+
+# ── what Akoya's support traces a request by ─────────────────────────────────────────────────────
+
+
+def answers(world: World) -> list[str]:
+    """What Akoya calls each of its answers from now on."""
+    met: list[str] = []
+
+    def note(response: requests.Response) -> requests.Response:
+        met.append(response.headers["x-akoya-interaction-id"])
+        return response
+
+    world.http.after = note
+    return met
+
+
+def test_a_connection_shows_what_akoya_calls_the_answer_behind_its_set(world: World) -> None:
+    met = answers(world)
+    one = world.connect()
+    assert shown(world, one)["interaction_id"] == met[0]
+
+    refreshed(world, one)
+    assert shown(world, one)["interaction_id"] == met[1]
+
+
+def test_the_line_of_a_refused_refresh_says_what_akoya_calls_its_answer(world: World) -> None:
+    one = world.connect()
+    met = answers(world)
+    world.provider.arm({"fault": "grant_dead", "on": ["refresh"]})
+    refreshed(world, one)
+
+    assert world.recorded("grant_refused")[-1]["interaction_id"] == met[-1]
+
+
+def test_so_does_the_line_of_a_revoke(world: World) -> None:
+    one = world.connect()
+    met = answers(world)
+    world.broker.connections.ask_revoke(one.id, now=world.clock())
+    world.run_schedule()
+
+    assert world.recorded("revoke_answered")[-1]["interaction_id"] == met[-1]
+
+
+@pytest.mark.parametrize("odd", ["", "a b", "x" * 65, "é", "<script>"])
+def test_what_is_no_id_is_not_kept(world: World, odd: str) -> None:
+    def change(response: requests.Response) -> requests.Response:
+        response.headers["x-akoya-interaction-id"] = odd
+        return response
+
+    world.http.after = change
+    assert "interaction_id" not in shown(world, world.connect())

@@ -37,6 +37,7 @@ class Connection:
     superseded_by: str | None = None
     generation: int
     grant_id: str | None = None
+    interaction_id: str | None = None
     accounts: int | None = None
     products: Sequence[str] = ()
     terms_since: int | None = None

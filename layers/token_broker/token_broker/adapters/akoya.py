@@ -14,7 +14,7 @@ import re
 import ssl
 import threading
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from http import HTTPStatus
 from typing import Any
 from urllib.parse import parse_qsl, quote
@@ -34,6 +34,7 @@ LONGEST_SECONDS = 999_999_999
 
 # Akoya documents JSON, and its own sample asks for the other (Akoya: token-akoya).
 ACCEPTED = "application/json, application/x-www-form-urlencoded;q=0.9"
+_NAME = re.compile(r"[\w-]{1,64}", re.ASCII)
 _FORM = re.compile(rb"[\w*.%+&=~-]+", re.ASCII)
 
 Form = dict[str, str]
@@ -121,6 +122,7 @@ class Wire:
     body: bytes
     retry_after: str | None = None
     cut: Outcome | None = None  # the body did not come whole: what that is, if it says nothing
+    interaction_id: str | None = None  # Akoya: x-akoya-interaction-id
     is_measured: bool = False  # its headers say where it ends, so that one not cut is whole
 
 
@@ -193,7 +195,9 @@ class AkoyaTokenEndpoint:
         headers: Headers = {"Accept": ACCEPTED, "Connection": "close"}
         AUTHENTICATION[grant](credentials, headers, form)
         sent = self._send(url, headers, form, read_timeout)
-        return sent if isinstance(sent, Answer) else classify(grant, sent)
+        if isinstance(sent, Answer):
+            return sent
+        return replace(classify(grant, sent), interaction_id=sent.interaction_id)
 
     def _send(self, url: str, headers: Headers, form: Form, read_timeout: int) -> Wire | Answer:
         """Post once and read the answer within the deadline; what came by then is kept."""
@@ -212,6 +216,7 @@ class AkoyaTokenEndpoint:
                         body,
                         response.headers.get("Retry-After"),
                         cut,
+                        interaction_id=_name(response.headers.get("x-akoya-interaction-id")),
                         is_measured=raw.chunked or "Content-Length" in raw.headers,
                     )
             except requests.ConnectTimeout:
@@ -354,6 +359,11 @@ def _whole_form(wire: Wire) -> dict[str, str] | None:
 def _secret(content: dict[str, Any] | None, name: str) -> SecretText | None:
     value = (content or {}).get(name)
     return SecretText(value) if isinstance(value, str) and value else None
+
+
+def _name(value: str | None) -> str | None:
+    """Return an id that may stand in a log; None for anything else."""
+    return value if value and _NAME.fullmatch(value) else None
 
 
 def _is_type_foreign(content: dict[str, Any] | None) -> bool:

@@ -105,6 +105,7 @@ class Connection:
     attempt_id: str | None = None  # the attempt whose token set this row holds
     consent: str | None = None  # the exchange its tokens descend from, however often refreshed
     grant_id: str | None = None  # what Akoya calls that consent
+    interaction_id: str | None = None  # of the answer that brought its set
     terms: Terms | None = None
     unsettled: int = 0  # attempts started whose outcome is not recorded
     predecessor_resent: bool = False  # its set came of a refresh token that was sent twice
@@ -195,6 +196,7 @@ class Landing:
     iat: int | None = None  # Akoya's time of the consent
     consent: str | None = None  # the exchange it came of; None: a rotation
     grant_id: str | None = None
+    interaction_id: str | None = None
     terms: Terms | None = None  # None: not told
     suspect: Suspect | None = None
     predecessor_resent: bool = False

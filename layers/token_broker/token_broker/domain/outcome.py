@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import StrEnum
+from typing import Any
 
 from token_broker.domain.secret_text import SecretText
 
@@ -109,4 +110,10 @@ class Answer:
     expires_in: int | None = None
     retry_after: int | None = None
     is_for_all: bool = False  # a 429: too many requests of ours, whatever the connection
+    interaction_id: str | None = None  # what Akoya's support traces a request by
     reported: bool = False  # documented as a fault of our request: a human should look, too
+
+    @property
+    def traced(self) -> Mapping[str, Any]:
+        """Return what a log line says of it."""
+        return {"detail": self.detail, "interaction_id": self.interaction_id}

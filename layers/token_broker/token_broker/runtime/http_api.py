@@ -273,6 +273,7 @@ def view(connection: Connection) -> dict[str, Any]:
         "degraded": connection.degraded,
         "generation": connection.generation,
         "grant_id": connection.grant_id,
+        "interaction_id": connection.interaction_id,
         "accounts": connection.terms and connection.terms.accounts,
         "products": connection.terms and connection.terms.products,
         "terms_since": connection.terms and connection.terms.since,

@@ -88,6 +88,7 @@ ATTRIBUTES: Mapping[str, Callable[[Any], Any]] = {
     "attempt_id": text,
     "consent": text,
     "grant_id": text,
+    "interaction_id": text,
     "terms": terms,
     "unsettled": whole,
     "predecessor_resent": flag,
@@ -109,7 +110,7 @@ NEEDED = ("generation", "linked_at", "updated_at")
 PUBLIC = tuple(name for name in ATTRIBUTES if name not in {"token_set", "confirmation_hash"})
 """What a read that may not see the token set asks for."""
 
-INFORMATIVE = {"grant_id", "terms"}
+INFORMATIVE = {"grant_id", "interaction_id", "terms"}
 """Where these do not read the connection is as good as without them."""
 
 OF_THE_FACT = {"schema", *TELLING, *NEEDED, "unsettled", "failures", "last_event"}

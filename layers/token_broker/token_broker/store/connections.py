@@ -309,6 +309,7 @@ def _of_the_set(landing: Landing) -> Row:
         unsettled=0,
         failures=0,
         suspect=landing.suspect,
+        interaction_id=landing.interaction_id,
         last_event="token_refreshed" if landing.generation > 1 else "token_received",
         **({"consent": landing.consent} if landing.consent else {}),
         **({"grant_id": landing.grant_id} if landing.grant_id else {}),

@@ -229,7 +229,7 @@ def _slow_down(broker: Broker, answer: Answer) -> None:
 def trip_breaker(broker: Broker, answer: Answer, *, by: str) -> Reported:
     """Stop all sends: Akoya refuses our credentials, and no connection is to blame."""
     broker.control.open_breaker(until=broker.clock() + BREAKER_PAUSE)
-    broker.record("breaker_opened", connection_id=by, outcome=answer.outcome, detail=answer.detail)
+    broker.record("breaker_opened", connection_id=by, outcome=answer.outcome, **answer.traced)
     return Reported(
         detail=f"Akoya refuses our client credentials ({answer.detail}): put the secret the "
         "Data Recipient Hub shows for this client id into Secrets Manager"

@@ -208,6 +208,7 @@ class Exchange:
             attempt_id=self.lease.id,
             sent_at=sent.sent_at,
             expires_in=sent.answer.expires_in,
+            interaction_id=sent.answer.interaction_id,
             consent=self.lease.id,
             ask=Ask(at=sent.sent_at),  # who links is about to ask
             nonce=authorization.nonce(self.cookie),
@@ -263,7 +264,7 @@ class Exchange:
             "exchange_failed",
             connection_id=row.visible_id,
             outcome=answer.outcome,
-            detail=answer.detail,
+            **answer.traced,
         )
         match sent.reaction:
             case Reaction.REOPEN:

@@ -46,6 +46,7 @@ class NewSet:
     sent_at: int  # the moment before the send: the bearer's life counts from it
     expires_in: int | None
     consent: str | None = None  # the exchange it came of; None: a rotation
+    interaction_id: str | None = None
     nonce: str | None = None  # the one this exchange asked for
     verdict: Verdict | None = None  # None: to be checked; UNVERIFIED: once it is asked for
     is_bearer_kept: bool = False  # the answer had none, and the one before still lives
@@ -135,6 +136,7 @@ def _sealed(
         verdict=Verdict.BAD if changed else verdict or Verdict.UNVERIFIED,
         consent=new.consent,
         grant_id=claims.grant_id if claims else None,
+        interaction_id=new.interaction_id,
         terms=_terms(broker, claims, target, at=new.sent_at) if claims else None,
         suspect=Suspect(
             generation=generation,

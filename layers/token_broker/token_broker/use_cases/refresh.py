@@ -159,6 +159,7 @@ def _landed(
         attempt_id=leased.lease.id if leased.lease else "",
         sent_at=sent.sent_at,
         expires_in=answer.expires_in,
+        interaction_id=answer.interaction_id,
         is_bearer_kept=is_kept,
         ask=ask,
         predecessor_resent=_is_resent(leased, sent),
@@ -201,7 +202,7 @@ def _postponed(broker: Broker, leased: Connection, sent: Sent) -> TokenBrokerErr
             wait, is_paused = BREAKER_PAUSE, True
         case _ if answer.outcome in UNREACHED:
             error = AkoyaUnreached(detail=answer.detail, retry_after=wait)
-    broker.record(event, connection_id=leased.id, outcome=answer.outcome, detail=answer.detail)
+    broker.record(event, connection_id=leased.id, outcome=answer.outcome, **answer.traced)
     due_at = now + wait
     if leased.status is Status.REAUTH_REQUIRED and leased.keep_until and not is_paused:
         due_at = next_try(leased.id, now=now, keep_until=leased.keep_until)

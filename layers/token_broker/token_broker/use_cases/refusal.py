@@ -92,7 +92,9 @@ def note_rotation(broker: Broker, landed: Connection) -> None:
 def _tell(broker: Broker, refused: GrantRefused) -> None:
     """Count a refusal: by connection, and by how many of the connector met one within the hour."""
     leased, found, detail = refused.leased, refused.suspect, refused.answer.detail
-    broker.record("grant_refused", connection_id=leased.id, reason=found.reason, detail=detail)
+    broker.record(
+        "grant_refused", connection_id=leased.id, reason=found.reason, **refused.answer.traced
+    )
     if refused.answer.reported:
         broker.record("request_refused", connection_id=leased.id, detail=detail)
     try:

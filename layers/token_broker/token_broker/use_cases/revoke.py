@@ -64,6 +64,7 @@ def revoke(
     answer = sent.answer
     match sent.reaction:
         case Reaction.ERASE:
+            broker.record("revoke_answered", connection_id=leased.id, **answer.traced)
             return REVOKED
         case Reaction.REREAD_SECRET:
             stopped = trip_breaker(broker, answer, by=leased.id)
@@ -72,7 +73,7 @@ def revoke(
         case _ if _is_over(broker, leased, quarantine):
             return _unproven(broker, leased, detail=answer.detail)
         case Reaction.SUSPECT:
-            broker.record("revoke_refused", connection_id=leased.id, detail=answer.detail)
+            broker.record("revoke_refused", connection_id=leased.id, **answer.traced)
             due_at = broker.clock() + _until_next_look(leased)
             postpone(broker, leased, due_at=due_at, event="revoke_refused", failed=True)
             return None

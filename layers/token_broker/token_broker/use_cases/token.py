@@ -204,7 +204,7 @@ def _note_asked(broker: Broker, seen: Connection, ask: Ask) -> None:
 def _fresh(broker: Broker, seen: Connection, min_validity: int | None) -> bool:
     life = (seen.expires_at or 0) - (seen.issued_at or 0)
     wanted = SHORTEST_VALIDITY if min_validity is None else min_validity
-    wanted = min(wanted, broker.policy.longest_min_validity(life))
+    wanted = max(0, min(wanted, broker.policy.longest_min_validity(life)))
     return seen.remaining(broker.clock()) > wanted and broker.id_tokens.acceptable(seen.verdict)
 
 
