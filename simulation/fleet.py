@@ -156,8 +156,8 @@ def _let_ask(stack: Stack, member: Member) -> None:
     def ask() -> None:
         now = stack.clock()
         next_use = now + DAY if member.use is Use.NIGHTLY else None
-        stack.clock.at(now + member.asks_every, ask)
         while wait := stack.ask(member.id, next_use=next_use):
             stack.clock.pause(wait)
+        stack.clock.at(now + member.asks_every, ask)  # at once, if it is over already
 
     stack.clock.at(member.asks_at, ask)

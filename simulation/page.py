@@ -291,11 +291,11 @@ def draw(results: Results) -> None:
     figure, ((load, trouble), (lanes, cost)) = plt.subplots(
         2, 2, figsize=(10, 7), layout="constrained"
     )
-    load.set_title("Defaults, 15-minute bearers in use: the oldest due waits")
+    load.set_title("At the defaults: the oldest due waits")
     for one in results["defaults"]:
         load.plot(one["lag"], label=f"{one['connections']:,} connections")
     load.set(xlabel="minutes", ylabel="seconds")
-    trouble.set_title("Half an hour without answers: asks for an expired bearer")
+    trouble.set_title("No answers: asks for an expired bearer")
     for what, one in zip(TROUBLES, results["troubles"], strict=True):
         trouble.plot([found / MINUTE for found in one["stale"]], label=what)
     trouble.axvspan(10, TROUBLE_ENDS, color="#eee")
