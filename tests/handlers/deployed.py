@@ -20,6 +20,7 @@ import requests
 from local.akoya_sandbox.id_tokens import shared_signing_key
 from local.akoya_sandbox.provider import AkoyaProvider
 from local.akoya_sandbox.registration import Registration
+from tests import described
 from tests.loopback import Loopback
 from tests.tables import Aws, create_storage
 from tests.wiring import CLIENT_ID, CLIENT_SECRET, IDP
@@ -162,6 +163,7 @@ def deployed(aws: Aws, prefix: str, monkeypatch: pytest.MonkeyPatch) -> Iterator
         module = importlib.util.module_from_spec(spec)
         spec.loader.exec_module(module)
         describe_table(module)
+        module.lambda_handler = described.checked(module.lambda_handler)  # type: ignore[attr-defined]
         functions[folder.name] = module
     yield Deployed(aws=aws, prefix=prefix, provider=provider, http=http, functions=functions)
     for name in [name for name in sys.modules if name.startswith("deployed_")]:
