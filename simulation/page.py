@@ -141,7 +141,7 @@ def tables(results: Results) -> dict[str, str]:
         ),
         "checked": _table("| what | `make load` | simulated |", _checked(results)),
         "prices": _table(
-            "| what | $ | from | in force, or read |",
+            "| what | $ | from | in force since, or read |",
             [
                 (one.what, " · ".join(_dollars(*step) for step in one.steps), one.source, one.since)
                 for one in PRICES.values()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
@@ -179,3 +180,35 @@ def test_no_lane_is_deployed_whose_repeats_would_wait_longer_than_those_of_the_s
         said = refused(Lanes=str(lanes), RateLimitPerSecond=str(rate))
         assert bool(said) == (rate < lanes), (lanes, rate)
         assert all("RateLimitPerSecond must be at least Lanes" in one for one in said)
+
+
+@pytest.mark.parametrize(
+    ("parameter", "refused"),
+    [
+        ("Scopes", "openid profile"),
+        ("Scopes", "profile offline_access"),
+        ("Scopes", "openid,offline_access"),
+        ("Scopes", "openid2 offline_access"),
+        ("ReturnToAllowList", "app.example/return"),
+        ("ReturnToAllowList", "http://app.example/"),
+        ("ReturnToAllowList", "https://app.example/, other.example/"),
+        ("ReturnToAllowList", "https://app.example/,"),
+    ],
+)
+def test_what_cannot_work_is_refused_at_deployment(parameter: str, refused: str) -> None:
+    stated = source()["Parameters"][parameter]
+    assert not re.fullmatch(stated["AllowedPattern"], refused)
+    assert stated["ConstraintDescription"]
+
+
+@pytest.mark.parametrize(
+    ("parameter", "accepted"),
+    [
+        ("Scopes", "openid profile offline_access"),
+        ("Scopes", "offline_access openid"),
+        ("ReturnToAllowList", "https://app.example/"),
+        ("ReturnToAllowList", "https://app.example/a, https://b.example/ ,http://localhost:8903/"),
+    ],
+)
+def test_what_works_is_not_refused_at_deployment(parameter: str, accepted: str) -> None:
+    assert re.fullmatch(source()["Parameters"][parameter]["AllowedPattern"], accepted)
