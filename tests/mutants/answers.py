@@ -6,6 +6,18 @@ from tests.mutants.guard import Guard
 
 GUARDS = (
     Guard(
+        "id_token: a sub that is no text stops no landing",
+        "adapters/id_token.py::_text",
+        "value.encode()",
+        "pass",
+    ),
+    Guard(
+        "id_token: an account that is no text stops no landing",
+        "adapters/id_token.py::_is_name",
+        "isinstance(value, str) and bool(value) and value.isprintable()",
+        "isinstance(value, str) and bool(value)",
+    ),
+    Guard(
         "truncated: a count of refusals that was cut is no count",
         "adapters/dynamodb.py::DynamoRows.update",
         "member(answer, 'Attributes', of=SERVICE)",

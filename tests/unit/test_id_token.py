@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from typing import Any
 
+import jwt
 import pytest
 import requests
 
@@ -179,3 +180,37 @@ def test_a_link_whose_nonce_is_no_text_ends_in_a_told_state(world: World) -> Non
 
     world.provider.token = garbling  # type: ignore[method-assign]
     assert world.come_back(address).result.status == "failed"
+
+
+# ── whatever an id_token says ────────────────────────────────────────────────────────────────────
+
+CLAIMS = ("sub", "iat", "exp", "nbf", "aud", "azp", "nonce", "grant_id", "accounts", "products")
+ODD: tuple[Any, ...] = (
+    *(None, True, 7, -1, 1e308, 10**30),
+    *("", "\ud800", "\x00", "x" * 5_000),
+    *({"a": 1}, ["\ud800"], [[]]),
+)
+
+
+@pytest.mark.parametrize("odd", ODD, ids=repr)
+@pytest.mark.parametrize("claim", CLAIMS)
+def test_a_set_lands_whatever_its_id_token_says(claim: str, odd: object) -> None:
+    world = World.in_memory()
+    one = world.connect()
+    token = world.provider.token
+
+    def garbling(**request: Any) -> Answer:
+        answer = token(**request)
+        body = answer.json()
+        told = jwt.decode(body["id_token"], options={"verify_signature": False}) | {claim: odd}
+        body["id_token"] = world.provider._signing_keys[-1].sign(told)
+        return Answer(answer.status, answer.headers, json.dumps(body).encode())
+
+    world.provider.token = garbling  # type: ignore[method-assign]
+    world.make_due(one.id)
+    world.run_schedule()
+    landed = world.row(one.id)
+
+    assert landed.generation == 2
+    assert world.is_alive(landed)
+    assert world.recorded("escrow_used") == []

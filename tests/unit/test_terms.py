@@ -97,7 +97,7 @@ def test_a_connection_without_them_gains_them_at_its_next_refresh(
     assert world.recorded("consent_changed") == []
 
 
-@pytest.mark.parametrize("odd", [None, 7, "a", [], [7, None, ""], {"a": 1}])
+@pytest.mark.parametrize("odd", [None, 7, "a", [], [7, None, "", "\ud800"], {"a": 1}, "\ud800"])
 def test_claims_of_another_form_cover_nothing_and_stop_nothing(world: World, odd: object) -> None:
     claims = id_tokens(world).claims(signed(world, accounts=odd, products=odd, grant_id=odd))
 

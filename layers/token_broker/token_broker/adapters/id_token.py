@@ -11,7 +11,7 @@ from __future__ import annotations
 import hmac
 from functools import cached_property
 from math import inf
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeGuard
 
 from token_broker.domain.ports import Clock, Record
 from token_broker.domain.secret_text import SecretText
@@ -156,12 +156,12 @@ def _audiences(payload: dict[str, Any]) -> tuple[str, ...]:
 
 def _short(value: object) -> str | None:
     """Return a name that may be kept; None where it is none, or long beyond any id."""
-    return value if isinstance(value, str) and 0 < len(value) <= LONGEST_NAME else None
+    return value if _is_name(value) and len(value) <= LONGEST_NAME else None
 
 
 def _texts(value: object) -> tuple[str, ...]:
     many = value if isinstance(value, list) else []
-    return tuple(one for one in many if isinstance(one, str) and one)
+    return tuple(one for one in many if _is_name(one))
 
 
 def _names(value: object) -> tuple[str, ...]:
@@ -169,9 +169,15 @@ def _names(value: object) -> tuple[str, ...]:
     return tuple(one.lower() for one in _texts(value) if len(one) <= LONGEST_NAME)[:MOST_NAMES]
 
 
+def _is_name(value: object) -> TypeGuard[str]:
+    """Return whether it can be kept: half a surrogate pair, which JSON can spell, cannot."""
+    return isinstance(value, str) and bool(value) and value.isprintable()
+
+
 def _text(value: object) -> str:
     if not isinstance(value, str) or not value:
         raise ValueError("not a text")
+    value.encode()  # half a surrogate pair is no text either: UnicodeEncodeError is a ValueError
     return value
 
 
