@@ -42,7 +42,7 @@ def main(asked: Asked) -> None:
 
 def watched(stack: Mapping[str, Any], asked: Asked) -> Seen:
     """Let a fleet arrive within one life and be in use for some minutes; return what was seen."""
-    bank = Bank(stack)
+    bank = Bank.of(stack)
     bank.set_life(asked.life)
     callers = Callers(stack, every=asked.life * ASKED_EVERY)
     began = time.time()

@@ -33,15 +33,27 @@ class Member:
 class Bank:
     """The sandbox as a person and as another app's backend meet it."""
 
-    def __init__(self, stack: Mapping[str, Any]) -> None:
-        self.url = stack["identity_provider"]["url"]
-        self._client_id = stack["identity_provider"]["client_id"]
-        self._connector = stack["identity_provider"]["connector"]
-        self._redirect_uri = stack["callback_url"]
-        port = urlsplit(stack["aws_endpoint_url"]).port or 0
-        kept = client("secretsmanager", port).get_secret_value(SecretId=stack["client_secret_id"])
-        self._client_secret = json.loads(kept["SecretString"])["client_secret"]
+    def __init__(
+        self, *, url: str, client_id: str, client_secret: str, connector: str, redirect_uri: str
+    ) -> None:
+        self.url = url
+        self._app = (client_id, client_secret)
+        self._connector = connector
+        self._redirect_uri = redirect_uri
         self._of_thread = local()
+
+    @classmethod
+    def of(cls, stack: Mapping[str, Any]) -> Bank:
+        """Return the bank of a running stack, met as the stack's own app."""
+        secrets = client("secretsmanager", urlsplit(stack["aws_endpoint_url"]).port or 0)
+        kept = secrets.get_secret_value(SecretId=stack["client_secret_id"])
+        return cls(
+            url=stack["identity_provider"]["url"],
+            client_id=stack["identity_provider"]["client_id"],
+            client_secret=json.loads(kept["SecretString"])["client_secret"],
+            connector=stack["identity_provider"]["connector"],
+            redirect_uri=stack["callback_url"],
+        )
 
     def set_life(self, seconds: int) -> None:
         """Let bearers live so many seconds from now on."""
@@ -65,7 +77,7 @@ class Bank:
                 "code": parse_qs(urlsplit(callback).query)["code"][0],
                 "redirect_uri": self._redirect_uri,
             },
-            auth=(self._client_id, self._client_secret),
+            auth=self._app,
             timeout=30,
         )
         issued.raise_for_status()
@@ -78,7 +90,7 @@ class Bank:
             f"{self.url}/auth",
             params={
                 "connector": self._connector,
-                "client_id": self._client_id,
+                "client_id": self._app[0],
                 "redirect_uri": self._redirect_uri,
                 "response_type": "code",
                 "scope": " ".join(REQUIRED_SCOPES),

@@ -118,13 +118,14 @@ def verdict(
     given = [ask for ask in asks if ask.refusal is None]
     rotated = [one for one in found if one.rotated_at is not None and one.number > 1]
     wanted = min(SHORTEST_VALIDITY, policy.longest_min_validity(life))
-    late = []
+    late, left = [], []
     early = 0
     for one in rotated:
         assert one.rotated_at is not None  # noqa: S101 - chosen so
         due_at = one.due_at(policy, life)
         early += one.rotated_at < min(due_at, one.expires_at - wanted)
         late.append(one.rotated_at - due_at)
+        left.append(one.expires_at - one.rotated_at)
     used = [one for one in found if one.connection_id in in_use]
     return {
         "hand_outs": len(given),
@@ -146,6 +147,7 @@ def verdict(
             not one.is_asked_for and (one.rotated_at or until) >= one.expires_at for one in used
         ),
         "seconds_rotated_after_due": spread(late),
+        "seconds_left_when_rotated": spread(left),
     }
 
 

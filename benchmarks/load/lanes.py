@@ -52,7 +52,7 @@ class Race:
 
     def __init__(self, stack: Mapping[str, Any], backlog: int) -> None:
         self._stack = stack
-        self._bank, self._journey = Bank(stack), Journey(stack)
+        self._bank, self._journey = Bank.of(stack), Journey(stack)
         self._bank.set_life(DAY)
         self._members = bring_in(stack, self._bank, range(1, backlog + 1))
         self._port = urlsplit(stack["aws_endpoint_url"]).port or 0

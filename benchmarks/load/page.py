@@ -42,6 +42,9 @@ def table(found: dict[str, Any]) -> str:
         "a refresh came after it was due: median; most": (
             f"{late['median']:.0f} s; {late['most']:.0f} s"
         ),
+        "a bearer still lived when its successor came: least": (
+            f"{seen['seconds_left_when_rotated']['least']:.0f} s"
+        ),
         "a bearer still lived at its hand-out: least": f"{left['least']:.0f} s",
         "a hand-out took: median; 99 of 100 less than": (
             f"{1000 * answer['median']:.0f} ms; {1000 * answer['of_100_the_99th']:.0f} ms"

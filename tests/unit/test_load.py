@@ -85,8 +85,9 @@ def test_a_rotation_before_the_policy_has_it_due_is_early() -> None:
     early, late = (60 + seconds for seconds in DUE_WITHIN)
     assert judged(issued(0, 60, early - 1), ask, until=300)["rotations_before_due"] == 1
     assert judged(issued(0, 60, late), ask, until=300)["rotations_before_due"] == 0
-    after = judged(issued(0, 60, late), ask, until=300)["seconds_rotated_after_due"]
-    assert 0 <= after["most"] <= DUE_WITHIN[1] - DUE_WITHIN[0]
+    verdict = judged(issued(0, 60, late), ask, until=300)
+    assert 0 <= verdict["seconds_rotated_after_due"]["most"] <= DUE_WITHIN[1] - DUE_WITHIN[0]
+    assert verdict["seconds_left_when_rotated"]["least"] == LIFE - DUE_WITHIN[1]
 
 
 def test_what_is_due_follows_the_expiry_that_the_broker_keeps() -> None:
