@@ -6,6 +6,7 @@ import threading
 from collections import defaultdict
 from collections.abc import Callable, Collection, Iterator
 from decimal import Decimal
+from operator import gt, itemgetter, lt
 from typing import Any
 
 from tests.tables import INDEXES
@@ -48,15 +49,11 @@ class MemoryRows:
         with self._mutex:
             there = list(self._parts[keys.partition, first.value].values())
         found = [row for row in filter(_test(where), there) if keys.order in row]
-
-        def place(row: Row) -> tuple[Any, str]:
-            return row[keys.order], row["id"]
-
+        place = itemgetter(keys.order, "id")
         found.sort(key=place, reverse=newest_first)
         if after:
-            behind = place(after)
-            found = [row for row in found if (place(row) < behind) == newest_first]
-            found = [row for row in found if place(row) != behind]
+            is_behind = lt if newest_first else gt
+            found = [row for row in found if is_behind(place(row), place(after))]
         matches = _test(matching) if matching else bool
         return [_shown(row, only or keys.attributes) for row in filter(matches, found[:limit])]
 
@@ -92,7 +89,6 @@ class MemoryRows:
             self.remove(row_id)
 
     def remove(self, row_id: str) -> None:
-        """Remove a row, whatever it holds."""
         with self._mutex:
             self._keep(row_id, None)
 
@@ -139,8 +135,7 @@ def _test(condition: Condition) -> Test:  # noqa: C901 - a list
         case rows.Absent(path):
             return _at(path, lambda found: found is MISSING)
         case rows.IsA(path, kind):
-            kinds = NUMBER if kind is int else kind
-            return _at(path, lambda found: isinstance(found, kinds))
+            return _at(path, lambda found: isinstance(found, NUMBER if kind is int else kind))
         case rows.Fewer(path, than):
             return _at(path, lambda found: isinstance(found, dict) and len(found) < than)
     raise TypeError(condition)
@@ -149,8 +144,7 @@ def _test(condition: Condition) -> Test:  # noqa: C901 - a list
 def _at(path: Path, test: Callable[[Any], bool]) -> Test:
     if isinstance(path, str):
         return lambda row: test(row.get(path, MISSING))
-    attribute, name = path
-    return lambda row: test(row.get(attribute, {}).get(name, MISSING))
+    return lambda row: test(row.get(path[0], {}).get(path[1], MISSING))
 
 
 def _shown(row: Row, only: Collection[str]) -> Row:

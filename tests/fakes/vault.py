@@ -23,8 +23,7 @@ class MemoryEscrow:
         self.kept[landing.connection_id, landing.generation, landing.attempt_id] = landing
 
     def find(self, connection_id: str, generation: int) -> Landing | None:
-        wanted = (connection_id, generation)
-        found = [landing for name, landing in self.kept.items() if name[:2] == wanted]
+        found = [one for name, one in self.kept.items() if name[:2] == (connection_id, generation)]
         return max(found, key=lambda one: (one.consent is not None, one.issued_at), default=None)
 
     def discard(self, connection_id: str, generation: int, attempt_id: str) -> None:
@@ -36,8 +35,6 @@ class MemoryEscrow:
 
 @dataclass(frozen=True)
 class MemorySealer:
-    """Seals for one connection."""
-
     bound_to: tuple[str, str, str]
 
     def seal(self, tokens: TokenSet, *, generation: int) -> bytes:
@@ -83,5 +80,4 @@ class MemoryClientSecret:
         return self.credentials is not None
 
     def forget(self) -> None:
-        """Let what was read be older than it is kept."""
         self._cached = None

@@ -6,6 +6,12 @@ from tests.mutants.guard import Guard
 
 GUARDS = (
     Guard(
+        "hand-out: what is over is over, whatever its row says of its life",
+        "use_cases/token.py::_fresh",
+        "max(0, min(wanted, broker.policy.longest_min_validity(life)))",
+        "min(wanted, broker.policy.longest_min_validity(life))",
+    ),
+    Guard(
         "waiting: who waits is told of a refusal",
         "use_cases/wait.py::await_successor",
         "row.suspected",

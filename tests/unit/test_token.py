@@ -117,18 +117,6 @@ def test_an_expired_bearer_that_cannot_be_renewed_is_not_served(
     assert refused.value.retry_after
 
 
-def test_an_expired_bearer_is_not_served_whatever_its_row_says_of_its_life() -> None:
-    """Its expiry lies before its issue, as no set of Akoya's can say."""
-    world = World.in_memory()
-    connection = world.connect()
-    expired = replace(world.row(connection.id), expires_at=world.clock() - 60)
-    world.memory[connection.id] = expired
-    world.http.before = away
-
-    with pytest.raises(UpstreamUnavailable):
-        world.hand_out(connection.id)
-
-
 def test_callers_do_not_hammer_akoya_while_a_connection_rests(
     world: World, connection: Connection
 ) -> None:

@@ -10,7 +10,7 @@ from tests.interruptions import before
 from tests.loopback import http_response
 from tests.world import World
 from token_broker.domain.connection import Connection, Degraded, Status
-from token_broker.domain.errors import RecordUnreadable, StaleGeneration
+from token_broker.domain.errors import RecordUnreadable, StaleGeneration, UpstreamUnavailable
 from token_broker.runtime.http_api import status_code, view
 
 
@@ -128,3 +128,14 @@ def test_every_line_of_what_failed_names_its_connection(fault: str) -> None:
     lines = [(event, fields) for event, fields in world.events if event in FAILED]
     assert lines
     assert {fields.get("connection_id") for _, fields in lines} == {one.id}
+
+
+def test_an_expired_bearer_is_not_served_whatever_its_row_says_of_its_life(world: World) -> None:
+    """Its expiry lies before its issue, as no set of Akoya's can say."""
+    connection = world.connect()
+    expired = replace(world.row(connection.id), expires_at=world.clock() - 60)
+    world.memory[connection.id] = expired
+    world.http.before = lambda _: http_response(503)
+
+    with pytest.raises(UpstreamUnavailable):
+        world.hand_out(connection.id)
