@@ -19,15 +19,15 @@ from token_broker.domain.token_set import Claims, TokenSet, Verdict
 # hundred takes longer than four times that (log-normal).
 MEDIAN = 0.3
 SPREAD = math.log(4) / 2.326
-# Seconds of one whole processor for a refresh, all its calls to AWS included: 21.6 ms were measured
-# before the trust store was loaded once, of which that took 15 (docs/performance.md).
+# Assumed seconds of one whole processor for a refresh, all its calls to AWS included. make load saw
+# 11 ms on a busy machine without TLS (docs/scaling.md, "What this stands on").
 CPU = 0.007
 AWS_CALLS = 0.03  # seconds that a refresh waits for AWS, in five calls
 
 
 @dataclass(frozen=True, slots=True)
 class Trouble:
-    """From when to when what does not answer: a bank, or nobody where none is named."""
+    """An outage of one bank, or of all of Akoya where none is named."""
 
     begins: float
     ends: float

@@ -41,7 +41,7 @@ PRICES = {
         0.0000133334, "Lambda, arm64, a GB-second", f"{AWS}/lambda/pricing", "2022-08"
     ),
     "lambda requests": price(
-        0.20 / MILLION, "Lambda, a request", f"{AWS}/lambda/pricing", "not read again"
+        0.20 / MILLION, "Lambda, a request", f"{AWS}/lambda/pricing", "not checked for this version"
     ),
     "writes": price(
         0.625 / MILLION,
@@ -59,9 +59,11 @@ PRICES = {
         0.25 + 0.20,
         "DynamoDB, a GB stored with point-in-time recovery",
         f"{AWS}/dynamodb/pricing/on-demand",
-        "not read again",
+        "not checked for this version",
     ),
-    "kms": price(0.03 / 10_000, "KMS, a request", f"{AWS}/kms/pricing", "not read again"),
+    "kms": price(
+        0.03 / 10_000, "KMS, a request", f"{AWS}/kms/pricing", "not checked for this version"
+    ),
     "api": Price(
         (
             (0, 3.50 / MILLION),
@@ -71,7 +73,7 @@ PRICES = {
         ),
         "API Gateway, REST, a request",
         f"{AWS}/api-gateway/pricing",
-        "not read again",
+        "not checked for this version",
     ),
     "logs": Price(
         ((0, 0.50), (10_000, 0.25), (30_000, 0.10), (50_000, 0.05)),

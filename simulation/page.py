@@ -81,8 +81,10 @@ def tables(results: Results) -> dict[str, str]:
             ],
         ),
         "batches": _table(
-            "| stale connections | rate | finished after, s | allowed, s | asks a caller "
-            "| overtaken by, s | most sends a second | rows of the index read an ask |",
+            "| stale connections | rate | finished after, s | allowed, s "
+            "| most asks for one connection "
+            "| served after a later ask, by at most, s | most sends a second "
+            "| index rows read for each ask |",
             [
                 (
                     f"{one['connections']:,}",
@@ -127,7 +129,7 @@ def tables(results: Results) -> dict[str, str]:
         ),
         "troubles": _table(
             "| what | rate | longest wait, s | minutes until no bearer is expired "
-            "| of the asks for an expired one, at the first bank |",
+            "| share of asks for an expired bearer that were for the largest bank |",
             [
                 (
                     what,
@@ -141,7 +143,7 @@ def tables(results: Results) -> dict[str, str]:
         ),
         "checked": _table("| what | `make load` | simulated |", _checked(results)),
         "prices": _table(
-            "| what | $ | from | in force since, or read |",
+            "| what | $ | from | price in force since |",
             [
                 (one.what, " · ".join(_dollars(*step) for step in one.steps), one.source, one.since)
                 for one in PRICES.values()
@@ -231,7 +233,7 @@ def _computed(one: dict[str, Any]) -> Sequence[object]:
     if one["fits"]:
         return _size(one | {"how": "computed"})
     *of_it, _ = _size(one | {"how": ""})
-    of_it[4:7] = ["more than there are"] * 3
+    of_it[4:7] = ["beyond the largest"] * 3
     return (*of_it, "computed")
 
 

@@ -16,19 +16,19 @@ from simulation.table import MINUTE, PAGE
 from token_broker.domain.refresh_policy import SENDING_WINDOW, Ask, RefreshPolicy
 from token_broker.store.connection_row import SHARDS
 from token_broker.use_cases.lane import LANES_SHARE
-from token_broker.use_cases.schedule import RUN_EVERY
+from token_broker.use_cases.schedule import RUN_EVERY, SECONDS_A_CONNECTION
 
 LANES = (1, 2, 4, 8, 16)
 LARGER = ((32, 1_024), (64, 1_769))  # threads and memory of a run, where 16 lanes are too few
-SPARE = 1.2  # a stack is sized for so much more than it is asked for
-FULL = 0.75  # of threads and processor, beyond which what is due begins to queue
+SPARE = 1.3  # a stack is sized for so much more than it is asked for
+FULL = 0.75  # beyond it what is due begins to queue; the alarm on more than is carried is at 0.8
 ANSWER = MEDIAN * math.exp(SPREAD**2 / 2)  # seconds, in the mean
 SAMPLE = 200
 
 # Units of the due index a refresh writes: its row moves (out and in) when it is claimed, when it
 # lands and when its bearer is asked for first.
 DUE_UNITS = 6
-PARTITION_UNITS = 1_000  # a second; AWS, bp-partition-key-design, read 2026-12
+PARTITION_UNITS = 1_000  # a second; AWS, bp-partition-key-design
 MOST_RATE = 3_000  # of RateLimitPerSecond, by the template
 API_THROTTLE = 100  # ApiRateLimit, requests a second
 CONCURRENCY = 1_000  # Lambda's default for an account and region; AWS, gettingstarted-limits
@@ -113,7 +113,7 @@ def fits(refreshes: float, threads: int, memory: int) -> bool:
     """Return whether one lane refreshes so many a second with some threads and memory, in MB."""
     share = min(1, memory / WHOLE_PROCESSOR)
     within_the_run = refreshes * RUN_EVERY / SENDING_WINDOW
-    takes = ANSWER + AWS_CALLS + CPU / share
+    takes = max(ANSWER + AWS_CALLS + CPU / share, SECONDS_A_CONNECTION)
     return within_the_run * takes <= FULL * threads and within_the_run * CPU <= FULL * share
 
 
@@ -138,7 +138,7 @@ def filled(load: Load, of: Parameters) -> dict[str, float]:
 
 # What moves each limit.
 MOVED_BY = {
-    "`RateLimitPerSecond`": "what Akoya allows; 2,000 by the template",
+    "`RateLimitPerSecond`": f"what Akoya allows; {MOST_RATE:,} by the template",
     "threads of a run": "`Lanes`, then `RefreshThreads`",
     "processor of a run": "`Lanes`, then `RefreshMemory`",
     "one page of the due index a shard and run": "more shards than 16: a change of the code",

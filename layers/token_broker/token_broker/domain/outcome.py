@@ -115,5 +115,5 @@ class Answer:
 
     @property
     def traced(self) -> Mapping[str, Any]:
-        """Return what a log line says of it."""
+        """Return the fields that a log line has of this answer."""
         return {"detail": self.detail, "interaction_id": self.interaction_id}

@@ -57,7 +57,7 @@ class Terms:
 
 
 def terms_of(claims: Claims, *, key: SecretText, now: int, before: Terms | None) -> Terms:
-    """Return the terms an id_token names (Akoya: id-token-details): `before` if they are those."""
+    """Return the terms an id_token names; `before` itself where nothing changed."""
     accounts, products = sorted(claims.accounts), tuple(sorted(claims.products))
     named = hmac.new(key.reveal().encode(), "\n".join(accounts).encode(), "sha256").hexdigest()[:16]
     if before and (before.accounts_hash, before.products) == (named, products):

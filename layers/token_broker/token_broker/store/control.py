@@ -66,7 +66,9 @@ def is_open_until(seen: int) -> Condition:
 class Trouble:
     """What the schedule's runs have met lately that no connection is to blame for."""
 
-    in_vain_since: int | None = None  # runs try and none is answered; ahead: one lane's word alone
+    in_vain_since: int | None = (
+        None  # no run is answered since then; to come: one lane alone says so
+    )
     explained_until: int = 0  # until then an alarm speaks for lag and for expired bearers
 
     def is_in_vain(self, now: int) -> bool:

@@ -59,7 +59,7 @@ TENDED = frozenset(Status) - {Status.REVOKED}
 MOST_UNREACHED = 3  # so many did not reach Akoya, and nobody did: not this minute
 RUN_EVERY = 60
 THREADS = 16
-LONGEST_MEAN = 1  # second that a thread is taken to need for a connection
+SECONDS_A_CONNECTION = 0.5  # assumed: a thread needs so long in the mean
 BEGUN_AHEAD = 2  # seconds: no lease is held for longer while its holder waits for a turn
 WRAP_UP = 5  # seconds kept back for the end of the run
 NOT_OURS_TO_END = frozenset({Reason.EXPORTED, Reason.SUPERSEDED})  # another needs that consent
@@ -129,7 +129,7 @@ def tend_due(
     if lane.is_first:
         broker.record("oldest_due_seconds", value=lag)
         measure_expired(broker)
-    carried = min(limit, tending.threads * SENDING_WINDOW // LONGEST_MEAN)
+    carried = min(limit, int(tending.threads * SENDING_WINDOW / SECONDS_A_CONNECTION))
     measure_load(broker, due=len(waiting), capacity=carried)
     paused_until = broker.control.breaker()
     if paused_until is not None and paused_until > now:
