@@ -11,8 +11,6 @@ ALARMS = {  # the events that count under the name of an alarm
         "request_refused",
         "subject_changed",
         "id_token_rejected",
-        "refresh_token_missing",
-        "token_type_foreign",
     ),
     "tokens_at_risk": (
         "escrow_used",

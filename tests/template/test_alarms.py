@@ -25,8 +25,6 @@ BY_EVENT = {  # what each alarm stands for; two things a person must do are two 
         "request_refused",
         "subject_changed",
         "id_token_rejected",
-        "refresh_token_missing",
-        "token_type_foreign",
     },
     "TokensAtRiskAlarm": {
         "escrow_used",

@@ -128,10 +128,31 @@ def test_nothing_is_read_out_of_what_is_no_json_object(body: bytes) -> None:
     assert "refresh_token" not in whole_members(body)
 
 
-def test_a_whole_body_that_is_no_json_stays_garbled() -> None:
-    body = b'{"refresh_token": "another", '
+@pytest.mark.parametrize(
+    "body",
+    [
+        '{"refresh_token": "issued", "expires_in": 9, "id_token": "ey',  # its connection was closed
+        '{"refresh_token": "issued"}x',
+        '{"refresh_token": "issued", ',
+    ],
+)
+def test_what_does_not_come_whole_keeps_its_refresh_token_though_nothing_says_so(
+    body: str,
+) -> None:
+    answer = classify(Grant.REFRESH_TOKEN, Wire(200, body.encode()))
 
-    assert classify(Grant.REFRESH_TOKEN, Wire(200, body)).outcome is Outcome.GARBLED
+    assert answer.outcome is Outcome.SUCCESS
+    assert answer.refresh_token
+    assert (answer.refresh_token.reveal(), answer.id_token) == ("issued", None)
+
+
+@pytest.mark.parametrize(
+    "body", ["", "<html>", '{"id_token": "i", "refresh_tok', '{"id_token": "i"}x']
+)
+def test_a_body_without_a_refresh_token_that_is_not_whole_stays_garbled(body: str) -> None:
+    answer = classify(Grant.REFRESH_TOKEN, Wire(200, body.encode()))
+
+    assert (answer.outcome, answer.id_token) == (Outcome.GARBLED, None)
 
 
 def test_where_the_refresh_token_was_cut_the_old_one_is_not_taken_for_the_one_that_stays() -> None:

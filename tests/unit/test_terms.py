@@ -2,24 +2,43 @@
 
 from __future__ import annotations
 
+import json
+from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
 
+import jwt
 import pytest
 import requests
 
+from local.akoya_sandbox.answer import Answer
 from tests.interruptions import table_away
 from tests.unit.test_id_token import id_tokens, signed
 from tests.world import World
 from token_broker.domain.connection import Connection
 from token_broker.runtime.http_api import view
 
+NAMED = {"grant_id", "accounts", "products"}
 MORE_ACCOUNTS = {"fault": "many_accounts", "on": ["refresh"], "times": 1}
 
 
 @pytest.fixture
 def world() -> World:
     return World.in_memory()
+
+
+def answering(world: World, change: Callable[[dict[str, Any]], dict[str, Any]]) -> None:
+    """Let the id_token of each answer have other claims."""
+    token = world.provider.token
+
+    def changed(**request: Any) -> Answer:
+        answer = token(**request)
+        body = answer.json()
+        told = jwt.decode(body["id_token"], options={"verify_signature": False})
+        body["id_token"] = world.provider._signing_keys[-1].sign(change(told))
+        return Answer(answer.status, answer.headers, json.dumps(body).encode())
+
+    world.provider.token = changed  # type: ignore[method-assign]
 
 
 def shown(world: World, one: Connection) -> dict[str, Any]:
@@ -66,6 +85,27 @@ def test_a_change_of_what_is_shared_is_told_once(world: World) -> None:
     assert shown(world, one)["terms_since"] == changed.issued_at
 
 
+@pytest.mark.parametrize("untold", ["accounts", "products"])
+def test_what_an_id_token_does_not_tell_stays_as_it_was(world: World, untold: str) -> None:
+    one = world.connect()
+    answering(world, lambda claims: {k: v for k, v in claims.items() if k != untold})
+
+    assert refreshed(world, one).terms == one.terms
+    assert world.recorded("consent_changed") == []
+
+
+def test_a_new_consent_that_names_no_grant_is_not_told_under_the_old_ones_name(
+    world: World,
+) -> None:
+    one = world.connect()
+    answering(world, lambda claims: {k: v for k, v in claims.items() if k not in NAMED})
+    world.come_back(world.consent(world.open(world.begin(connection_id=one.id))))
+
+    renewed = world.row(one.id)
+    assert renewed.generation == 2
+    assert (renewed.grant_id, renewed.terms) == (None, one.terms)
+
+
 def test_a_set_that_lands_out_of_escrow_brings_what_it_covers(world: World) -> None:
     one = world.connect()
     world.provider.arm(MORE_ACCOUNTS)
@@ -102,7 +142,8 @@ def test_claims_of_another_form_cover_nothing_and_stop_nothing(world: World, odd
     claims = id_tokens(world).claims(signed(world, accounts=odd, products=odd, grant_id=odd))
 
     assert claims
-    assert (claims.accounts, claims.products) == ((), ())
+    told = () if odd == [] else None
+    assert (claims.accounts, claims.products) == (told, told)
     assert claims.grant_id == (odd if odd == "a" else None)
 
 
@@ -111,6 +152,7 @@ def test_products_spelled_in_capitals_are_the_same_and_what_is_endless_is_cut(wo
     claims = id_tokens(world).claims(signed(world, products=names, grant_id="g" * 129))
 
     assert claims
+    assert claims.products
     assert claims.products[:2] == ("balances", "product-0")
     assert (len(claims.products), claims.grant_id) == (64, None)
 

@@ -14,7 +14,6 @@ from token_broker.adapters.akoya import Wire, classify
 from token_broker.domain.connection import Connection, Status
 from token_broker.domain.errors import BrokerMisconfigured
 from token_broker.domain.outcome import Grant, Outcome
-from token_broker.runtime.observability import counted_as
 
 CODE, REFRESH, REVOKE = Grant.AUTHORIZATION_CODE, Grant.REFRESH_TOKEN, Grant.REVOKE
 FORM = b"token_type=bearer&expires_in=86399&id_token=h.p.s_-&refresh_token=r%2Bt"
@@ -136,7 +135,6 @@ def test_a_token_type_other_than_bearer_is_told_and_its_set_kept(
     world.run_schedule()
 
     assert world.recorded("token_type_foreign") == [{"connection_id": stale.id, "value": 1}]
-    assert "at_odds_with_akoya" in counted_as("token_type_foreign")
     assert world.is_alive(world.row(stale.id))
 
 
@@ -153,7 +151,7 @@ def test_no_token_type_is_told_of_nobody() -> None:
     assert not classify(REFRESH, Wire(200, b'{"refresh_token":"r"}')).is_type_foreign
 
 
-def test_a_set_without_a_refresh_token_keeps_the_old_one_counts_and_alarms(
+def test_a_set_without_a_refresh_token_keeps_the_old_one_and_is_counted(
     world: World, stale: Connection
 ) -> None:
     before = world.broker.seal.open(world.row(stale.id))
@@ -166,7 +164,6 @@ def test_a_set_without_a_refresh_token_keeps_the_old_one_counts_and_alarms(
     assert after.refresh_token == before.refresh_token
     assert after.id_token != before.id_token
     assert world.recorded("refresh_token_missing") == [{"connection_id": stale.id, "value": 1}]
-    assert "at_odds_with_akoya" in counted_as("refresh_token_missing")
     world.make_due(stale.id)
     world.run_schedule()
     assert (world.row(stale.id).status, world.row(stale.id).generation) == (Status.ACTIVE, 3)

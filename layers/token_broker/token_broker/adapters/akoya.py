@@ -217,7 +217,7 @@ class AkoyaTokenEndpoint:
                         response.headers.get("Retry-After"),
                         cut,
                         interaction_id=_name(response.headers.get("x-akoya-interaction-id")),
-                        is_measured=raw.chunked or "Content-Length" in raw.headers,
+                        is_measured=raw.chunked or raw.length_remaining is not None,
                     )
             except requests.ConnectTimeout:
                 return Answer(outcome=Outcome.UNREACHABLE, detail="connect timeout")
@@ -304,18 +304,19 @@ def classify(grant: Grant, wire: Wire) -> Answer:
 def _success(grant: Grant, content: dict[str, Any] | None, wire: Wire, detail: str) -> Answer:
     """A 2xx: a rotation if a refresh token can be read, or at least a new bearer.
 
-    Of a body that was cut the refresh token must have come: where it is missing, it may be what is
-    lost. Every other body counts only whole.
+    Of a body that is not whole the refresh token must have come: where it is missing, it may be
+    what is lost.
     """
     if grant is Grant.REVOKE:
         return _revoked(_json_object(wire.body), wire, detail)
-    if content is None and wire.cut:
+    is_whole = content is not None
+    if content is None:  # cut, though nothing need say so: the end of a connection looks whole
         content = whole_members(wire.body)
-        if _secret(content, "refresh_token") is None:
+        if wire.cut and _secret(content, "refresh_token") is None:
             return Answer(outcome=wire.cut, detail=f"{detail} cut")
     refresh_token = _secret(content, "refresh_token")
     id_token = _secret(content, "id_token")
-    if refresh_token is None and id_token is None:
+    if refresh_token is None and (id_token is None or not is_whole):
         return Answer(outcome=Outcome.GARBLED, detail=detail)
     return Answer(
         outcome=Outcome.SUCCESS,
@@ -346,10 +347,10 @@ def _json_object(body: bytes) -> dict[str, Any] | None:
 
 def _whole_form(wire: Wire) -> dict[str, str] | None:
     """Parse a form that surely came whole: one that was cut would look no different."""
-    if wire.cut or not wire.is_measured or not _FORM.fullmatch(wire.body):
+    if wire.cut or not wire.is_measured or not _FORM.fullmatch(wire.body.rstrip()):
         return None
     try:
-        pairs = parse_qsl(wire.body.decode(), strict_parsing=True)
+        pairs = parse_qsl(wire.body.rstrip().decode(), strict_parsing=True)
     except ValueError:
         return None
     content = dict(pairs)

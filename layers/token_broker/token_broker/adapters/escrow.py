@@ -10,7 +10,7 @@ from __future__ import annotations
 import base64
 import json
 from collections.abc import Iterator
-from dataclasses import asdict
+from dataclasses import asdict, fields
 from typing import TYPE_CHECKING, Any
 
 from token_broker.adapters.aws import member, translated
@@ -98,8 +98,9 @@ def _from_bytes(body: bytes) -> Landing:
         if kept.pop("schema", SCHEMA) > SCHEMA:
             raise RowNewer(detail="a later version of the broker wrote this: deploy that one")
         suspect, terms = kept["suspect"], kept.get("terms")  # which the first version lacks
+        known = {one.name: kept[one.name] for one in fields(Landing) if one.name in kept}
         return Landing(
-            **kept
+            **known
             | {
                 "sealed": base64.b64decode(kept["sealed"]),
                 "verdict": Verdict(kept["verdict"]),

@@ -159,14 +159,18 @@ def _short(value: object) -> str | None:
     return value if _is_name(value) and len(value) <= LONGEST_NAME else None
 
 
-def _texts(value: object) -> tuple[str, ...]:
-    many = value if isinstance(value, list) else []
-    return tuple(one for one in many if _is_name(one))
+def _texts(value: object) -> tuple[str, ...] | None:
+    """Return the texts of a list; None where it is none, or holds something else."""
+    if not isinstance(value, list) or not all(map(_is_name, value)):
+        return None
+    return tuple(value)
 
 
-def _names(value: object) -> tuple[str, ...]:
+def _names(value: object) -> tuple[str, ...] | None:
     """Return the names of a list; in lower case, since Akoya has spelled its products both ways."""
-    return tuple(one.lower() for one in _texts(value) if len(one) <= LONGEST_NAME)[:MOST_NAMES]
+    if (texts := _texts(value)) is None:
+        return None
+    return tuple(one.lower() for one in texts if len(one) <= LONGEST_NAME)[:MOST_NAMES]
 
 
 def _is_name(value: object) -> TypeGuard[str]:

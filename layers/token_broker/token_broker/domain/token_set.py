@@ -42,8 +42,8 @@ class Claims:
     aud: tuple[str, ...] = ()
     nonce: str | None = None
     grant_id: str | None = None  # the consent's name at Akoya
-    accounts: tuple[str, ...] = ()  # their ids, which are personal data
-    products: tuple[str, ...] = ()
+    accounts: tuple[str, ...] | None = None  # their ids, personal data; None: not told
+    products: tuple[str, ...] | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -56,9 +56,15 @@ class Terms:
     since: int  # when a set first said so
 
 
-def terms_of(claims: Claims, *, key: SecretText, now: int, before: Terms | None) -> Terms:
-    """Return the terms an id_token names; `before` itself where nothing changed."""
-    accounts, products = sorted(claims.accounts), tuple(sorted(claims.products))
+def terms_of(claims: Claims, *, key: SecretText, now: int, before: Terms | None) -> Terms | None:
+    """Return the terms an id_token names; `before` itself where nothing changed.
+
+    What it does not tell stays as before; None where nobody has told the accounts.
+    """
+    if claims.accounts is None:
+        return before
+    told = before.products if claims.products is None and before else claims.products or ()
+    accounts, products = sorted(claims.accounts), tuple(sorted(told))
     named = hmac.new(key.reveal().encode(), "\n".join(accounts).encode(), "sha256").hexdigest()[:16]
     if before and (before.accounts_hash, before.products) == (named, products):
         return before

@@ -127,7 +127,7 @@ def session() -> requests.Session:
 
     from token_broker.adapters.deadline import DeadlineAdapter  # noqa: PLC0415
 
-    made, adapter = requests.Session(), DeadlineAdapter()
+    made, adapter = requests.Session(), DeadlineAdapter(pool_maxsize=MOST_THREADS)
     made.trust_env = False  # no proxy, no .netrc credentials beside our own
     made.mount("https://", adapter)
     made.mount("http://", adapter)

@@ -24,8 +24,6 @@ ALARMS = {
     "breaker_opened": "at_odds_with_akoya",
     "request_refused": "at_odds_with_akoya",
     "subject_changed": "at_odds_with_akoya",
-    "refresh_token_missing": "at_odds_with_akoya",
-    "token_type_foreign": "at_odds_with_akoya",
     "id_token_rejected": "at_odds_with_akoya",
     "escrow_used": "tokens_at_risk",
     "escrow_stranded": "tokens_at_risk",

@@ -312,8 +312,8 @@ def _of_the_set(landing: Landing) -> Row:
         interaction_id=landing.interaction_id,
         last_event="token_refreshed" if landing.generation > 1 else "token_received",
         **({"consent": landing.consent} if landing.consent else {}),
-        **({"grant_id": landing.grant_id} if landing.grant_id else {}),
-        **({"terms": landing.terms} if landing.terms else {}),
+        **({"grant_id": landing.grant_id} if landing.grant_id or landing.consent else {}),
+        **({"terms": landing.terms} if landing.terms or landing.consent else {}),
     )
 
 

@@ -151,7 +151,7 @@ def _sealed(
     return replace(landing, asked_at=broker.policy.asked_at(landing, new.ask))
 
 
-def _terms(broker: Broker, claims: Claims, target: Connection, *, at: int) -> Terms:
+def _terms(broker: Broker, claims: Claims, target: Connection, *, at: int) -> Terms | None:
     return terms_of(claims, key=broker.connections.login_key(), now=at, before=target.terms)
 
 
