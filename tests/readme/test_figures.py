@@ -69,7 +69,7 @@ STATED = {
             f"{policy.lease_end(0, RUNS)} s (`refresh`) later"
         ),
     ),
-    "threads": (OPERATIONS, f"{THREADS} at most under way at once"),
+    "threads": (OPERATIONS, f"`RefreshThreads` ({THREADS}) at most under way at once"),
     "slow banks": (
         OPERATIONS,
         (
