@@ -36,12 +36,14 @@ def price(each: float, what: str, source: str, since: str) -> Price:
 
 
 AWS = "aws.amazon.com"
+PAPERS = "docs.aws.amazon.com/whitepapers/latest"
+READ = "read in 2026-12, in a stored copy"
 PRICES = {
     "lambda time": price(
         0.0000133334, "Lambda, arm64, a GB-second", f"{AWS}/lambda/pricing", "2022-08"
     ),
     "lambda requests": price(
-        0.20 / MILLION, "Lambda, a request", f"{AWS}/lambda/pricing", "not checked for this version"
+        0.20 / MILLION, "Lambda, a request", f"{PAPERS}/how-aws-pricing-works", READ
     ),
     "writes": price(
         0.625 / MILLION,
@@ -58,12 +60,10 @@ PRICES = {
     "stored": price(
         0.25 + 0.20,
         "DynamoDB, a GB stored with point-in-time recovery",
-        f"{AWS}/dynamodb/pricing/on-demand",
-        "not checked for this version",
+        f"{AWS}/dynamodb/pricing; of the backup's 0.20 no page was read",
+        READ,
     ),
-    "kms": price(
-        0.03 / 10_000, "KMS, a request", f"{AWS}/kms/pricing", "not checked for this version"
-    ),
+    "kms": price(0.03 / 10_000, "KMS, a request", "cloudburn.io/blog/aws-kms-pricing", "2026-03"),
     "api": Price(
         (
             (0, 3.50 / MILLION),
@@ -72,8 +72,8 @@ PRICES = {
             (20_000 * MILLION, 1.51 / MILLION),
         ),
         "API Gateway, REST, a request",
-        f"{AWS}/api-gateway/pricing",
-        "not checked for this version",
+        f"{PAPERS}/best-practices-api-gateway-private-apis-integration",
+        READ,
     ),
     "logs": Price(
         ((0, 0.50), (10_000, 0.25), (30_000, 0.10), (50_000, 0.05)),

@@ -143,7 +143,7 @@ def tables(results: Results) -> dict[str, str]:
         ),
         "checked": _table("| what | `make load` | simulated |", _checked(results)),
         "prices": _table(
-            "| what | $ | from | price in force since |",
+            "| what | $ | from | in force in |",
             [
                 (one.what, " · ".join(_dollars(*step) for step in one.steps), one.source, one.since)
                 for one in PRICES.values()
