@@ -98,7 +98,8 @@ CASES: list[tuple[Outcome, tuple[Dialect, ...], tuple[Grant, ...], Wire | Except
     (Outcome.GARBLED, EITHER, (REVOKE,), Wire(200, b'"ok"')),
     (Outcome.GARBLED, EITHER, (REVOKE,), error(200, "server_error")),
     (Outcome.GARBLED, EITHER, (REVOKE,), Wire(200, b'{"error":null}')),
-    (Outcome.GARBLED, EITHER, (CODE, REFRESH), Wire(200, PAIR[:-1])),
+    (Outcome.SUCCESS, EITHER, (CODE, REFRESH), Wire(200, PAIR[:-1])),  # its connection was closed
+    (Outcome.GARBLED, EITHER, (CODE, REFRESH), Wire(200, b'{"id_token":"i","refresh_tok')),
     (Outcome.GARBLED, EITHER, (CODE, REFRESH), Wire(200, PAGE_WITHOUT_END)),
     (Outcome.EDGE, EITHER, (CODE, REFRESH, REVOKE), Wire(403, PAGE_WITHOUT_END)),
     (Outcome.UPSTREAM, EITHER, (CODE, REFRESH, REVOKE), Wire(200, b"{", cut=Outcome.UPSTREAM)),
