@@ -19,7 +19,7 @@ from token_broker.use_cases.lane import LANES_SHARE
 from token_broker.use_cases.schedule import RUN_EVERY, SECONDS_A_CONNECTION
 
 LANES = (1, 2, 4, 8, 16)
-LARGER = ((32, 1_024), (64, 1_769))  # threads and memory of a run, where 16 lanes are too few
+LARGER = ((32, 1_024), (72, 1_769))  # threads and memory of a run, where 16 lanes are too few
 SPARE = 1.3  # a stack is sized for so much more than it is asked for
 FULL = 0.75  # beyond it what is due begins to queue; the alarm on more than is carried is at 0.8
 ANSWER = MEDIAN * math.exp(SPREAD**2 / 2)  # seconds, in the mean

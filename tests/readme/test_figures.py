@@ -73,9 +73,9 @@ STATED = {
     "slow banks": (
         OPERATIONS,
         (
-            f"holds {UNHEARD} of the {THREADS} until it has answered in the run, then {HALF}: if "
-            f"it takes 4 s to answer, a run makes {HALF // 4} sends a second to it, whatever the "
-            f"rate; at 40 s, {HALF / 40}"
+            f"holds {UNHEARD} of the {THREADS} until it has answered in the run, then half of "
+            f"them, {HALF}: if it takes 4 s to answer, a run makes {HALF // 4} sends a second to "
+            f"it, whatever the rate; at 40 s, {HALF / 40}"
         ),
     ),
     "slowed down": (

@@ -102,10 +102,10 @@ def test_template_and_code_agree_on_the_bounds_of_a_number(parameter: str) -> No
 
 def test_threads_and_memory_of_a_run_are_the_operators(stack: Deployed) -> None:
     assert int(stack.properties("RefreshFunction")["MemorySize"]) == 512
-    larger = deployed(RefreshThreads="64", RefreshMemory="1769")
+    larger = deployed(RefreshThreads="96", RefreshMemory="1769")
     assert int(larger.properties("RefreshFunction")["MemorySize"]) == 1769
     _, tending = bootstrap.tending(variables(larger, "Refresh"))
-    assert tending.threads == bootstrap.MOST_THREADS == 64
+    assert tending.threads == bootstrap.MOST_THREADS == 96
 
 
 @pytest.mark.parametrize("rate", [1, 5, 100])

@@ -36,7 +36,7 @@ if TYPE_CHECKING:
 
 # A call that hangs must leave time for the next; boto3's own default waits a minute. The two
 # tries a new token set is given are as long as TABLE_TRY and ESCROW_TRY in use_cases/persist.py.
-MOST_THREADS = 64  # of a run, which share a client: without a place each call would connect anew
+MOST_THREADS = 96  # of a run, which share a client: without a place each call would connect anew
 SHARED = Config(max_pool_connections=MOST_THREADS)
 PATIENT = SHARED.merge(Config(connect_timeout=2, read_timeout=5, retries={"total_max_attempts": 3}))
 ONE_TRY_ON_TABLE = SHARED.merge(
