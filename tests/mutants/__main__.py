@@ -20,7 +20,7 @@ from tests.mutants.guards import GUARDS
 
 ROOT = Path(__file__).parents[2]
 TREES = ("benchmarks", "layers", "local", "functions", "operations", "events", "tests")
-FILES = ("pyproject.toml", "template.yaml", "README.md", "Makefile")
+FILES = ("pyproject.toml", "template.yaml", "openapi.yaml", "README.md", "Makefile")
 TESTS = (
     "tests/contract",
     "tests/unit",
