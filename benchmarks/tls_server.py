@@ -141,4 +141,4 @@ if __name__ == "__main__":
     with serving() as served:
         sign(served)
         print(json.dumps([served.address, str(served.trust_store)]), flush=True)
-        sys.stdin.read()  # until whoever started it is done
+        sys.stdin.read()  # until the benchmark is done

@@ -40,7 +40,7 @@ class Trouble:
 
 
 class Akoya:
-    """All of its token endpoint, for whoever sends."""
+    """Akoya's token endpoint, for all functions."""
 
     def __init__(
         self, clock: Clockwork, *, life: int, seed: int, troubles: Collection[Trouble] = ()
@@ -96,11 +96,11 @@ class Endpoint:
         return answer
 
     def exchange(self, code: SecretText, **of: object) -> Answer:
-        """Nobody links a bank meanwhile."""
+        """Not simulated: no bank is linked."""
         raise NotImplementedError
 
     def revoke(self, refresh_token: SecretText, **of: object) -> Answer:
-        """Nobody leaves meanwhile."""
+        """Not simulated: no consent is revoked."""
         raise NotImplementedError
 
 

@@ -1,7 +1,7 @@
 """Simulated time: code that waits as it does when deployed, on simpy's events instead of threads.
 
 What would be a thread or a process is a greenlet; one that waits hands over to the others, and time
-goes on to the next moment anybody waits for.
+goes on to the next moment that a wait ends.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ class Clockwork:
         self._hub.switch()
 
     def at(self, moment: float, act: Callable[[], object]) -> None:
-        """Let somebody act at a moment, who may wait meanwhile."""
+        """Call `act` at a moment, in a greenlet of its own, so that it may wait."""
         begins = greenlet(act, self._hub)
         _when(self.env.timeout(max(0.0, moment - self.env.now)), begins.switch)
 

@@ -27,7 +27,7 @@ class Use(StrEnum):
 
     HOT = "hot"  # every five minutes
     NIGHTLY = "nightly"  # once in the night's four hours, and says when it comes again
-    IDLE = "idle"  # nobody
+    IDLE = "idle"  # no caller
 
 
 MIXES: dict[str, dict[Use, float]] = {

@@ -296,12 +296,12 @@ def draw(results: Results) -> None:
     load.set_title("At the defaults: the oldest due waits")
     for one in results["defaults"]:
         load.plot(one["lag"], label=f"{one['connections']:,} connections")
-    load.set(xlabel="minutes", ylabel="seconds")
+    load.set(xlabel="minutes", ylabel="seconds", ylim=(0, 650))  # room for the legend
     trouble.set_title("No answers: asks for an expired bearer")
     for what, one in zip(TROUBLES, results["troubles"], strict=True):
         trouble.plot([found / MINUTE for found in one["stale"]], label=what)
     trouble.axvspan(10, TROUBLE_ENDS, color="#eee")
-    trouble.set(xlabel="minutes", ylabel="a second")
+    trouble.set(xlabel="minutes", ylabel="a second", ylim=(-0.2, 7))
     lanes.set_title("Refreshes a second at most")
     by_lanes = results["lanes"][: len(LANES)]
     lanes.plot(LANES, [one["refreshes_a_second"] for one in by_lanes], "o-", label="16 threads")

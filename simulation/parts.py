@@ -119,7 +119,7 @@ def line(part: str, of: dict[str, Any]) -> str:
 
 
 def assumed() -> dict[str, Any]:
-    """Return what the results stand on that nobody measured on AWS or at Akoya."""
+    """Return the assumptions behind the results: what was not measured on AWS or at Akoya."""
     return {
         "answer_median": akoya.MEDIAN,
         "answer_mean": sizing.ANSWER,

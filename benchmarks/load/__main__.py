@@ -24,7 +24,7 @@ from local.stack import Stack
 PORT_BASE = 8900
 PORTIONS = 20  # the fleet arrives in so many, within one life of its bearers
 ASKED_EVERY = 3 / 5  # of a life: at least once while each bearer is the newest
-IDLE = 1 / 10  # so many more connections that nobody asks for
+IDLE = 1 / 10  # so many more connections, which no caller asks for
 
 
 def main(asked: Asked) -> None:
@@ -68,7 +68,7 @@ def watched(stack: Mapping[str, Any], asked: Asked) -> Seen:
 
 
 def _arrive(stack: Mapping[str, Any], bank: Bank, callers: Callers, asked: Asked) -> list[Member]:
-    """Bring the fleet in, portion by portion; its last part is asked for by nobody."""
+    """Bring the fleet in, portion by portion; its last part stays idle."""
     wanted = asked.connections + round(asked.connections * IDLE)
     began, here = time.time(), list[Member]()
     for portion in range(PORTIONS):

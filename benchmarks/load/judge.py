@@ -1,8 +1,8 @@
 """What the bank's ledger and the callers' own notes say of a fleet: what expired, what was wasted.
 
-A rotation is for nothing where nobody asked for its bearer while it was the newest, or where it
-came before the policy has it due. The first bearer of an import is renewed within the hour whoever
-asks, so its rotation is counted apart.
+A rotation is for nothing where the bearer it replaced was idle (no caller asked for it while it was
+the newest), or where it came before the policy had it due. The first bearer of an import is renewed
+within the hour, asked for or not, so its rotation is counted apart.
 """
 
 from __future__ import annotations
@@ -137,13 +137,13 @@ def verdict(
         "rotations_of_an_import": sum(
             one.rotated_at is not None and one.number == 1 for one in found
         ),
-        "rotations_nobody_asked_for": sum(not one.is_asked_for for one in rotated),
+        "rotations_of_idle_bearers": sum(not one.is_asked_for for one in rotated),
         "rotations_before_due": early,
         "rotations_by_callers": sum(one.is_rotated_by_caller for one in found),
         "bearers_expired_in_use": sum(
             one.is_asked_for and one.expires_at <= (one.rotated_at or until) for one in used
         ),
-        "lives_nobody_asked_in": sum(
+        "idle_lives": sum(
             not one.is_asked_for and (one.rotated_at or until) >= one.expires_at for one in used
         ),
         "seconds_rotated_after_due": spread(late),

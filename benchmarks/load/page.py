@@ -22,12 +22,12 @@ def put(shown: str) -> None:
 def table(found: dict[str, Any]) -> str:
     """Return what became of a fleet, a line each."""
     asked, seen = found["asked"], found["verdict"]
-    meanwhile = found["while_all_were_there"]
+    whole = found["while_all_were_there"]
     late, left = seen["seconds_rotated_after_due"], seen["seconds_left_at_hand_out"]
-    answer, cpu = seen["seconds_to_answer"], meanwhile["cpu_ms_a_rotation"]
+    answer, cpu = seen["seconds_to_answer"], whole["cpu_ms_a_rotation"]
     rows = {
         "connections in use": f"{asked['connections']:,}",
-        "more that nobody asks for": asked["idle_beside"],
+        "more that are idle": asked["idle_beside"],
         "a bearer lives": f"{asked['life']} s",
         "minutes, after the last connection came": f"{asked['minutes']:g}",
         "`Lanes`; `RateLimitPerSecond`": f"{asked['lanes']}; {asked['rate']}",
@@ -35,7 +35,7 @@ def table(found: dict[str, Any]) -> str:
         "handed out expired": seen["handed_out_expired"],
         "callers that were given no bearer": sum(seen["refused"].values()),
         "bearers that expired in use before their successor came": seen["bearers_expired_in_use"],
-        "refreshes of a bearer nobody had asked for": seen["rotations_nobody_asked_for"],
+        "refreshes of an idle bearer": seen["rotations_of_idle_bearers"],
         "refreshes before the policy had them due": seen["rotations_before_due"],
         "refreshes that the bank refused": seen["refused_by_the_bank"],
         "refreshes that a caller waited for": seen["rotations_by_callers"],
@@ -50,13 +50,13 @@ def table(found: dict[str, Any]) -> str:
             f"{1000 * answer['median']:.0f} ms; {1000 * answer['of_100_the_99th']:.0f} ms"
         ),
         "refreshes; hand-outs a second": (
-            f"{meanwhile['rotations_a_second']:.1f}; {meanwhile['hand_outs_a_second']:.1f}"
+            f"{whole['rotations_a_second']:.1f}; {whole['hand_outs_a_second']:.1f}"
         ),
         "CPU a refresh, with the hand-outs that fall to it": ", ".join(
             f"{name} {spent:.0f} ms" for name, spent in cpu.items()
         ),
-        f"share of {meanwhile['cores']} cores that was busy": (
-            f"{100 * meanwhile['share_of_the_machine_busy']:.0f} %"
+        f"share of {whole['cores']} cores that was busy": (
+            f"{100 * whole['share_of_the_machine_busy']:.0f} %"
         ),
     }
     return HEAD + "".join(f"| {what} | {value} |\n" for what, value in rows.items())

@@ -69,18 +69,18 @@ def of(seen: Seen, asked: Asked) -> dict[str, Any]:
     )
     sent = [one for one in seen.ledger["requests"] if one.get("grant_type") == "refresh_token"]
     seconds = seen.until - seen.whole_at
-    meanwhile = sum(at > seen.whole_at for at in rotated)
+    rotations = sum(at > seen.whole_at for at in rotated)
     return {
         "asked": asdict(asked) | {"idle_beside": len(seen.idle)},
         "verdict": verdict | {"refused_by_the_bank": sum(one["status"] != 200 for one in sent)},  # noqa: PLR2004
         "while_all_were_there": {
             "seconds": round(seconds),
-            "rotations_a_second": round(meanwhile / seconds, 2),
+            "rotations_a_second": round(rotations / seconds, 2),
             "hand_outs_a_second": round(
                 sum(one.ended > seen.whole_at for one in seen.asks) / seconds, 2
             ),
             "cpu_ms_a_rotation": {
-                name: round(1000 * used / max(1, meanwhile), 1)
+                name: round(1000 * used / max(1, rotations), 1)
                 for name, used in sorted(seen.used.items())
             },
             "cores": os.cpu_count(),

@@ -113,7 +113,7 @@ def test_a_fresh_bearer_is_handed_out_in_two_calls_also_by_a_new_process(
 def test_the_first_ask_of_a_generation_is_noted_in_a_third_call(
     broker: Deployed, calls: list[str]
 ) -> None:
-    change(broker, calls, due_at=int(time.time()) + 86_400)  # as what nobody has asked for yet
+    change(broker, calls, due_at=int(time.time()) + 86_400)  # as the set of an idle connection
 
     broker.handle("token.hand-out")
     assert calls == FIRST_ASK

@@ -102,13 +102,13 @@ GUARDS = (
         "TokenBrokerError",
     ),
     Guard(
-        "pre-flight: whatever happens, an unused code is reopened",
+        "pre-flight: any failure reopens an unused code",
         "use_cases/exchange.py::Exchange.result",
         "Exception",
         "TokenBrokerError",
     ),
     Guard(
-        "pre-flight: whatever happens, a revoke releases the lease",
+        "pre-flight: any failure of a revoke releases the lease",
         "use_cases/revoke.py::revoke",
         "Exception",
         "TokenBrokerError",

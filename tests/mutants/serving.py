@@ -6,7 +6,7 @@ from tests.mutants.guard import Guard
 
 GUARDS = (
     Guard(
-        "hand-out: what is over is over, whatever its row says of its life",
+        "hand-out: an expired bearer is not handed out, even where its row makes no sense",
         "use_cases/token.py::_fresh",
         "max(0, min(wanted, broker.policy.longest_min_validity(life)))",
         "min(wanted, broker.policy.longest_min_validity(life))",

@@ -18,7 +18,7 @@ def test_the_run_that_is_shown_kept_its_promises() -> None:
     assert seen["handed_out_expired"] == 0
     assert seen["refused"] == {}
     assert seen["bearers_expired_in_use"] == 0
-    assert seen["lives_nobody_asked_in"] == 0
-    assert seen["rotations_nobody_asked_for"] == 0
+    assert seen["idle_lives"] == 0
+    assert seen["rotations_of_idle_bearers"] == 0
     assert seen["rotations_before_due"] == 0
     assert seen["refused_by_the_bank"] == 0

@@ -28,7 +28,7 @@ def test_the_plot_shows_each_row_of_the_table() -> None:
         ("refresh by the schedule, a connection", len(REFRESHED) + 1),
         ("refresh by a caller, its hand-out included", len(BY_A_CALLER)),
         ("hand-out of a fresh bearer", len(FRESH)),
-        ("the first one of a token set that nobody had asked for", len(FIRST_ASK)),
+        ("the first one of a token set", len(FIRST_ASK)),
     ],
 )
 def test_the_page_states_the_calls_that_are_counted_on_the_wire(act: str, calls: int) -> None:

@@ -56,27 +56,27 @@ def test_a_bearer_that_was_asked_for_and_due_is_well_rotated() -> None:
     verdict = judged(issued(0, 60, 290), given(1, 30), given(2, 100, issued=60), until=300)
     assert verdict["rotations"] == 2
     assert verdict["rotations_of_an_import"] == 1
-    assert verdict["rotations_nobody_asked_for"] == 0
+    assert verdict["rotations_of_idle_bearers"] == 0
     assert verdict["rotations_before_due"] == 0
     assert verdict["bearers_expired_in_use"] == 0
-    assert verdict["lives_nobody_asked_in"] == 0
+    assert verdict["idle_lives"] == 0
 
 
-def test_a_rotation_of_what_nobody_asked_for_is_for_nothing() -> None:
+def test_a_rotation_of_an_idle_bearer_is_for_nothing() -> None:
     verdict = judged(issued(0, 60, 290), given(1, 30), given(3, 295, issued=290), until=300)
-    assert verdict["rotations_nobody_asked_for"] == 1
+    assert verdict["rotations_of_idle_bearers"] == 1
 
 
 def test_an_ask_after_the_rotation_does_not_excuse_it() -> None:
     """It was handed out the older bearer, as a caller may be that overtakes the landing."""
     late = given(2, 291, issued=60)
-    assert judged(issued(0, 60, 290), late, until=300)["rotations_nobody_asked_for"] == 1
+    assert judged(issued(0, 60, 290), late, until=300)["rotations_of_idle_bearers"] == 1
 
 
 def test_the_caller_that_causes_a_rotation_has_asked_for_it() -> None:
     waits = given(3, 289.9, ended=290.2, issued=290)
     verdict = judged(issued(0, 60, 290), waits, until=300)
-    assert verdict["rotations_nobody_asked_for"] == 0
+    assert verdict["rotations_of_idle_bearers"] == 0
     assert verdict["rotations_by_callers"] == 1
 
 
@@ -108,7 +108,7 @@ def test_what_is_due_follows_the_expiry_that_the_broker_keeps() -> None:
 def test_the_first_rotation_of_an_import_is_counted_apart() -> None:
     verdict = judged(issued(0, 20), until=100)
     assert verdict["rotations_of_an_import"] == 1
-    assert verdict["rotations_nobody_asked_for"] == 0
+    assert verdict["rotations_of_idle_bearers"] == 0
     assert verdict["rotations_before_due"] == 0
 
 
@@ -130,9 +130,9 @@ def test_a_bearer_that_died_without_being_asked_for_was_not_in_use() -> None:
     assert judged(issued(0, 60), given(1, 30), until=400)["bearers_expired_in_use"] == 0
 
 
-def test_a_life_in_which_nobody_asked_shows_that_a_connection_was_not_in_use() -> None:
-    assert judged(issued(0), until=300)["lives_nobody_asked_in"] == 1
-    assert judged(issued(0), until=299)["lives_nobody_asked_in"] == 0
+def test_an_idle_life_shows_that_a_connection_was_not_in_use() -> None:
+    assert judged(issued(0), until=300)["idle_lives"] == 1
+    assert judged(issued(0), until=299)["idle_lives"] == 0
 
 
 def test_a_refusal_is_counted_by_what_the_caller_was_told() -> None:

@@ -59,7 +59,7 @@ class Terms:
 def terms_of(claims: Claims, *, key: SecretText, now: int, before: Terms | None) -> Terms | None:
     """Return the terms an id_token names; `before` itself where nothing changed.
 
-    What it does not tell stays as before; None where nobody has told the accounts.
+    What it does not tell stays as before; None where no set has told the accounts.
     """
     if claims.accounts is None:
         return before
