@@ -120,7 +120,17 @@ def test_the_attempt_that_was_under_way_is_followed_by_a_look_into_escrow(world:
     assert world.sends() == 0
 
 
-def leave_in_escrow(world: World, connection_id: str) -> None:
+def test_a_set_in_escrow_is_read_without_what_a_later_version_adds(world: World) -> None:
+    connection_id = first_version(world, lease_id="d" * 32, lease_until=START + 95, unsettled=1)
+    leave_in_escrow(world, connection_id, added_later="x")
+
+    world.clock.advance(600)
+    world.run_schedule()
+
+    assert world.row(connection_id).generation == 5
+
+
+def leave_in_escrow(world: World, connection_id: str, **added: str) -> None:
     """Put a set into escrow as the first version did."""
     tokens = world.broker.seal.open(world.row(connection_id))
     sealer = world.broker.seal.prepare(connection_id, subject="ada", connector="mikomo")
@@ -142,6 +152,7 @@ def leave_in_escrow(world: World, connection_id: str) -> None:
                 "consent": "d" * 32,
                 "suspect": None,
             }
+            | added
         ).encode(),
     )
 

@@ -260,7 +260,7 @@ def test_each_lane_tells_how_much_of_its_minute_is_due(number: int) -> None:
 
 def test_a_run_with_few_threads_carries_less_than_its_rate() -> None:
     fleet = fleet_due(24)
-    run(fleet, Lane(0, 2), rate=4, threads=1)
+    run(fleet, Lane(0, 2), rate=40, threads=1)
 
     (said,) = fleet.world.recorded("due_over_capacity")
     carried = int(SENDING_WINDOW / schedule.SECONDS_A_CONNECTION)

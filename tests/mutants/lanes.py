@@ -6,6 +6,12 @@ from tests.mutants.guard import Guard
 
 GUARDS = (
     Guard(
+        "load: what a run carries counts its threads",
+        "use_cases/schedule.py::tend_due",
+        "min(limit, int(tending.threads * SENDING_WINDOW / SECONDS_A_CONNECTION))",
+        "limit",
+    ),
+    Guard(
         "lanes: a shard is one lane's",
         "use_cases/lane.py::Lane.shards",
         "range(self.number, SHARDS, self.of)",

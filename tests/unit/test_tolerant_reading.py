@@ -106,6 +106,16 @@ def test_a_form_that_was_cut_on_its_way_is_repeated_and_lands_nothing(
     assert world.row(stale.id).sealed == before
 
 
+def test_a_form_whose_headers_do_not_say_where_it_ends_lands_nothing(
+    world: World, stale: Connection
+) -> None:
+    before = world.row(stale.id).sealed
+    world.http.after = lambda _: http_response(200, FORM)
+    world.run_schedule()
+
+    assert world.row(stale.id).sealed == before
+
+
 @pytest.mark.parametrize(
     "body",
     [

@@ -56,6 +56,12 @@ def test_the_trust_store_is_loaded_once_and_each_send_has_a_connection_of_its_ow
     assert len(served.connections) == 5
 
 
+def test_each_thread_of_a_run_has_a_place_in_the_pool_of_connections() -> None:
+    """Without one its connection is thrown away, and the log says so at each send."""
+    adapter: Any = bootstrap.session().get_adapter("https://idp.example")
+    assert adapter._pool_maxsize == bootstrap.MOST_THREADS
+
+
 def test_a_server_that_the_trust_store_does_not_vouch_for_gets_nothing(served: Served) -> None:
     answer = refreshed(bootstrap.session(), served.address)
 
